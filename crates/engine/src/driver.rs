@@ -1,0 +1,130 @@
+use std::{sync::Arc, time::Duration};
+
+use futures::{future::BoxFuture, stream::BoxStream};
+use scheduler::{Load, RefusalReason, SequenceView};
+use types::{Event, GenerateRequest, Principal, SequenceId, Tokens};
+
+/// A request on its way into an engine.
+pub struct Work {
+    /// Its name inside, for `llmos ps` and `llmos kill`.
+    pub id: SequenceId,
+    /// What is asked.
+    pub request: Arc<GenerateRequest>,
+    /// Who asks: decides the queue it waits in.
+    pub principal: Principal,
+}
+
+/// What a driver sends back. Dropping it cancels the sequence within one step.
+pub type EventStream = BoxStream<'static, Result<Event, EngineError>>;
+
+/// Every driver takes work and gives events.
+pub trait Driver: Send + Sync {
+    /// Admits the work and streams its events. Waits, with a bound, while the engine starts.
+    fn generate(&self, work: Work) -> BoxFuture<'_, Result<EventStream, EngineError>>;
+
+    /// Whether it can work now, and if not why.
+    fn state(&self) -> DriverState;
+
+    /// How busy it is.
+    fn load(&self) -> Load;
+
+    /// What it works on, with the reasons why each stands where it stands.
+    fn sequences(&self) -> BoxFuture<'_, Vec<SequenceStatus>>;
+
+    /// Ends a sequence; its stream gets [`EngineError::Killed`]. False if there is none of that id.
+    fn kill(&self, sequence: SequenceId) -> BoxFuture<'_, bool>;
+}
+
+/// One line of `llmos ps`.
+#[derive(Debug, Clone)]
+pub struct SequenceStatus {
+    /// The sequence.
+    pub view: SequenceView,
+    /// How long ago it arrived.
+    pub age: Duration,
+    /// Why it stands where it stands.
+    pub why: Vec<String>,
+}
+
+/// Whether a driver can work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriverState {
+    /// The engine is being started for the `attempt`-th time in a row.
+    Starting {
+        /// Counts from 1.
+        attempt: u32,
+    },
+    /// It works.
+    Ready {
+        /// Process id of the worker, if there is one.
+        pid: Option<u32>,
+    },
+    /// It could not be started.
+    Failed {
+        /// What happened and what to do.
+        why: String,
+        /// Time until the next attempt; none is made if absent.
+        retry_in: Option<Duration>,
+    },
+}
+
+/// Why work got no answer, or not a whole one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// The engine is gone, and the sequence with it.
+    #[error(
+        "the engine died while it worked on this request ({why}); it is being restarted: send the request again"
+    )]
+    Died {
+        /// What is known about the death.
+        why: String,
+    },
+    /// The engine does not run, and did not start within the time that a request may wait for it.
+    #[error("the engine is not ready: {why}")]
+    Unready {
+        /// What it waits for.
+        why: String,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// The scheduler does not take the sequence.
+    #[error("refused, because {}; try again in {} s", reason(*.why), .retry_after.as_secs().max(1))]
+    Refused {
+        /// When to come back.
+        retry_after: Duration,
+        /// Why.
+        why: RefusalReason,
+    },
+    /// Prompt and answer do not fit.
+    #[error(
+        "the prompt has {prompt} tokens and {asked} are asked for, but the context holds {context}; {}",
+        advice(*.prompt, *.context)
+    )]
+    ContextExceeded {
+        /// Tokens of the prompt; at least this many if it was too long to count.
+        prompt: Tokens,
+        /// Tokens asked for.
+        asked: Tokens,
+        /// Tokens that a sequence may have.
+        context: Tokens,
+    },
+    /// The input cannot be given to this model.
+    #[error("{0}")]
+    BadInput(String),
+    /// An operator ended the sequence.
+    #[error("an operator ended this request")]
+    Killed,
+}
+
+fn reason(why: RefusalReason) -> &'static str {
+    match why {
+        RefusalReason::QueueFull => "the queue is full",
+    }
+}
+
+fn advice(prompt: Tokens, context: Tokens) -> String {
+    match context.saturating_sub(prompt) {
+        Tokens(0) => "shorten the prompt".to_owned(),
+        room => format!("ask for at most {room} tokens or shorten the prompt"),
+    }
+}

@@ -1,0 +1,107 @@
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use scheduler::{StepOutcome, StepPlan};
+use types::{Sampling, SequenceId, Tokens};
+
+use crate::EngineError;
+
+/// An engine that we step ourselves: the llama worker, and the simulator's mock.
+///
+/// It holds the tokens of each sequence and draws the next one; which sequence runs when is told by the plan.
+pub trait StepEngine: Send {
+    /// Makes a sequence known. It costs nothing until a plan runs it; a plan releases it.
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling);
+
+    /// Carries out one plan. After an error the engine is gone.
+    ///
+    /// `produced` holds one token for each slice that reached the end of its sequence; a sequence whose token
+    /// ends the answer is in `finished` too.
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>>;
+}
+
+/// Text to token ids, while the engine steps.
+pub trait Tokenizer: Send + Sync {
+    /// The ids of the fragments, one after the other.
+    fn tokenize(&self, fragments: Vec<Fragment>) -> BoxFuture<'_, Result<Vec<u32>, EngineError>>;
+}
+
+/// A piece of a rendered prompt.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Fragment {
+    /// The text.
+    pub text: String,
+    /// Whether special tokens in it are tokens; otherwise they are read as the plain text they look like.
+    pub special: bool,
+    /// Whether the model's own first token (BOS) goes before it, if the model has one.
+    pub first: bool,
+}
+
+/// What an engine tells about its model once it is loaded.
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ModelCard {
+    /// The model's chat template (Jinja), if it has one.
+    pub chat_template: Option<String>,
+    /// Text of the token that begins a text; empty if none.
+    pub bos: String,
+    /// Text of the token that ends a text; empty if none.
+    pub eos: String,
+    /// Whether the tokenizer puts BOS before a text.
+    pub adds_bos: bool,
+    /// Texts of all control tokens: what a person's text may not turn into.
+    pub control: Vec<String>,
+    /// Bytes of each token, by id; empty for control tokens.
+    pub pieces: Vec<Vec<u8>>,
+    /// Longest sequence that the model was trained on.
+    pub context_trained: u32,
+    /// KV memory in tokens.
+    pub kv: u32,
+    /// Most tokens of one step.
+    pub step: u32,
+    /// Most sequences on the device at once.
+    pub running_max: u32,
+    /// What confines the worker, for the log.
+    pub confinement: String,
+    /// Instruction sets and threads that the engine uses, for the log and for benchmarks.
+    pub hardware: String,
+}
+
+impl ModelCard {
+    /// Longest sequence this replica can run.
+    pub fn sequence_max(&self) -> Tokens {
+        Tokens(self.kv.min(self.context_trained))
+    }
+
+    /// Bytes of one token; empty for an unknown id.
+    pub fn piece(&self, token: u32) -> &[u8] {
+        self.pieces.get(token as usize).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// A model that is loaded and can be stepped.
+pub struct Loaded {
+    /// Facts about the model.
+    pub card: ModelCard,
+    /// Its tokenizer.
+    pub tokenizer: Arc<dyn Tokenizer>,
+    /// The engine.
+    pub engine: Box<dyn StepEngine>,
+    /// Process id of the worker, if it is a process.
+    pub pid: Option<u32>,
+}
+
+/// Starts an engine; called again after each death.
+pub trait Launch: Send + Sync {
+    /// Loads the model.
+    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>>;
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct LaunchError {
+    /// What happened and what to do.
+    pub why: String,
+    /// Whether trying again, with nothing changed, may help.
+    pub retry: bool,
+}

@@ -1,0 +1,123 @@
+//! Shapes of the admin API `/api/v1`, used by the handlers here and by the `llmos` command line.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Answer of `GET /api/v1/version`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Version {
+    /// Version of the server.
+    pub version: String,
+    /// Version of this API: `v1`.
+    pub api: String,
+    /// Process id of the server.
+    pub pid: u32,
+    /// Address of the public listener, for example `127.0.0.1:8080`.
+    pub listen: String,
+}
+
+/// Answer of `GET /api/v1/processes`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Processes {
+    /// One entry per deployed model.
+    pub replicas: Vec<Replica>,
+    /// What runs and waits.
+    pub sequences: Vec<Sequence>,
+}
+
+/// A replica of a model.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Replica {
+    /// The model's name.
+    pub model: String,
+    /// `starting`, `ready` or `failed`.
+    pub state: String,
+    /// Why it is not ready; absent when it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Process id of its worker, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// The cores granted to it.
+    pub cores: Vec<usize>,
+    /// Sequences on the device.
+    pub running: usize,
+    /// Sequences that wait.
+    pub waiting: usize,
+    /// KV memory in use, in tokens.
+    pub kv_used: u32,
+    /// KV memory in all, in tokens.
+    pub kv_total: u32,
+}
+
+/// One generation.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Sequence {
+    /// What `llmos kill` takes.
+    pub id: u64,
+    /// The model that works on it.
+    pub model: String,
+    /// Whose it is.
+    pub tenant: u64,
+    /// `batch`, `normal`, `interactive` or `system`.
+    pub class: String,
+    /// `waiting`, `running` or `preempted`.
+    pub state: String,
+    /// Tokens of its prompt.
+    pub prompt: u32,
+    /// Tokens generated so far.
+    pub generated: u32,
+    /// Seconds since it arrived.
+    pub age_s: f64,
+    /// Why it stands where it stands.
+    pub why: Vec<String>,
+}
+
+/// Body of `POST /api/v1/keys`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRequest {
+    /// What it is for.
+    pub label: String,
+    /// Name of the tenant; made if new.
+    pub tenant: String,
+    /// Name of the user in the tenant; made if new.
+    pub user: String,
+    /// `member`, `operator` or `administrator`.
+    pub role: String,
+    /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
+    pub class_max: String,
+    /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
+    pub data_class_max: String,
+}
+
+/// A key, without its secret.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Key {
+    /// What `llmos keys revoke` takes.
+    pub id: String,
+    /// What was asked for.
+    #[serde(flatten)]
+    pub key: KeyRequest,
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// Seconds since 1970, if it was revoked.
+    pub revoked_at: Option<u64>,
+}
+
+/// Answer of `POST /api/v1/keys`: the only time that the key itself is shown.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct CreatedKey {
+    /// The key to send as `Authorization: Bearer`.
+    pub secret: String,
+    /// What is kept of it.
+    #[serde(flatten)]
+    pub key: Key,
+}
+
+/// Answer of `GET /api/v1/keys`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Keys {
+    /// Oldest first, revoked ones included.
+    pub keys: Vec<Key>,
+}

@@ -1,0 +1,114 @@
+use std::time::Duration;
+
+use access::{
+    Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, NewKey, ReadApi,
+    ReadMetrics,
+};
+use engine::{DriverState, SequenceStatus};
+use resources::{ModelView, ReplicaView};
+use types::{ModelName, Secret, SequenceId};
+
+use crate::{Path, PathError};
+
+/// The models that can be asked for.
+pub type ModelList = Vec<ModelView>;
+
+/// What runs, by replica.
+pub struct ProcessList {
+    /// The replicas.
+    pub replicas: Vec<ReplicaView>,
+    /// The sequences, each with the model that works on it.
+    pub sequences: Vec<(ModelName, SequenceStatus)>,
+}
+
+/// Something that keeps the server from being ready.
+#[derive(Debug, Clone)]
+pub struct NotReady {
+    /// The model concerned; none if it is the server itself.
+    pub model: Option<ModelName>,
+    /// What it is.
+    pub why: String,
+    /// When it is worth asking again, if that is known.
+    pub retry_after: Option<Duration>,
+}
+
+impl Path {
+    /// What keeps the server from being ready; empty when it is. Needs no credential, so it names no person.
+    pub fn not_ready(&self) -> Vec<NotReady> {
+        if let Err(PathError::Closing { retry_after }) = self.open() {
+            let why = "the server is shutting down".to_owned();
+            return vec![NotReady { model: None, why, retry_after: Some(retry_after) }];
+        }
+        let reason = |replica: ReplicaView| {
+            let (why, retry_after) = match replica.state {
+                DriverState::Ready { .. } => return None,
+                DriverState::Starting { attempt: 1 } => ("is loading".to_owned(), None),
+                DriverState::Starting { attempt } => (format!("is being restarted, attempt {attempt}"), None),
+                DriverState::Failed { why, retry_in } => (why, retry_in),
+            };
+            Some(NotReady { model: Some(replica.model), why, retry_after })
+        };
+        self.replicas.replicas().into_iter().filter_map(reason).collect()
+    }
+
+    /// The models that the caller may use.
+    pub async fn models(&self, credential: Credential) -> Result<ModelList, PathError> {
+        self.authorized::<ListModels>(credential, ()).await?;
+        Ok(self.replicas.models())
+    }
+
+    /// Whether the caller may read the description of the API.
+    pub async fn may_read_api(&self, credential: Credential) -> Result<(), PathError> {
+        self.authorized::<ReadApi>(credential, ()).await.map(drop)
+    }
+
+    /// Replicas and sequences, of all tenants.
+    pub async fn processes(&self, credential: Credential) -> Result<ProcessList, PathError> {
+        self.authorized::<ListSequences>(credential, ()).await?;
+        let sequences = self.replicas.sequences().await;
+        Ok(ProcessList { replicas: self.replicas.replicas(), sequences })
+    }
+
+    /// Ends a sequence. False if there is none of that id.
+    pub async fn kill(&self, credential: Credential, sequence: SequenceId) -> Result<bool, PathError> {
+        let authorized = self.authorized::<KillSequence>(credential, sequence).await?;
+        Ok(self.replicas.kill(*authorized.resource()).await)
+    }
+
+    /// Makes a key; its text is in the answer this once.
+    pub async fn create_key(
+        &self,
+        credential: Credential,
+        key: NewKey,
+    ) -> Result<(KeyView, Secret), PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.create_key(&authorized, key).await?)
+    }
+
+    /// All keys.
+    pub async fn keys(&self, credential: Credential) -> Result<Vec<KeyView>, PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.keys(&authorized).await?)
+    }
+
+    /// Revokes a key.
+    pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.revoke_key(&authorized, id).await?)
+    }
+
+    /// All metrics in the `OpenMetrics` text format.
+    pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
+        self.authorized::<ReadMetrics>(credential, ()).await?;
+        Ok(self.metrics.text(&self.replicas.replicas()))
+    }
+
+    async fn authorized<A: access::Action>(
+        &self,
+        credential: Credential,
+        resource: A::Resource,
+    ) -> Result<Authorized<A>, PathError> {
+        let principal = self.access.authenticate(credential).await?;
+        Ok(self.access.authorize::<A>(&principal, resource)?)
+    }
+}

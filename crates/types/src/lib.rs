@@ -1,0 +1,25 @@
+//! Ground floor: ids, principals, requests, units, [`Prompt`] and [`Secret`].
+//!
+//! **Holds** data and the checks of its own values. **Never** does I/O, reads a clock, or decides
+//! anything that concerns two values at once.
+//!
+//! The three types to know: [`Principal`] (who asks; travels unchanged from the socket to the engine),
+//! [`GenerateRequest`] (what is asked, in no protocol's shape) and [`Event`] (what flows back).
+
+mod check;
+mod event;
+mod ids;
+mod principal;
+mod private;
+mod request;
+mod sampling;
+mod units;
+
+pub use check::OutOfRange;
+pub use event::{Event, FinishReason};
+pub use ids::{ModelName, RequestId, SequenceId, TenantId, UserId};
+pub use principal::{DataClass, Principal, PriorityClass, Role};
+pub use private::{Prompt, Secret};
+pub use request::{GenerateRequest, Input, Message, Speaker};
+pub use sampling::{LOGIT_BIAS_MAX, STOP_BYTES_MAX, STOP_STRINGS_MAX, Sampling, SamplingValues, StopStrings};
+pub use units::{Instant, Tokens};
