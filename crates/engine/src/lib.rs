@@ -1,5 +1,26 @@
-//! engine
+//! Drivers: what runs a model.
+//!
+//! **Does**: turns a step engine and a scheduler into a [`Driver`] ([`Stepped`]); runs llama.cpp in a worker
+//! process of its own (feature `llama`); renders chat templates. **Never** chooses which sequence runs: that is
+//! the scheduler's plan.
+//!
+//! The three types to know: [`Driver`] (takes work, gives events), [`StepEngine`] (carries out one plan),
+//! [`Stepped`] (makes the first of the second).
+//!
+//! The path of the data:
+//! ```text
+//! GenerateRequest ─ Tokenizer::encode ─ Arrival ─▶ Scheduler ─ plan ─▶ StepEngine::step ─ tokens ─▶ TextStream ─▶ Event
+//!                   (worker, 2nd socket)           (kernel process)    (worker, 1st socket)
+//! ```
+
 mod driver;
+#[cfg(feature = "llama")]
+pub mod llama;
 mod step_engine;
+mod stepped;
+pub mod template;
+mod text;
+
 pub use driver::{Driver, DriverState, EngineError, EventStream, SequenceStatus, Work};
-pub use step_engine::{Fragment, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+pub use step_engine::{Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+pub use stepped::Stepped;

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use scheduler::{StepOutcome, StepPlan};
-use types::{Sampling, SequenceId, Tokens};
+use types::{Input, Sampling, SequenceId, Tokens};
 
 use crate::EngineError;
 
@@ -20,39 +20,19 @@ pub trait StepEngine: Send {
     fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>>;
 }
 
-/// Text to token ids, while the engine steps.
+/// Renders and tokenises prompts, while the engine steps.
 pub trait Tokenizer: Send + Sync {
-    /// The ids of the fragments, one after the other.
-    fn tokenize(&self, fragments: Vec<Fragment>) -> BoxFuture<'_, Result<Vec<u32>, EngineError>>;
-}
-
-/// A piece of a rendered prompt.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Fragment {
-    /// The text.
-    pub text: String,
-    /// Whether special tokens in it are tokens; otherwise they are read as the plain text they look like.
-    pub special: bool,
-    /// Whether the model's own first token (BOS) goes before it, if the model has one.
-    pub first: bool,
+    /// The token ids that the model is given for this input. A conversation goes through the model's chat
+    /// template; text of a person in it never becomes a special token.
+    fn encode<'a>(&'a self, input: &'a Input) -> BoxFuture<'a, Result<Vec<u32>, EngineError>>;
 }
 
 /// What an engine tells about its model once it is loaded.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct ModelCard {
-    /// The model's chat template (Jinja), if it has one.
-    pub chat_template: Option<String>,
-    /// Text of the token that begins a text; empty if none.
-    pub bos: String,
-    /// Text of the token that ends a text; empty if none.
-    pub eos: String,
-    /// Whether the tokenizer puts BOS before a text.
-    pub adds_bos: bool,
-    /// Texts of all control tokens: what a person's text may not turn into.
-    pub control: Vec<String>,
     /// Bytes of each token, by id; empty for control tokens.
     pub pieces: Vec<Vec<u8>>,
-    /// Longest sequence that the model was trained on.
+    /// Longest sequence that the model was trained on, in tokens.
     pub context_trained: u32,
     /// KV memory in tokens.
     pub kv: u32,
@@ -62,7 +42,7 @@ pub struct ModelCard {
     pub running_max: u32,
     /// What confines the worker, for the log.
     pub confinement: String,
-    /// Instruction sets and threads that the engine uses, for the log and for benchmarks.
+    /// Instruction sets that the engine uses, for the log and for benchmarks.
     pub hardware: String,
 }
 

@@ -1,4 +1,7 @@
 //! Shapes of the admin API `/api/v1`, used by the handlers here and by the `llmos` command line.
+//!
+//! What is sent to the server refuses unknown fields, so that a misspelt one is not silently ignored. What the
+//! server sends ignores them, so that an older command line reads a newer server.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -92,13 +95,22 @@ pub struct KeyRequest {
 }
 
 /// A key, without its secret.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Key {
     /// What `llmos keys revoke` takes.
     pub id: String,
-    /// What was asked for.
-    #[serde(flatten)]
-    pub key: KeyRequest,
+    /// What it is for.
+    pub label: String,
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in the tenant.
+    pub user: String,
+    /// `member`, `operator` or `administrator`.
+    pub role: String,
+    /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
+    pub class_max: String,
+    /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
+    pub data_class_max: String,
     /// Seconds since 1970.
     pub created_at: u64,
     /// Seconds since 1970, if it was revoked.
@@ -120,4 +132,28 @@ pub struct CreatedKey {
 pub struct Keys {
     /// Oldest first, revoked ones included.
     pub keys: Vec<Key>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUESTED: &str = r#""label":"l","tenant":"t","user":"u","role":"member","class_max":"normal","data_class_max":"internal""#;
+
+    #[test]
+    fn a_created_key_is_one_flat_object() {
+        let text = format!(r#"{{"secret":"s","id":"i",{REQUESTED},"created_at":1,"revoked_at":null}}"#);
+        let created: CreatedKey = serde_json::from_str(&text).unwrap();
+        assert_eq!((created.secret.as_str(), created.key.label.as_str()), ("s", "l"));
+        assert_eq!(serde_json::to_string(&created).unwrap(), text);
+    }
+
+    #[test]
+    fn only_requests_refuse_unknown_fields() {
+        let request = |more: &str| serde_json::from_str::<KeyRequest>(&format!("{{{REQUESTED}{more}}}"));
+        assert_eq!(request("").unwrap().role, "member");
+        assert!(request(r#","expires":1"#).unwrap_err().to_string().contains("unknown field `expires`"));
+        let key = format!(r#"{{"id":"i",{REQUESTED},"created_at":1,"revoked_at":2,"newer":true}}"#);
+        assert_eq!(serde_json::from_str::<Key>(&key).unwrap().revoked_at, Some(2));
+    }
 }

@@ -1,7 +1,31 @@
-//! gateway (skeleton)
+//! Protocols in, protocols out: what comes over HTTP becomes a [`types::GenerateRequest`], and [`types::Event`]s
+//! become what the caller's client understands.
+//!
+//! **Does**: connections, bounds on what callers send, parsing, errors in the protocol's shape, streaming, one log
+//! line per request. **Never** contains a step of the path: a handler makes a credential of what the caller shows
+//! and calls [`path::Path`], which decides. Never logs what was asked or answered.
+//!
+//! The three things to know: [`serve`] with its [`Doors`]; the table of routes in `routes.rs`; the codecs of
+//! OpenAI's protocol in `openai/`. A request goes `server` → `exchange` → a handler of `routes` → its codec →
+//! [`path::Path::serve`] → `openai/answer` or `openai/stream`.
+
+mod admin;
 pub mod admin_types;
+mod body;
+mod credential;
+mod error;
+mod exchange;
+mod health;
+mod json;
+mod limits;
+mod openai;
+mod request_id;
+mod routes;
+mod server;
 
 use std::{sync::Arc, time::Duration};
+
+use crate::{exchange::OpenAnswers, server::Server};
 
 /// Where the server listens.
 pub struct Doors {
@@ -11,14 +35,22 @@ pub struct Doors {
     pub local: tokio::net::UnixListener,
 }
 
-/// Serves until `shutdown` resolves, then lets open answers finish for at most `grace`.
+/// Serves until `shutdown` resolves, then lets open answers finish for at most `grace`. While they do, new requests
+/// are still answered: with 503 by the path, which is closed first.
+///
 /// Returns how many connections had to be cut.
 pub async fn serve(
-    _path: Arc<path::Path>,
-    _doors: Doors,
+    path: Arc<path::Path>,
+    doors: Doors,
     shutdown: impl Future<Output = ()> + Send + 'static,
-    _grace: Duration,
+    grace: Duration,
 ) -> usize {
-    shutdown.await;
-    0
+    let open = OpenAnswers::default();
+    let listen = doors.tcp.local_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
+    let routers = routes::routers(path.clone(), listen, &open);
+    let closing = async move {
+        shutdown.await;
+        path.close();
+    };
+    Server::new(routers, open).run(doors, closing, grace).await
 }

@@ -1,1 +1,121 @@
-fn main() {}
+//! The roof: command line, configuration and wiring. **The only crate that knows all the others; it must never
+//! decide anything**: it passes what the configuration says to those who decide.
+//!
+//! The three types to know: `config::Config` (effective values and where each comes from), `client::Client` (how
+//! the commands talk to the server, over its local socket) and `exit::Failure` (what happened, what to do, and
+//! the exit code).
+#![forbid(unsafe_code)]
+
+mod chat;
+mod cli;
+mod client;
+mod config;
+mod data_dir;
+mod exit;
+mod keys;
+mod log;
+mod output;
+mod ps;
+mod serve;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use cli::{Command, ConfigArgs, ConfigCommand};
+use client::Client;
+use config::{Config, Surroundings};
+use exit::{Exit, Failure, Trying};
+use output::Output;
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+
+fn main() -> ExitCode {
+    let cli = cli::parse();
+    let output = Output::new(cli.json);
+    let args = cli.config;
+    let result = match cli.command {
+        // The worker locks itself in first: here nothing has started a thread or opened a file yet.
+        Command::EngineWorker { .. } => return engine_worker(),
+        Command::Serve => load(&args).and_then(|config| serve::run(&config, output)),
+        Command::Config(ConfigCommand::Show) => load(&args).and_then(|config| show(&config, output)),
+        Command::Config(ConfigCommand::Check { file }) => check(args, file, output),
+        Command::Version => version(&args, output),
+        Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
+        Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
+        Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
+        Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
+    };
+    match result {
+        Ok(()) => Exit::Ok.into(),
+        Err(failure) => {
+            output.failure(&failure);
+            failure.exit.into()
+        }
+    }
+}
+
+#[cfg(feature = "llama")]
+fn engine_worker() -> ExitCode {
+    engine::llama::worker_main()
+}
+
+#[cfg(not(feature = "llama"))]
+fn engine_worker() -> ExitCode {
+    let what = "this llmos was built without the `llama` feature, so it runs `simulator:` models only";
+    Output::new(false).failure(&Failure::new(Exit::Failed, what));
+    Exit::Failed.into()
+}
+
+fn load(args: &ConfigArgs) -> Result<Config, Failure> {
+    Config::load(args, &Surroundings::here()?).map_err(|problems| config::failure(&problems))
+}
+
+/// Runs a command that talks to the server.
+fn ask(args: &ConfigArgs, command: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> Result<(), Failure> {
+    let client = Client::new(&load(args)?.data_dir);
+    runtime()?.block_on(command(client))
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().trying("start")
+}
+
+fn show(config: &Config, output: Output) -> Result<(), Failure> {
+    if output.json { output.document(&config.to_json()) } else { output.text(&config.to_toml()) }
+}
+
+fn check(mut args: ConfigArgs, file: Option<PathBuf>, output: Output) -> Result<(), Failure> {
+    args.config = file.or(args.config);
+    let (file, problems) = match Config::load(&args, &Surroundings::here()?) {
+        Ok(config) => (config.file.clone(), config.problems_of_serving()),
+        Err(problems) => (None, problems),
+    };
+    if output.json {
+        let described: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
+        output.document(&json!({ "ok": problems.is_empty(), "problems": described }))?;
+    }
+    if !problems.is_empty() {
+        return Err(config::failure(&problems));
+    }
+    if output.json {
+        return Ok(());
+    }
+    let file = file.map_or("no file".to_owned(), |file| file.display().to_string());
+    output.text(&format!("ok ({file})\n"))
+}
+
+/// Ours, and the server's if one answers: nothing about it can fail the command.
+fn version(args: &ConfigArgs, output: Output) -> Result<(), Failure> {
+    let ours = env!("CARGO_PKG_VERSION");
+    let server =
+        load(args).and_then(|config| runtime()?.block_on(Client::new(&config.data_dir).version())).ok();
+    if output.json {
+        return output.document(&json!({ "version": ours, "server": server }));
+    }
+    output.text(&format!("llmos {ours}\n"))?;
+    match server {
+        Some(server) => {
+            output.text(&format!("server {} at {}, process {}\n", server.version, server.listen, server.pid))
+        }
+        None => Ok(()),
+    }
+}

@@ -5,6 +5,7 @@
 //!
 //! The three types to know: [`Path`], [`Answer`], [`PathError`]. What operators do (list, kill, keys, metrics)
 //! is in `operate.rs`; it passes through the same two first steps.
+#![forbid(unsafe_code)]
 
 mod metrics;
 mod operate;
@@ -127,8 +128,8 @@ impl Path {
             request: Arc::new(request),
             principal: authorized.principal().clone(),
         };
-        let observation = self.metrics.begin(&route.model);
-        let events = route.driver.generate(work).await?;
+        let mut observation = self.metrics.begin(&route.model);
+        let events = route.driver.generate(work).await.inspect_err(|_| observation.refused())?;
         Ok(Answer { request: id, model: route.model, events: measured(events, observation) })
     }
 }

@@ -1,20 +1,303 @@
-use engine::EngineError;
-use resources::ReplicaView;
-use types::{Event, ModelName};
+//! What operators measure: vLLM's names and OTel's `gen_ai.*`, so that existing dashboards work unchanged.
 
-pub(crate) struct Metrics;
-pub(crate) struct Observation;
+use std::{sync::Arc, time::Instant};
+
+use engine::EngineError;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::Registry,
+};
+use resources::ReplicaView;
+use types::{Event, FinishReason, ModelName, Tokens};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByModel {
+    model_name: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    model_name: String,
+    /// `stop`, `length`, `abort` (the caller left) or `error`.
+    finished_reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GenAi {
+    gen_ai_operation_name: &'static str,
+    gen_ai_request_model: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GenAiTokens {
+    gen_ai_operation_name: &'static str,
+    gen_ai_request_model: String,
+    gen_ai_token_type: &'static str,
+}
+
+type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
+
+/// 1 ms to 131 s.
+fn seconds() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 18))
+}
+
+/// 1 to 524,288 tokens.
+fn tokens() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 20))
+}
+
+/// The figures of this process.
+pub(crate) struct Metrics {
+    registry: Registry,
+    replicas: ReplicaFigures,
+    requests: Arc<RequestFigures>,
+}
+
+/// Read off the replicas when somebody asks.
+struct ReplicaFigures {
+    running: Family<ByModel, Gauge>,
+    waiting: Family<ByModel, Gauge>,
+    kv_usage: Family<ByModel, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    preemptions: Family<ByModel, Counter>,
+}
+
+/// Counted as requests go by.
+struct RequestFigures {
+    prompt_tokens: Family<ByModel, Counter>,
+    generation_tokens: Family<ByModel, Counter>,
+    outcomes: Family<ByOutcome, Counter>,
+    ttft: Histograms<ByModel>,
+    inter_token: Histograms<ByModel>,
+    e2e: Histograms<ByModel>,
+    request_prompt: Histograms<ByModel>,
+    request_generation: Histograms<ByModel>,
+    gen_ai_duration: Histograms<GenAi>,
+    gen_ai_ttft: Histograms<GenAi>,
+    gen_ai_tpot: Histograms<GenAi>,
+    gen_ai_tokens: Histograms<GenAiTokens>,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
-        Self
+        let mut registry = Registry::default();
+        let replicas = ReplicaFigures::registered(&mut registry);
+        let requests = Arc::new(RequestFigures::registered(&mut registry));
+        Self { registry, replicas, requests }
     }
-    pub(crate) fn begin(&self, _model: &ModelName) -> Observation {
-        Observation
+
+    /// A request for `model` has come.
+    pub(crate) fn begin(&self, model: &ModelName) -> Observation {
+        Observation {
+            figures: self.requests.clone(),
+            model: model.to_string(),
+            begun: Instant::now(),
+            last_token: None,
+            first_token: None,
+            output: Tokens(0),
+            closed: false,
+        }
     }
-    pub(crate) fn text(&self, _replicas: &[ReplicaView]) -> String {
-        String::new()
+
+    /// All figures in the `OpenMetrics` text format.
+    pub(crate) fn text(&self, replicas: &[ReplicaView]) -> String {
+        for replica in replicas {
+            self.replicas.read(replica);
+        }
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = encode(&mut text, &self.registry);
+        text
     }
 }
+
+impl ReplicaFigures {
+    fn registered(registry: &mut Registry) -> Self {
+        let all = Self {
+            running: Family::default(),
+            waiting: Family::default(),
+            kv_usage: Family::default(),
+            preemptions: Family::default(),
+        };
+        registry.register("vllm:num_requests_running", "Sequences on the device", all.running.clone());
+        registry.register("vllm:num_requests_waiting", "Sequences that wait", all.waiting.clone());
+        registry.register("vllm:kv_cache_usage_perc", "Share of KV memory in use, 0 to 1", all.kv_usage.clone());
+        registry.register("vllm:num_preemptions", "Sequences taken off the device", all.preemptions.clone());
+        all
+    }
+
+    fn read(&self, replica: &ReplicaView) {
+        let by = ByModel { model_name: replica.model.to_string() };
+        let load = replica.load;
+        self.running.get_or_create(&by).set(load.running as i64);
+        self.waiting.get_or_create(&by).set(load.waiting as i64);
+        let total = f64::from(load.kv_total.0.max(1));
+        self.kv_usage.get_or_create(&by).set(f64::from(load.kv_used.0) / total);
+        let preemptions = self.preemptions.get_or_create(&by);
+        preemptions.inc_by(load.preemptions.saturating_sub(preemptions.get()));
+    }
+}
+
+impl RequestFigures {
+    fn registered(registry: &mut Registry) -> Self {
+        let all = Self {
+            prompt_tokens: Family::default(),
+            generation_tokens: Family::default(),
+            outcomes: Family::default(),
+            ttft: Family::new_with_constructor(seconds),
+            inter_token: Family::new_with_constructor(seconds),
+            e2e: Family::new_with_constructor(seconds),
+            request_prompt: Family::new_with_constructor(tokens),
+            request_generation: Family::new_with_constructor(tokens),
+            gen_ai_duration: Family::new_with_constructor(seconds),
+            gen_ai_ttft: Family::new_with_constructor(seconds),
+            gen_ai_tpot: Family::new_with_constructor(seconds),
+            gen_ai_tokens: Family::new_with_constructor(tokens),
+        };
+        registry.register("vllm:prompt_tokens", "Tokens of prompts", all.prompt_tokens.clone());
+        registry.register("vllm:generation_tokens", "Tokens generated", all.generation_tokens.clone());
+        registry.register("vllm:request_success", "Requests that ended, by how", all.outcomes.clone());
+        registry.register("vllm:time_to_first_token_seconds", "Arrival to first token", all.ttft.clone());
+        registry.register("vllm:inter_token_latency_seconds", "Token to token", all.inter_token.clone());
+        registry.register("vllm:e2e_request_latency_seconds", "Arrival to last token", all.e2e.clone());
+        registry.register("vllm:request_prompt_tokens", "Tokens of a prompt", all.request_prompt.clone());
+        registry.register("vllm:request_generation_tokens", "Tokens of an answer", all.request_generation.clone());
+        let duration = all.gen_ai_duration.clone();
+        registry.register("gen_ai_server_request_duration_seconds", "Arrival to last token", duration);
+        let ttft = all.gen_ai_ttft.clone();
+        registry.register("gen_ai_server_time_to_first_token_seconds", "Arrival to first token", ttft);
+        let tpot = all.gen_ai_tpot.clone();
+        registry.register("gen_ai_server_time_per_output_token_seconds", "Time per token after the first", tpot);
+        registry.register("gen_ai_client_token_usage", "Tokens used, by type", all.gen_ai_tokens.clone());
+        all
+    }
+}
+
+/// One request being watched. Dropped before it is complete, it counts as aborted: the caller left.
+pub(crate) struct Observation {
+    figures: Arc<RequestFigures>,
+    model: String,
+    begun: Instant,
+    first_token: Option<Instant>,
+    last_token: Option<Instant>,
+    output: Tokens,
+    closed: bool,
+}
+
 impl Observation {
-    pub(crate) fn see(&mut self, _event: &Result<Event, EngineError>) {}
+    pub(crate) fn see(&mut self, event: &Result<Event, EngineError>) {
+        match event {
+            Ok(Event::Delta(_)) => self.token(),
+            Ok(Event::Usage { input, output }) => self.usage(*input, *output),
+            Ok(Event::Finished(how)) => self.finish(*how),
+            Err(_) => self.close("error"),
+        }
+    }
+
+    /// The engine did not take it.
+    pub(crate) fn refused(&mut self) {
+        self.close("error");
+    }
+
+    fn token(&mut self) {
+        let now = Instant::now();
+        let by = self.by_model();
+        if let Some(last) = self.last_token {
+            self.figures.inter_token.get_or_create(&by).observe((now - last).as_secs_f64());
+        } else {
+            let ttft_s = (now - self.begun).as_secs_f64();
+            self.first_token = Some(now);
+            self.figures.ttft.get_or_create(&by).observe(ttft_s);
+            self.figures.gen_ai_ttft.get_or_create(&self.gen_ai()).observe(ttft_s);
+        }
+        self.last_token = Some(now);
+    }
+
+    fn usage(&mut self, input: Tokens, output: Tokens) {
+        self.output = output;
+        let by = self.by_model();
+        let figures = &self.figures;
+        figures.prompt_tokens.get_or_create(&by).inc_by(input.0.into());
+        figures.generation_tokens.get_or_create(&by).inc_by(output.0.into());
+        figures.request_prompt.get_or_create(&by).observe(input.0.into());
+        figures.request_generation.get_or_create(&by).observe(output.0.into());
+        for (gen_ai_token_type, tokens) in [("input", input), ("output", output)] {
+            let GenAi { gen_ai_operation_name, gen_ai_request_model } = self.gen_ai();
+            let by = GenAiTokens { gen_ai_operation_name, gen_ai_request_model, gen_ai_token_type };
+            figures.gen_ai_tokens.get_or_create(&by).observe(tokens.0.into());
+        }
+    }
+
+    fn finish(&mut self, how: FinishReason) {
+        let took_s = self.begun.elapsed().as_secs_f64();
+        self.figures.e2e.get_or_create(&self.by_model()).observe(took_s);
+        self.figures.gen_ai_duration.get_or_create(&self.gen_ai()).observe(took_s);
+        if let (Some(first), Tokens(output @ 2..)) = (self.first_token, self.output) {
+            let tpot_s = first.elapsed().as_secs_f64() / f64::from(output - 1);
+            self.figures.gen_ai_tpot.get_or_create(&self.gen_ai()).observe(tpot_s);
+        }
+        self.close(how.as_str());
+    }
+
+    fn close(&mut self, finished_reason: &'static str) {
+        if !std::mem::replace(&mut self.closed, true) {
+            let by = ByOutcome { model_name: self.model.clone(), finished_reason };
+            self.figures.outcomes.get_or_create(&by).inc();
+        }
+    }
+
+    fn by_model(&self) -> ByModel {
+        ByModel { model_name: self.model.clone() }
+    }
+
+    fn gen_ai(&self) -> GenAi {
+        GenAi { gen_ai_operation_name: "generate", gen_ai_request_model: self.model.clone() }
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        self.close("abort");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use types::Prompt;
+
+    #[test]
+    fn a_request_leaves_its_figures() {
+        let metrics = Metrics::new();
+        let model: ModelName = "m".parse().unwrap();
+        let mut watched = metrics.begin(&model);
+        for _ in 0..3 {
+            watched.see(&Ok(Event::Delta(Prompt::from("x".to_owned()))));
+        }
+        watched.see(&Ok(Event::Usage { input: Tokens(5), output: Tokens(3) }));
+        watched.see(&Ok(Event::Finished(FinishReason::Stop)));
+        drop(watched);
+        metrics.begin(&model).see(&Err(EngineError::Killed));
+        drop(metrics.begin(&model));
+        let text = metrics.text(&[]);
+        for line in [
+            "vllm:prompt_tokens_total{model_name=\"m\"} 5",
+            "vllm:generation_tokens_total{model_name=\"m\"} 3",
+            "vllm:inter_token_latency_seconds_count{model_name=\"m\"} 2",
+            "vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1",
+            "vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 1",
+            "vllm:request_success_total{model_name=\"m\",finished_reason=\"error\"} 1",
+            "vllm:request_success_total{model_name=\"m\",finished_reason=\"abort\"} 1",
+            "gen_ai_token_type=\"output\"",
+        ] {
+            assert!(text.contains(line), "{line} is missing in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
 }

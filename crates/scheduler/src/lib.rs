@@ -32,6 +32,7 @@
 //! scheduler.apply(&StepOutcome::default());
 //! assert_eq!(scheduler.plan().run[0].tokens, Tokens(4));
 //! ```
+#![forbid(unsafe_code)]
 
 mod cost;
 mod queue;

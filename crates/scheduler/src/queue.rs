@@ -245,6 +245,11 @@ impl Scheduler {
         lost
     }
 
+    /// Whether the plan that is being run reaches the last token of this sequence, so that its next one is drawn.
+    pub fn at_its_end(&self, sequence: SequenceId) -> bool {
+        self.sequences.get(&sequence).is_some_and(|entry| entry.wanted() == Tokens(0))
+    }
+
     /// Why a sequence stands where it stands, in sentences.
     pub fn explain(&self, sequence: SequenceId) -> Vec<String> {
         let Some(entry) = self.sequences.get(&sequence) else {

@@ -5,6 +5,7 @@
 //!
 //! The three types to know: [`Principal`] (who asks; travels unchanged from the socket to the engine),
 //! [`GenerateRequest`] (what is asked, in no protocol's shape) and [`Event`] (what flows back).
+#![forbid(unsafe_code)]
 
 mod check;
 mod event;

@@ -1,0 +1,20 @@
+//! llama.cpp in a process of its own.
+//!
+//! ```text
+//! kernel process                           worker process (the same binary, `engine-worker`)
+//! LlamaLaunch ── spawn ──────────────────▶ confine itself, load the model, then two threads:
+//! LlamaEngine ── Load, Add, Step ─ stdin ─▶ step: batch, decode, sample ── Loaded, Stepped ─▶
+//! LlamaTokenizer ─ Encode ─────── stdout ─▶ encode: template, tokenise ─── Tokens ──────────▶
+//! ```
+//!
+//! The two Unix sockets are the worker's standard input and output, so it never opens one itself and may be
+//! forbidden to. When either closes, the worker ends; when it ends, its sequences do, and nothing else.
+
+mod confinement;
+mod parent;
+mod sampler;
+mod wire;
+mod worker;
+
+pub use parent::{LlamaLaunch, WorkerOrder};
+pub use worker::worker_main;

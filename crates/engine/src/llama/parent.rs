@@ -1,0 +1,295 @@
+//! The kernel's side of a worker: starts it, speaks to it, and says how it died.
+
+use std::{
+    collections::VecDeque,
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use futures::{FutureExt, future::BoxFuture};
+use scheduler::{Preemption, StepOutcome, StepPlan};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    net::UnixStream,
+    process::{Child, ChildStderr, Command},
+};
+use types::{Input, Sampling, SequenceId};
+
+use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
+use crate::{EngineError, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+
+/// How long a model may take to load.
+const LOAD_WAIT: Duration = Duration::from_secs(600);
+/// How long a dying worker may take to be gone, before its death is reported without its exit status.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+/// Lines of a worker's standard error that are kept to explain its death.
+const LAST_WORDS_LINES: usize = 8;
+/// Bytes kept of each.
+const LAST_WORDS_LINE_BYTES: usize = 200;
+
+/// What a worker is told to load, and with what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct WorkerOrder {
+    /// A GGUF file.
+    pub path: PathBuf,
+    /// KV memory in tokens, shared by all sequences.
+    pub context: u32,
+    /// Most tokens of one step.
+    pub step: u32,
+    /// Most sequences at once; at most 256 (llama.cpp's `LLAMA_MAX_SEQ`).
+    pub running_max: u32,
+    /// Cores it keeps to, with a thread on each.
+    pub cores: Vec<usize>,
+    /// Most memory beside the mapped model file, in bytes.
+    pub memory_max: u64,
+}
+
+/// Starts workers for one model.
+#[derive(Debug, Clone)]
+pub struct LlamaLaunch {
+    /// The program whose subcommand `engine-worker` is [`worker_main`](super::worker_main).
+    pub program: PathBuf,
+    /// What they load.
+    pub order: WorkerOrder,
+}
+
+impl Launch for LlamaLaunch {
+    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        self.start().boxed()
+    }
+}
+
+impl LlamaLaunch {
+    async fn start(&self) -> Result<Loaded, LaunchError> {
+        let failed = |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
+        let (steps, texts, mut process) = self.spawn().map_err(failed)?;
+        let pid = process.child.id();
+        let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
+        wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
+        let loading = tokio::time::timeout(LOAD_WAIT, engine.ask()).await;
+        let card = match loading {
+            Ok(Ok(Report::Loaded(card))) => card,
+            Ok(Ok(Report::Failed(why))) => return Err(process.refused(&why).await),
+            Ok(Ok(Report::Stepped(_)) | Err(_)) => return Err(process.refused("the worker died while loading").await),
+            Err(_) => return Err(process.refused("loading took too long").await),
+        };
+        engine.process = Some(process);
+        let tokenizer = LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(BufReader::new(texts))) };
+        Ok(Loaded { card, tokenizer: Arc::new(tokenizer), engine: Box::new(engine), pid })
+    }
+
+    fn spawn(&self) -> io::Result<(UnixStream, UnixStream, Process)> {
+        let (steps, their_steps) = socket_pair()?;
+        let (texts, their_texts) = socket_pair()?;
+        let mut command = Command::new(&self.program);
+        command.arg("engine-worker").env_clear().kill_on_drop(true);
+        command.stdin(Stdio::from(their_steps)).stdout(Stdio::from(their_texts)).stderr(Stdio::piped());
+        // Of the environment, which may hold secrets, only what finds libraries; no backtraces by gdb.
+        command.env("GGML_NO_BACKTRACE", "1");
+        for name in ["LD_LIBRARY_PATH", "GOMP_SPINCOUNT", "OMP_WAIT_POLICY"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        let mut child = command.spawn()?;
+        let last_words = Arc::new(LastWords::default());
+        if let Some(stderr) = child.stderr.take() {
+            tokio::spawn(last_words.clone().listen(stderr));
+        }
+        Ok((steps, texts, Process { child, last_words }))
+    }
+}
+
+fn socket_pair() -> io::Result<(UnixStream, OwnedFd)> {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+    ours.set_nonblocking(true)?;
+    Ok((UnixStream::from_std(ours)?, theirs.into()))
+}
+
+/// The worker process. Dropping it kills it.
+struct Process {
+    child: Child,
+    last_words: Arc<LastWords>,
+}
+
+impl Process {
+    /// How it ended, as far as that is known.
+    async fn death(&mut self) -> String {
+        let status = tokio::time::timeout(EXIT_WAIT, self.child.wait()).await;
+        let how = match status {
+            Ok(Ok(status)) => status.to_string(),
+            _ => "it does not answer".to_owned(),
+        };
+        match self.last_words.text() {
+            words if words.is_empty() => how,
+            words => format!("{how}; its last words: {words}"),
+        }
+    }
+
+    async fn refused(&mut self, why: &str) -> LaunchError {
+        let death = self.death().await;
+        LaunchError { why: format!("{why} ({death})"), retry: true }
+    }
+}
+
+/// The end of a worker's standard error.
+#[derive(Default)]
+struct LastWords(Mutex<VecDeque<String>>);
+
+impl LastWords {
+    async fn listen(self: Arc<Self>, stderr: ChildStderr) {
+        let mut lines = BufReader::new(stderr);
+        let mut line = Vec::new();
+        while matches!(lines.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
+            line.truncate(LAST_WORDS_LINE_BYTES);
+            let text = String::from_utf8_lossy(&line).trim().to_owned();
+            line.clear();
+            tracing::debug!(target: "engine::worker", "{text}");
+            if is_telling(&text) {
+                let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() == LAST_WORDS_LINES {
+                    kept.pop_front();
+                }
+                kept.push_back(text);
+            }
+        }
+    }
+
+    fn text(&self) -> String {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.iter().map(String::as_str).collect::<Vec<_>>().join(" | ")
+    }
+}
+
+/// llama.cpp writes hundreds of lines about a model; these words mark the ones that explain a failure.
+fn is_telling(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    ["error", "fail", "assert", "abort", "alloc", "terminate", "what()", "worker:", "invalid", "unknown"]
+        .iter()
+        .any(|word| line.contains(word))
+}
+
+/// The step engine of a worker.
+struct LlamaEngine {
+    steps: BufReader<UnixStream>,
+    /// Frames that go out with the next step.
+    outbox: Vec<u8>,
+    /// Absent only while the model loads.
+    process: Option<Process>,
+}
+
+impl LlamaEngine {
+    async fn ask(&mut self) -> io::Result<Report> {
+        self.steps.get_mut().write_all(&self.outbox).await?;
+        self.outbox.clear();
+        wire::receive(&mut self.steps).await
+    }
+
+    async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepOutcome, EngineError> {
+        let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
+            Ok(()) => self.ask().await,
+            Err(error) => Err(error),
+        };
+        let why = match asked {
+            Ok(Report::Stepped(outcome)) => return Ok(step_outcome(outcome)),
+            Ok(Report::Failed(why)) => why,
+            Ok(Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
+            Err(_) => match &mut self.process {
+                Some(process) => process.death().await,
+                None => "the worker is gone".to_owned(),
+            },
+        };
+        Err(EngineError::Died { why })
+    }
+}
+
+impl StepEngine for LlamaEngine {
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling) {
+        let order =
+            Order::Add { sequence: sequence.0, prompt: prompt.to_vec(), sampling: wire_sampling(sampling) };
+        // Fails only beyond FRAME_BYTES_MAX, which no context reaches; the step then names an unknown sequence.
+        if let Err(error) = wire::frame(&order, &mut self.outbox) {
+            tracing::error!(%sequence, %error, "cannot tell the worker of a sequence");
+        }
+    }
+
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
+        self.carry_out(plan).boxed()
+    }
+}
+
+struct LlamaTokenizer {
+    texts: Arc<tokio::sync::Mutex<BufReader<UnixStream>>>,
+}
+
+impl Tokenizer for LlamaTokenizer {
+    fn encode<'a>(&'a self, input: &'a Input) -> BoxFuture<'a, Result<Vec<u32>, EngineError>> {
+        async move {
+            let text = match input {
+                Input::Tokens(tokens) => return Ok(tokens.clone()),
+                Input::Text(text) => Text::Plain(text.expose().to_owned()),
+                Input::Chat(messages) => {
+                    let pair = |m: &types::Message| (m.speaker.as_str().to_owned(), m.content.expose().to_owned());
+                    Text::Chat(messages.iter().map(pair).collect())
+                }
+            };
+            self.ask(&text).await
+        }
+        .boxed()
+    }
+}
+
+impl LlamaTokenizer {
+    async fn ask(&self, text: &Text) -> Result<Vec<u32>, EngineError> {
+        let died = || EngineError::Died { why: "the worker is gone".to_owned() };
+        let mut bytes = Vec::new();
+        wire::frame(text, &mut bytes).map_err(|error| EngineError::BadInput(error.to_string()))?;
+        let texts = self.texts.clone();
+        // In a task of its own: a caller who leaves half way must not leave its answer to the next one.
+        let exchange = tokio::spawn(async move {
+            let mut texts = texts.lock().await;
+            texts.get_mut().write_all(&bytes).await?;
+            wire::receive::<Encoded>(&mut *texts).await
+        });
+        match exchange.await {
+            Ok(Ok(encoded)) => encoded.map_err(EngineError::BadInput),
+            Ok(Err(_)) | Err(_) => Err(died()),
+        }
+    }
+}
+
+fn wire_plan(plan: &StepPlan) -> WirePlan {
+    WirePlan {
+        release: plan.release.iter().map(|sequence| sequence.0).collect(),
+        recompute: plan.preempt.iter().map(|(sequence, Preemption::Recompute)| sequence.0).collect(),
+        run: plan.run.iter().map(|slice| (slice.sequence.0, slice.tokens.0)).collect(),
+    }
+}
+
+fn step_outcome(outcome: WireOutcome) -> StepOutcome {
+    StepOutcome {
+        took: Duration::from_nanos(outcome.took_ns),
+        produced: outcome.produced.into_iter().map(|(sequence, token)| (SequenceId(sequence), token)).collect(),
+        finished: outcome.finished.into_iter().map(SequenceId).collect(),
+    }
+}
+
+fn wire_sampling(sampling: &Sampling) -> WireSampling {
+    let values = sampling.values();
+    WireSampling {
+        temperature: values.temperature,
+        top_p: values.top_p,
+        top_k: values.top_k,
+        min_p: values.min_p,
+        presence_penalty: values.presence_penalty,
+        frequency_penalty: values.frequency_penalty,
+        repetition_penalty: values.repetition_penalty,
+        seed: values.seed.unwrap_or(0),
+        logit_bias: values.logit_bias.clone(),
+    }
+}

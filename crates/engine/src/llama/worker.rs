@@ -1,0 +1,305 @@
+//! The worker process.
+
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    io::{self, BufReader},
+    num::NonZeroU32,
+    os::{
+        fd::AsFd,
+        unix::net::UnixStream,
+    },
+    process::ExitCode,
+    time::Instant,
+};
+
+use llama_cpp_2::{
+    context::{LlamaContext, params::LlamaContextParams},
+    llama_backend::LlamaBackend,
+    llama_batch::LlamaBatch,
+    model::{LlamaModel, params::LlamaModelParams},
+    token::LlamaToken,
+};
+
+use super::{
+    confinement,
+    parent::WorkerOrder,
+    sampler::Sampler,
+    wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling},
+};
+use crate::{ModelCard, template::ChatTemplate};
+
+/// Tokens that llama.cpp computes at once; a step may hold more.
+const MICRO_BATCH: u32 = 512;
+
+/// The body of `llmos engine-worker`. Returns when the kernel process closes a socket.
+///
+/// Must run before anything else in the process: it makes its own threads, and changes what all of them may do.
+pub fn worker_main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The kernel process keeps the last lines of this for its own report.
+            let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("worker: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), String> {
+    let (steps, texts) = sockets().map_err(|error| format!("this command is started by `llmos serve`: {error}"))?;
+    let mut orders = BufReader::new(steps.try_clone().map_err(|error| error.to_string())?);
+    let mut reports = steps;
+    let Order::Load(order) = wire::read(&mut orders).map_err(|error| error.to_string())? else {
+        return Err("the first order was not to load".to_owned());
+    };
+    let served = serve(&order, &mut orders, &mut reports, texts);
+    if let Err(why) = &served {
+        let _ = wire::write(&mut reports, &Report::Failed(why.clone()));
+    }
+    served
+}
+
+/// The two sockets that came as standard input and output. In their place come nothing and standard error, so
+/// that a library's stray line cannot break the protocol.
+fn sockets() -> io::Result<(UnixStream, UnixStream)> {
+    let steps = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let texts = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
+    // Not sockets: somebody started the command by hand.
+    steps.peer_addr()?;
+    texts.peer_addr()?;
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    rustix::stdio::dup2_stdout(io::stderr())?;
+    Ok((steps, texts))
+}
+
+fn serve(
+    order: &WorkerOrder,
+    orders: &mut BufReader<UnixStream>,
+    reports: &mut UnixStream,
+    texts: UnixStream,
+) -> Result<(), String> {
+    let confinement = confinement::confine(order)?;
+    let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
+    let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+    let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
+        .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
+    let context = model
+        .new_context(&backend, context_parameters(order))
+        .map_err(|error| format!("cannot make a context of {} tokens ({error}): lower `context`", order.context))?;
+    let card = card(&model, &context, order, confinement);
+    let template = template(&model);
+    let mut stepper = Stepper::new(&model, context, order);
+    std::thread::scope(|scope| {
+        // Ends the process when the kernel process is gone, even in the middle of a step.
+        scope.spawn(|| {
+            encode_until_closed(&model, template, texts);
+            std::process::exit(0);
+        });
+        wire::write(reports, &Report::Loaded(card)).map_err(|error| error.to_string())?;
+        loop {
+            // A closed socket is how a worker is told to end.
+            let Ok(order) = wire::read(orders) else { std::process::exit(0) };
+            match order {
+                Order::Load(_) => return Err("a second order to load".to_owned()),
+                Order::Add { sequence, prompt, sampling } => stepper.add(sequence, prompt, &sampling),
+                Order::Step(plan) => {
+                    let report = stepper.step(&plan).map_or_else(Report::Failed, Report::Stepped);
+                    wire::write(reports, &report).map_err(|error| error.to_string())?;
+                }
+            }
+        }
+    })
+}
+
+fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
+    let threads = order.cores.len() as i32;
+    LlamaContextParams::default()
+        .with_n_ctx(NonZeroU32::new(order.context))
+        .with_n_batch(order.step)
+        .with_n_ubatch(order.step.min(MICRO_BATCH))
+        .with_n_seq_max(order.running_max)
+        .with_n_threads(threads)
+        .with_n_threads_batch(threads)
+        // One memory for all sequences; copying between split ones aborts the process.
+        .with_kv_unified(true)
+        .with_no_perf(true)
+}
+
+fn card(model: &LlamaModel, context: &LlamaContext<'_>, order: &WorkerOrder, confinement: String) -> ModelCard {
+    let vocabulary = model.vocab();
+    let piece = |token| vocabulary.token_to_piece(token, false, None);
+    ModelCard {
+        pieces: vocabulary.tokens().map(piece).collect(),
+        context_trained: model.n_ctx_train(),
+        kv: context.n_ctx().min(order.context),
+        step: order.step,
+        running_max: order.running_max,
+        confinement,
+        hardware: hardware(),
+    }
+}
+
+/// llama.cpp's list of the instruction sets it was built with and found.
+#[allow(unsafe_code)]
+fn hardware() -> String {
+    // SAFETY: the function returns a pointer to a static, NUL-terminated string, and this is its only caller.
+    let text = unsafe { CStr::from_ptr(llama_cpp_sys_2::llama_print_system_info()) };
+    text.to_string_lossy().trim().to_owned()
+}
+
+type Template = Result<ChatTemplate, crate::template::TemplateError>;
+
+fn template(model: &LlamaModel) -> Template {
+    let source = model
+        .meta_val_str("tokenizer.chat_template")
+        .map_err(|_| crate::template::TemplateError::Absent)?;
+    let vocabulary = model.vocab();
+    let text = |token: LlamaToken| {
+        let known = (0..vocabulary.n_tokens()).contains(&token.0);
+        known.then(|| vocabulary.text(token)).flatten().map(|text| text.to_string_lossy().into_owned())
+    };
+    let control = vocabulary.tokens().filter(|&token| vocabulary.is_control(token)).filter_map(text).collect();
+    let bos = text(vocabulary.bos()).unwrap_or_default();
+    let eos = text(vocabulary.eos()).unwrap_or_default();
+    ChatTemplate::new(&source, &bos, &eos, control)
+}
+
+fn encode_until_closed(model: &LlamaModel, template: Template, mut texts: UnixStream) {
+    let Ok(reading) = texts.try_clone() else { return };
+    let mut reading = BufReader::new(reading);
+    while let Ok(text) = wire::read(&mut reading) {
+        let encoded: Encoded = encode(model, &template, text);
+        if wire::write(&mut texts, &encoded).is_err() {
+            return;
+        }
+    }
+}
+
+fn encode(model: &LlamaModel, template: &Template, text: Text) -> Encoded {
+    let vocabulary = model.vocab();
+    let mut tokens: Vec<LlamaToken> = Vec::new();
+    match text {
+        Text::Plain(text) => vocabulary.tokenize_into(text.as_bytes(), &mut tokens, true, true),
+        Text::Chat(messages) => {
+            let template = template.as_ref().map_err(ToString::to_string)?;
+            let messages: Vec<_> =
+                messages.iter().map(|(role, content)| (role.as_str(), content.as_str())).collect();
+            let fragments = template.render(&messages).map_err(|error| error.to_string())?;
+            for (i, fragment) in fragments.iter().enumerate() {
+                // A template that writes BOS itself must not get a second one.
+                let first = i == 0 && !template.begins_with_bos(&fragment.text);
+                vocabulary.tokenize_into(fragment.text.as_bytes(), &mut tokens, first, fragment.special);
+            }
+        }
+    }
+    Ok(tokens.into_iter().map(|token| token.0 as u32).collect())
+}
+
+/// A sequence in the worker.
+struct Sequence {
+    /// Prompt and answer so far.
+    tokens: Vec<LlamaToken>,
+    /// How many of them are in KV memory.
+    filled: usize,
+    /// llama.cpp's number for it while it has KV memory.
+    slot: Option<i32>,
+    sampler: Sampler,
+}
+
+struct Stepper<'model> {
+    model: &'model LlamaModel,
+    context: LlamaContext<'model>,
+    batch: LlamaBatch<'static>,
+    sequences: HashMap<u64, Sequence>,
+    free_slots: Vec<i32>,
+}
+
+impl<'model> Stepper<'model> {
+    fn new(model: &'model LlamaModel, context: LlamaContext<'model>, order: &WorkerOrder) -> Self {
+        let slots = order.running_max as i32;
+        Self {
+            model,
+            context,
+            batch: LlamaBatch::new(order.step as usize, 1),
+            sequences: HashMap::new(),
+            free_slots: (0..slots).rev().collect(),
+        }
+    }
+
+    fn add(&mut self, sequence: u64, prompt: Vec<u32>, sampling: &WireSampling) {
+        let sampler = Sampler::new(sampling, self.model.n_vocab(), &prompt);
+        let tokens = prompt.into_iter().map(|token| LlamaToken::new(token as i32)).collect();
+        self.sequences.insert(sequence, Sequence { tokens, filled: 0, slot: None, sampler });
+    }
+
+    fn step(&mut self, plan: &WirePlan) -> Result<WireOutcome, String> {
+        let start = Instant::now();
+        for sequence in &plan.release {
+            if let Some(gone) = self.sequences.remove(sequence) {
+                self.free(gone.slot)?;
+            }
+        }
+        for sequence in &plan.recompute {
+            let sequence = self.sequences.get_mut(sequence).ok_or("preemption of an unknown sequence")?;
+            sequence.filled = 0;
+            let slot = sequence.slot.take();
+            self.free(slot)?;
+        }
+        self.batch.clear();
+        let mut draws = Vec::new();
+        for &(id, tokens) in &plan.run {
+            if self.fill(id, tokens as usize)? {
+                draws.push((id, self.batch.n_tokens() - 1));
+            }
+        }
+        if self.batch.n_tokens() > 0 {
+            self.context.decode(&mut self.batch).map_err(|error| error.to_string())?;
+        }
+        let (produced, finished) = self.draw(&draws);
+        Ok(WireOutcome { took_ns: start.elapsed().as_nanos() as u64, produced, finished })
+    }
+
+    /// Puts the next tokens of a sequence into the batch. True when they reach its end.
+    fn fill(&mut self, id: u64, count: usize) -> Result<bool, String> {
+        let sequence = self.sequences.get_mut(&id).ok_or("a slice of an unknown sequence")?;
+        let slot = match sequence.slot {
+            Some(slot) => slot,
+            None => self.free_slots.pop().ok_or("more sequences than places")?,
+        };
+        sequence.slot = Some(slot);
+        let end = sequence.filled + count;
+        let tokens = sequence.tokens.get(sequence.filled..end).ok_or("a slice past the end of a sequence")?;
+        let whole = end == sequence.tokens.len();
+        for (i, &token) in tokens.iter().enumerate() {
+            let last = i + 1 == count;
+            let place = (sequence.filled + i) as i32;
+            self.batch.add(token, place, &[slot], last && whole).map_err(|error| error.to_string())?;
+        }
+        sequence.filled = end;
+        Ok(whole)
+    }
+
+    /// Draws a token for each sequence from the logits at its place in the batch.
+    fn draw(&mut self, draws: &[(u64, i32)]) -> (Vec<(u64, u32)>, Vec<u64>) {
+        let vocabulary = self.model.vocab();
+        let (mut produced, mut finished) = (Vec::with_capacity(draws.len()), Vec::new());
+        for &(id, place) in draws {
+            let Some(sequence) = self.sequences.get_mut(&id) else { continue };
+            let token = sequence.sampler.draw(&self.context, place);
+            sequence.tokens.push(token);
+            produced.push((id, token.0 as u32));
+            if vocabulary.is_eog(token) {
+                finished.push(id);
+            }
+        }
+        (produced, finished)
+    }
+
+    fn free(&mut self, slot: Option<i32>) -> Result<(), String> {
+        let Some(slot) = slot else { return Ok(()) };
+        self.context.clear_kv_cache_seq(Some(slot as u32), None, None).map_err(|error| error.to_string())?;
+        self.free_slots.push(slot);
+        Ok(())
+    }
+}

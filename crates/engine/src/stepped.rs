@@ -1,0 +1,514 @@
+//! Turns a step engine and a scheduler into a driver: `loop { plan, step, apply, send }`.
+//!
+//! The scheduler and its queues live here, in the kernel process: the death of an engine loses what it had
+//! started, and nothing that waits.
+
+use std::{
+    collections::BTreeMap,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use scheduler::{Admission, Arrival, Limits, Load, Scheduler, StepOutcome};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant as Clock,
+};
+use types::{Event, FinishReason, GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens};
+
+use crate::{
+    Driver, DriverState, EngineError, EventStream, Launch, Loaded, ModelCard, SequenceStatus, StepEngine,
+    Tokenizer, Work,
+    text::{Shown, TextStream},
+};
+
+/// Commands that wait for the loop; senders wait beyond that.
+const COMMANDS_MAX: usize = 256;
+/// Sequences that wait for their turn; further ones are refused.
+const WAITING_MAX: usize = 256;
+/// How long a request waits for an engine that is starting.
+const READY_WAIT: Duration = Duration::from_secs(20);
+/// What a caller is told when the engine did not start in that time.
+const READY_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// Pause before the first new attempt to start an engine; doubled for each further one.
+const BACK_OFF_MIN: Duration = Duration::from_millis(250);
+/// Longest pause between attempts.
+const BACK_OFF_MAX: Duration = Duration::from_secs(30);
+
+/// A driver around an engine that we step ourselves.
+pub struct Stepped {
+    commands: mpsc::Sender<Command>,
+    front: watch::Receiver<Option<Arc<Front>>>,
+    state: watch::Receiver<DriverState>,
+    load: watch::Receiver<Load>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// What is needed to prepare a prompt, while the loop steps.
+struct Front {
+    card: ModelCard,
+    tokenizer: Arc<dyn Tokenizer>,
+}
+
+enum Command {
+    Arrive { arrival: Arrival, delivery: Delivery, admitted: oneshot::Sender<Result<(), EngineError>> },
+    Cancel(SequenceId),
+    Kill(SequenceId, oneshot::Sender<bool>),
+    List(oneshot::Sender<Vec<SequenceStatus>>),
+}
+
+/// Where the tokens of a sequence go.
+struct Delivery {
+    events: mpsc::Sender<Result<Event, EngineError>>,
+    text: TextStream,
+    prompt: Arc<[u32]>,
+    sampling: Sampling,
+    generated: Tokens,
+    tokens_max: Tokens,
+}
+
+impl Stepped {
+    /// Starts the loop; it launches the engine, and again whenever the engine dies.
+    pub fn start(name: String, launch: Arc<dyn Launch>) -> Self {
+        let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
+        let (front, front_seen) = watch::channel(None);
+        let (state, state_seen) = watch::channel(DriverState::Starting { attempt: 1 });
+        let (load, load_seen) = watch::channel(Load::default());
+        let started = Clock::now();
+        let outlook = Outlook { front, state, load };
+        let kernel = Loop { name, launch, inbox, outlook, deliveries: BTreeMap::new(), scheduler: None, started };
+        let task = tokio::spawn(kernel.run());
+        Self { commands, front: front_seen, state: state_seen, load: load_seen, task }
+    }
+
+    async fn ready(&self) -> Result<Arc<Front>, EngineError> {
+        let mut front = self.front.clone();
+        let ready = tokio::time::timeout(READY_WAIT, front.wait_for(Option::is_some)).await;
+        match ready {
+            Ok(Ok(front)) => front.clone().ok_or_else(gone),
+            Ok(Err(_)) => Err(gone()),
+            Err(_) => {
+                let (why, retry_after) = match self.state() {
+                    DriverState::Failed { why, retry_in } => (why, retry_in.unwrap_or(BACK_OFF_MAX)),
+                    _ => ("the model is still loading".to_owned(), READY_RETRY_AFTER),
+                };
+                Err(EngineError::Unready { why, retry_after })
+            }
+        }
+    }
+
+    async fn admit(&self, work: Work) -> Result<EventStream, EngineError> {
+        let front = self.ready().await?;
+        let prompt = encode(&front, &work.request).await?;
+        let tokens_max = fit(&front.card, &prompt, work.request.tokens_max)?;
+        let prompt: Arc<[u32]> = prompt.into();
+        // As many places as there can be events: a slow reader never holds up the loop.
+        let (events, received) = mpsc::channel(tokens_max.0 as usize + 4);
+        let delivery = Delivery {
+            events,
+            text: TextStream::new(work.request.stop.as_slice()),
+            prompt: prompt.clone(),
+            sampling: seeded(&work.request),
+            generated: Tokens(0),
+            tokens_max,
+        };
+        let arrival = Arrival {
+            sequence: work.id,
+            tenant: work.principal.tenant,
+            class: work.request.class.unwrap_or(PriorityClass::Normal),
+            prompt,
+            tokens_max,
+        };
+        // From here on a drop of this future cancels the sequence, admitted or not.
+        let stream = Events { received, guard: CancelOnDrop { sequence: work.id, commands: self.commands.clone() } };
+        let (admitted, answer) = oneshot::channel();
+        self.commands.send(Command::Arrive { arrival, delivery, admitted }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())??;
+        Ok(stream.boxed())
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(command(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+impl Driver for Stepped {
+    fn generate(&self, work: Work) -> BoxFuture<'_, Result<EventStream, EngineError>> {
+        self.admit(work).boxed()
+    }
+
+    fn state(&self) -> DriverState {
+        self.state.borrow().clone()
+    }
+
+    fn load(&self) -> Load {
+        *self.load.borrow()
+    }
+
+    fn sequences(&self) -> BoxFuture<'_, Vec<SequenceStatus>> {
+        async { self.ask(Command::List).await.unwrap_or_default() }.boxed()
+    }
+
+    fn kill(&self, sequence: SequenceId) -> BoxFuture<'_, bool> {
+        async move { self.ask(|reply| Command::Kill(sequence, reply)).await.unwrap_or(false) }.boxed()
+    }
+}
+
+/// Ends the loop, and with it the engine.
+impl Drop for Stepped {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::Unready { why: "the model is being unloaded".to_owned(), retry_after: READY_RETRY_AFTER }
+}
+
+async fn encode(front: &Front, request: &GenerateRequest) -> Result<Vec<u32>, EngineError> {
+    if let Input::Tokens(tokens) = &request.input {
+        if let Some(bad) = tokens.iter().find(|&&token| token as usize >= front.card.pieces.len()) {
+            let known = front.card.pieces.len();
+            return Err(EngineError::BadInput(format!("the model has no token {bad}; ids go up to {}", known - 1)));
+        }
+        return Ok(tokens.clone());
+    }
+    // No token is longer than the longest: a text that cannot fit is refused before anyone tokenises it.
+    let longest = front.card.pieces.iter().map(Vec::len).max().unwrap_or(1).max(1);
+    let at_least = Tokens((input_bytes(&request.input) / longest) as u32);
+    if at_least > front.card.sequence_max() {
+        return Err(EngineError::ContextExceeded {
+            prompt: at_least,
+            asked: request.tokens_max.unwrap_or(Tokens(1)),
+            context: front.card.sequence_max(),
+        });
+    }
+    front.tokenizer.encode(&request.input).await
+}
+
+fn input_bytes(input: &Input) -> usize {
+    match input {
+        Input::Chat(messages) => messages.iter().map(|message| message.content.bytes()).sum(),
+        Input::Text(text) => text.bytes(),
+        Input::Tokens(_) => 0,
+    }
+}
+
+/// How many tokens the answer may have: as many as asked for, or what the context leaves.
+fn fit(card: &ModelCard, prompt: &[u32], asked: Option<Tokens>) -> Result<Tokens, EngineError> {
+    if prompt.is_empty() {
+        return Err(EngineError::BadInput("the prompt is empty; send at least one token".to_owned()));
+    }
+    let (prompt, context) = (Tokens::of(prompt), card.sequence_max());
+    let room = context.saturating_sub(prompt);
+    let wanted = asked.unwrap_or(Tokens(room.0.max(1)));
+    if wanted > room {
+        return Err(EngineError::ContextExceeded { prompt, asked: wanted, context });
+    }
+    Ok(wanted)
+}
+
+/// Without a seed of the caller's the request id, which is random, is the seed: so a run can be repeated.
+fn seeded(request: &GenerateRequest) -> Sampling {
+    let mut values = request.sampling.values().clone();
+    values.seed.get_or_insert(request.id.0 as u32);
+    Sampling::try_from(values).unwrap_or_else(|_| request.sampling.clone())
+}
+
+/// The stream that a caller reads. Dropping it cancels the sequence.
+struct Events {
+    received: mpsc::Receiver<Result<Event, EngineError>>,
+    guard: CancelOnDrop,
+}
+
+impl Stream for Events {
+    type Item = Result<Event, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let _alive = &self.guard;
+        self.received.poll_recv(context)
+    }
+}
+
+struct CancelOnDrop {
+    sequence: SequenceId,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        // A full inbox is no reason to lose the message: the loop also drops a sequence whose reader is gone.
+        let _ = self.commands.try_send(Command::Cancel(self.sequence));
+    }
+}
+
+/// What the outside sees of the loop.
+struct Outlook {
+    front: watch::Sender<Option<Arc<Front>>>,
+    state: watch::Sender<DriverState>,
+    load: watch::Sender<Load>,
+}
+
+struct Loop {
+    name: String,
+    launch: Arc<dyn Launch>,
+    inbox: mpsc::Receiver<Command>,
+    outlook: Outlook,
+    deliveries: BTreeMap<SequenceId, Delivery>,
+    /// Made when the model is loaded for the first time: its limits come from the model.
+    scheduler: Option<Scheduler>,
+    started: Clock,
+}
+
+impl Loop {
+    async fn run(mut self) {
+        loop {
+            let Some(loaded) = self.launch_until_loaded().await else { return };
+            let Some(error) = self.serve(loaded).await else { return };
+            self.outlook.front.send_replace(None);
+            self.outlook.state.send_replace(DriverState::Starting { attempt: 1 });
+            tracing::error!(model = self.name, error = %error, "engine died; starting it again");
+            let lost = self.scheduler.as_mut().map(Scheduler::lose_engine).unwrap_or_default();
+            self.fail(&lost, &error);
+            self.publish();
+        }
+    }
+
+    /// Launches until it works. Meanwhile commands are answered; what waits is failed at the first refusal.
+    async fn launch_until_loaded(&mut self) -> Option<Loaded> {
+        let mut pause = BACK_OFF_MIN;
+        for attempt in 1.. {
+            self.outlook.state.send_replace(DriverState::Starting { attempt });
+            let launch = self.launch.clone();
+            let error = match self.meanwhile(launch.launch()).await? {
+                Ok(loaded) => return Some(loaded),
+                Err(error) => error,
+            };
+            tracing::error!(model = self.name, attempt, error = %error, "engine did not start");
+            let retry_in = error.retry.then_some(pause);
+            self.outlook.state.send_replace(DriverState::Failed { why: error.why.clone(), retry_in });
+            let waiting: Vec<_> = self.deliveries.keys().copied().collect();
+            let told = EngineError::Unready { why: error.why, retry_after: retry_in.unwrap_or(BACK_OFF_MAX) };
+            self.fail(&waiting, &told);
+            if retry_in.is_none() {
+                // Nothing will change by itself: answer commands until the driver is dropped.
+                self.meanwhile(std::future::pending::<()>()).await?;
+            }
+            self.meanwhile(tokio::time::sleep(pause)).await?;
+            pause = (pause * 2).min(BACK_OFF_MAX);
+        }
+        None
+    }
+
+    /// Waits for `future` and answers commands until then. `None` when the driver is gone.
+    async fn meanwhile<T>(&mut self, future: impl Future<Output = T>) -> Option<T> {
+        tokio::pin!(future);
+        loop {
+            tokio::select! {
+                done = &mut future => return Some(done),
+                command = self.inbox.recv() => { self.handle(command?); }
+            }
+        }
+    }
+
+    /// Steps the engine until it dies, and says how. `None` when the driver is gone.
+    async fn serve(&mut self, loaded: Loaded) -> Option<EngineError> {
+        let Loaded { card, tokenizer, mut engine, pid } = loaded;
+        let limits = limits(&card);
+        tracing::info!(
+            model = self.name,
+            pid,
+            kv = card.kv,
+            hardware = card.hardware,
+            confinement = card.confinement,
+            "model is ready"
+        );
+        self.scheduler.get_or_insert_with(|| Scheduler::new(limits));
+        let front = Arc::new(Front { card, tokenizer });
+        for (&sequence, delivery) in &self.deliveries {
+            engine.add(sequence, delivery.prompt.clone(), &delivery.sampling);
+        }
+        self.outlook.front.send_replace(Some(front.clone()));
+        self.outlook.state.send_replace(DriverState::Ready { pid });
+        loop {
+            while let Ok(command) = self.inbox.try_recv() {
+                self.take_in(command, engine.as_mut());
+            }
+            let plan = self.scheduler.as_mut()?.plan();
+            self.publish();
+            if plan.is_empty() {
+                let command = self.inbox.recv().await?;
+                self.take_in(command, engine.as_mut());
+                continue;
+            }
+            let mut arrived = Vec::new();
+            let outcome = {
+                let step = engine.step(&plan);
+                tokio::pin!(step);
+                loop {
+                    tokio::select! {
+                        biased;
+                        outcome = &mut step => break outcome,
+                        command = self.inbox.recv() => arrived.extend(self.handle(command?)),
+                    }
+                }
+            };
+            for sequence in arrived {
+                self.introduce(sequence, engine.as_mut());
+            }
+            match outcome {
+                Ok(outcome) => self.deliver(outcome, &front.card),
+                Err(error) => return Some(error),
+            }
+        }
+    }
+
+    fn take_in(&mut self, command: Command, engine: &mut dyn StepEngine) {
+        if let Some(sequence) = self.handle(command) {
+            self.introduce(sequence, engine);
+        }
+    }
+
+    fn introduce(&self, sequence: SequenceId, engine: &mut dyn StepEngine) {
+        if let Some(delivery) = self.deliveries.get(&sequence) {
+            engine.add(sequence, delivery.prompt.clone(), &delivery.sampling);
+        }
+    }
+
+    /// Answers a command. Returns the sequence that it brought, which the engine has to be told.
+    fn handle(&mut self, command: Command) -> Option<SequenceId> {
+        let now = self.now();
+        match command {
+            Command::Arrive { arrival, delivery, admitted } => {
+                let sequence = arrival.sequence;
+                let Some(scheduler) = &mut self.scheduler else {
+                    let _ = admitted.send(Err(gone()));
+                    return None;
+                };
+                match scheduler.arrive(now, arrival) {
+                    Admission::Accepted { expected_start } => {
+                        tracing::debug!(%sequence, wait = ?expected_start.since(now), "admitted");
+                        self.deliveries.insert(sequence, delivery);
+                        let _ = admitted.send(Ok(()));
+                        return Some(sequence);
+                    }
+                    Admission::Refused { retry_after, why } => {
+                        let _ = admitted.send(Err(EngineError::Refused { retry_after, why }));
+                    }
+                }
+            }
+            Command::Cancel(sequence) => self.forget(sequence),
+            Command::Kill(sequence, reply) => {
+                let known = self.deliveries.contains_key(&sequence);
+                self.fail(&[sequence], &EngineError::Killed);
+                let _ = reply.send(known);
+            }
+            Command::List(reply) => {
+                let _ = reply.send(self.list(now));
+            }
+        }
+        None
+    }
+
+    fn list(&self, now: Instant) -> Vec<SequenceStatus> {
+        let Some(scheduler) = &self.scheduler else { return Vec::new() };
+        let status = |view: scheduler::SequenceView| SequenceStatus {
+            age: now.since(view.arrived),
+            why: scheduler.explain(view.sequence),
+            view,
+        };
+        scheduler.sequences().map(status).collect()
+    }
+
+    /// Sends what the step produced, and tells the scheduler what is complete.
+    fn deliver(&mut self, mut outcome: StepOutcome, card: &ModelCard) {
+        let ended_by_model = std::mem::take(&mut outcome.finished);
+        for &(sequence, token) in &outcome.produced {
+            let Some(delivery) = self.deliveries.get_mut(&sequence) else { continue };
+            let piece = if ended_by_model.contains(&sequence) { None } else { Some(card.piece(token)) };
+            if delivery.token(piece) {
+                outcome.finished.push(sequence);
+                self.deliveries.remove(&sequence);
+            }
+        }
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.apply(&outcome);
+        }
+    }
+
+    fn fail(&mut self, sequences: &[SequenceId], error: &EngineError) {
+        for &sequence in sequences {
+            if let Some(delivery) = self.deliveries.get(&sequence) {
+                let _ = delivery.events.try_send(Err(error.clone()));
+            }
+            self.forget(sequence);
+        }
+    }
+
+    fn forget(&mut self, sequence: SequenceId) {
+        self.deliveries.remove(&sequence);
+        if let Some(scheduler) = &mut self.scheduler {
+            scheduler.cancel(sequence);
+        }
+    }
+
+    fn publish(&self) {
+        let load = self.scheduler.as_ref().map(Scheduler::load).unwrap_or_default();
+        self.outlook.load.send_if_modified(|seen| std::mem::replace(seen, load) != load);
+    }
+
+    fn now(&self) -> Instant {
+        Instant { nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
+
+fn limits(card: &ModelCard) -> Limits {
+    Limits {
+        kv: Tokens(card.kv),
+        sequence_max: card.sequence_max(),
+        step: Tokens(card.step),
+        running_max: card.running_max as usize,
+        waiting_max: WAITING_MAX,
+    }
+}
+
+impl Delivery {
+    /// Takes in the next token; `None` is the token with which the model ends. True when nothing follows.
+    fn token(&mut self, piece: Option<&[u8]>) -> bool {
+        self.generated += Tokens(1);
+        let how = match piece.map(|bytes| self.text.push(bytes)) {
+            None => Some(FinishReason::Stop),
+            Some(Shown::Stopped(text)) => {
+                self.show(text);
+                // What a stop string cut off is not shown.
+                self.text = TextStream::new(&[]);
+                Some(FinishReason::Stop)
+            }
+            Some(Shown::Text(text)) => {
+                self.show(text);
+                (self.generated >= self.tokens_max).then_some(FinishReason::Length)
+            }
+        };
+        let Some(how) = how else {
+            // The reader is gone and its cancel message did not fit into the inbox.
+            return self.events.is_closed();
+        };
+        let rest = std::mem::replace(&mut self.text, TextStream::new(&[])).finish();
+        self.show(rest);
+        let usage = Event::Usage { input: Tokens::of(&self.prompt), output: self.generated };
+        let _ = self.events.try_send(Ok(usage));
+        let _ = self.events.try_send(Ok(Event::Finished(how)));
+        true
+    }
+
+    fn show(&self, text: String) {
+        if !text.is_empty() {
+            let _ = self.events.try_send(Ok(Event::Delta(text.into())));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! The admin API `/api/v1`, on the local socket only.
+
+use std::{str::FromStr, sync::Arc};
+
+use access::{KeyView, NewKey};
+use axum::{
+    Json,
+    extract::{Path, State, rejection::PathRejection},
+};
+use engine::{DriverState, SequenceStatus};
+use http::StatusCode;
+use path::ProcessList;
+use resources::ReplicaView;
+use types::{ModelName, OutOfRange, SequenceId};
+
+use crate::{
+    admin_types::{CreatedKey, Key, KeyRequest, Keys, Processes, Replica, Sequence, Version},
+    body::JsonBody,
+    credential::Caller,
+    error::{ApiError, ErrorBody},
+    routes::Gateway,
+};
+
+/// What answers
+#[utoipa::path(
+    get,
+    path = "/api/v1/version",
+    tag = "admin",
+    responses(
+        (status = 200, description = "The server", body = Version),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn version(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+) -> Result<Json<Version>, ApiError> {
+    gateway.path.may_read_api(credential).await?;
+    Ok(Json(Version {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        api: "v1".to_owned(),
+        pid: std::process::id(),
+        listen: gateway.listen.clone(),
+    }))
+}
+
+/// What runs and waits
+#[utoipa::path(
+    get,
+    path = "/api/v1/processes",
+    tag = "admin",
+    responses(
+        (status = 200, description = "Replicas and sequences", body = Processes),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn processes(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+) -> Result<Json<Processes>, ApiError> {
+    let ProcessList { replicas, sequences } = gateway.path.processes(credential).await?;
+    Ok(Json(Processes {
+        replicas: replicas.into_iter().map(Replica::from).collect(),
+        sequences: sequences.into_iter().map(Sequence::from).collect(),
+    }))
+}
+
+/// End a sequence
+///
+/// Whoever waits for it gets the error `request_killed`.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/sequences/{id}",
+    tag = "admin",
+    params(("id" = u64, Path, description = "Id of the sequence")),
+    responses(
+        (status = 204, description = "It is ended"),
+        (status = "4XX", description = "Not allowed, or no such sequence", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn kill_sequence(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    id: Result<Path<u64>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    // An id that is no number names nothing; 0 is never given to a sequence, so the path says the same.
+    let Path(id) = id.unwrap_or(Path(0));
+    if gateway.path.kill(credential, SequenceId(id)).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(ApiError::NoSuchSequence)
+    }
+}
+
+/// List keys
+#[utoipa::path(
+    get,
+    path = "/api/v1/keys",
+    tag = "admin",
+    responses(
+        (status = 200, description = "All keys, without their secrets", body = Keys),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn list_keys(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+) -> Result<Json<Keys>, ApiError> {
+    let keys = gateway.path.keys(credential).await?;
+    Ok(Json(Keys { keys: keys.into_iter().map(Key::from).collect() }))
+}
+
+/// Make a key
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys",
+    tag = "admin",
+    request_body = KeyRequest,
+    responses(
+        (status = 201, description = "The key, shown this once", body = CreatedKey),
+        (status = "4XX", description = "Not allowed, or a value that is not", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn create_key(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    JsonBody(request): JsonBody<KeyRequest>,
+) -> Result<(StatusCode, Json<CreatedKey>), ApiError> {
+    let (key, secret) = gateway.path.create_key(credential, NewKey::try_from(request)?).await?;
+    // Keys are made of ASCII.
+    let secret = String::from_utf8_lossy(secret.expose()).into_owned();
+    Ok((StatusCode::CREATED, Json(CreatedKey { secret, key: Key::from(key) })))
+}
+
+/// Revoke a key
+///
+/// At once. Revoking twice is not an error.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/keys/{id}",
+    tag = "admin",
+    params(("id" = String, Path, description = "Id of the key")),
+    responses(
+        (status = 200, description = "The revoked key", body = Key),
+        (status = "4XX", description = "Not allowed, or no such key", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn revoke_key(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<Key>, ApiError> {
+    // An id that is no text names no key, as the empty one.
+    let Path(id) = id.unwrap_or_default();
+    Ok(Json(Key::from(gateway.path.revoke_key(credential, &id).await?)))
+}
+
+impl From<ReplicaView> for Replica {
+    fn from(view: ReplicaView) -> Self {
+        let (state, why, pid) = match view.state {
+            DriverState::Ready { pid } => ("ready", None, pid),
+            DriverState::Starting { attempt: 1 } => ("starting", Some("is loading".to_owned()), None),
+            DriverState::Starting { attempt } => {
+                ("starting", Some(format!("is being restarted, attempt {attempt}")), None)
+            }
+            DriverState::Failed { why, .. } => ("failed", Some(why), None),
+        };
+        Self {
+            model: view.model.to_string(),
+            state: state.to_owned(),
+            why,
+            pid,
+            cores: view.cores,
+            running: view.load.running,
+            waiting: view.load.waiting,
+            kv_used: view.load.kv_used.0,
+            kv_total: view.load.kv_total.0,
+        }
+    }
+}
+
+impl From<(ModelName, SequenceStatus)> for Sequence {
+    fn from((model, status): (ModelName, SequenceStatus)) -> Self {
+        let SequenceStatus { view, age, why } = status;
+        Self {
+            id: view.sequence.0,
+            model: model.to_string(),
+            tenant: view.tenant.0,
+            class: view.class.to_string(),
+            state: view.state.as_str().to_owned(),
+            prompt: view.prompt.0,
+            generated: view.generated.0,
+            age_s: age.as_secs_f64(),
+            why,
+        }
+    }
+}
+
+impl From<KeyView> for Key {
+    fn from(view: KeyView) -> Self {
+        Self {
+            id: view.id,
+            label: view.key.label,
+            tenant: view.key.tenant,
+            user: view.key.user,
+            role: view.key.role.to_string(),
+            class_max: view.key.class_max.to_string(),
+            data_class_max: view.key.data_class_max.to_string(),
+            created_at: view.created_at,
+            revoked_at: view.revoked_at,
+        }
+    }
+}
+
+impl TryFrom<KeyRequest> for NewKey {
+    type Error = OutOfRange;
+
+    fn try_from(request: KeyRequest) -> Result<Self, OutOfRange> {
+        Ok(Self {
+            role: level("role", &request.role)?,
+            class_max: level("class_max", &request.class_max)?,
+            data_class_max: level("data_class_max", &request.data_class_max)?,
+            label: request.label,
+            tenant: request.tenant,
+            user: request.user,
+        })
+    }
+}
+
+fn level<T: FromStr<Err = OutOfRange>>(parameter: &'static str, name: &str) -> Result<T, OutOfRange> {
+    name.parse().map_err(|error| OutOfRange { parameter, ..error })
+}
+
+#[cfg(test)]
+mod tests {
+    use types::{DataClass, PriorityClass, Role};
+
+    use super::*;
+
+    fn request() -> KeyRequest {
+        KeyRequest {
+            label: "l".to_owned(),
+            tenant: "t".to_owned(),
+            user: "u".to_owned(),
+            role: "operator".to_owned(),
+            class_max: "interactive".to_owned(),
+            data_class_max: "restricted".to_owned(),
+        }
+    }
+
+    #[test]
+    fn names_of_levels_are_checked_at_the_edge() {
+        let key = NewKey::try_from(request()).unwrap();
+        assert_eq!(
+            (key.role, key.class_max, key.data_class_max),
+            (Role::Operator, PriorityClass::Interactive, DataClass::Restricted)
+        );
+        for (parameter, bad) in [
+            ("role", KeyRequest { role: "root".to_owned(), ..request() }),
+            ("class_max", KeyRequest { class_max: "realtime".to_owned(), ..request() }),
+            ("data_class_max", KeyRequest { data_class_max: String::new(), ..request() }),
+        ] {
+            assert_eq!(NewKey::try_from(bad).unwrap_err().parameter, parameter);
+        }
+    }
+}

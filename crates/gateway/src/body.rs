@@ -1,0 +1,129 @@
+//! From the bytes of a request's body to a typed value, under bounds.
+
+use axum::{
+    body::Body,
+    extract::{FromRequest, Request},
+};
+use http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use crate::{
+    error::ApiError,
+    json,
+    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, DISCARD_BYTES_MAX},
+};
+
+/// A body that is one JSON object of `T`'s shape.
+pub(crate) struct JsonBody<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        // Read first, complain after: a caller who still sends would not see the answer.
+        let bytes = timeout(BODY_READ_TIMEOUT, read(&parts.headers, body))
+            .await
+            .map_err(|_| ApiError::BodyTooSlow)??;
+        if bytes.trim_ascii().is_empty() {
+            return Err(ApiError::EmptyBody);
+        }
+        if !says_json(&parts.headers) {
+            return Err(ApiError::NotJson);
+        }
+        json::parse(&bytes).map(Self)
+    }
+}
+
+/// The whole body, if it is not too large.
+async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> {
+    let declared = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+    let waits_for_permission = headers.contains_key(header::EXPECT);
+    if declared > DISCARD_BYTES_MAX || (declared > BODY_BYTES_MAX && waits_for_permission) {
+        return Err(ApiError::BodyTooLarge);
+    }
+    let mut bytes = Vec::with_capacity(declared.min(BODY_BYTES_MAX));
+    let mut arrived = 0_usize;
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| ApiError::BrokenBody)?.into_data() else { continue };
+        arrived = arrived.saturating_add(data.len());
+        if arrived > DISCARD_BYTES_MAX {
+            break;
+        }
+        if arrived <= BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else {
+            bytes = Vec::new();
+        }
+    }
+    if arrived > BODY_BYTES_MAX {
+        return Err(ApiError::BodyTooLarge);
+    }
+    Ok(bytes)
+}
+
+/// `application/json`, with parameters or without.
+fn says_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
+    let media_type = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
+    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, stream};
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Small {
+        a: String,
+    }
+
+    fn outcome(content_type: Option<&str>, body: Body) -> Result<String, &'static str> {
+        let mut request = Request::new(body);
+        if let Some(content_type) = content_type {
+            request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let parsed = runtime.block_on(JsonBody::<Small>::from_request(request, &()));
+        parsed.map(|JsonBody(small)| small.a).map_err(|error| error.code())
+    }
+
+    /// A body of unknown length, as of `Transfer-Encoding: chunked`.
+    fn chunked(pieces: usize, piece: &'static [u8]) -> Body {
+        Body::from_stream(stream::iter((0..pieces).map(move |_| Ok::<_, axum::Error>(piece))))
+    }
+
+    #[test]
+    fn bodies_are_read_under_bounds() {
+        const MEBIBYTE: &[u8] = &[b' '; 1024 * 1024];
+        let json = Some("application/json");
+        let good = || Body::from("{\"a\":\"b\"}");
+        assert_eq!(outcome(json, good()), Ok("b".to_owned()));
+        assert_eq!(outcome(Some("Application/JSON; charset=utf-8"), good()), Ok("b".to_owned()));
+        assert_eq!(outcome(None, good()), Err("unsupported_media_type"));
+        assert_eq!(outcome(Some("text/plain"), good()), Err("unsupported_media_type"));
+        assert_eq!(outcome(json, Body::empty()), Err("empty_body"));
+        assert_eq!(outcome(json, Body::from(" \n")), Err("empty_body"));
+        assert_eq!(outcome(json, chunked(4, MEBIBYTE)), Err("empty_body"));
+        assert_eq!(outcome(json, Body::from(vec![b' '; BODY_BYTES_MAX + 1])), Err("body_too_large"));
+        assert_eq!(outcome(json, chunked(5, MEBIBYTE)), Err("body_too_large"));
+        // It stops reading at the second bound: the stream never ends.
+        assert_eq!(outcome(json, chunked(usize::MAX, MEBIBYTE)), Err("body_too_large"));
+        let broken = stream::iter([Ok("{\"a\""), Err(axum::Error::new("reset"))]);
+        assert_eq!(outcome(json, Body::from_stream(broken)), Err("broken_body"));
+    }
+
+    #[test]
+    fn who_asks_before_sending_too_much_is_refused_at_once() {
+        let headers = HeaderMap::from_iter([(header::EXPECT, "100-continue".parse().unwrap())]);
+        let large = Body::from(vec![0; BODY_BYTES_MAX + 1]);
+        assert!(matches!(read(&headers, large).now_or_never(), Some(Err(ApiError::BodyTooLarge))));
+    }
+}

@@ -1,0 +1,426 @@
+//! What can go wrong, and what the caller is told. One table says status, code and parameter of each.
+
+use std::{borrow::Cow, sync::Arc, time::Duration};
+
+use access::AccessError;
+use axum::{
+    Json,
+    response::{IntoResponse, Response},
+};
+use engine::EngineError;
+use http::{HeaderName, HeaderValue, StatusCode, header};
+use path::PathError;
+use resources::RouteError;
+use serde::Serialize;
+use types::{OutOfRange, RequestId};
+use utoipa::ToSchema;
+
+use crate::limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT};
+
+/// A request that is asked again at once finds the engine being restarted; this is long enough for it to say so.
+const RETRY_AFTER_DEATH: Duration = Duration::from_secs(1);
+/// How long a caller stays away when the key store does not answer.
+const RETRY_AFTER_STORE: Duration = Duration::from_secs(5);
+/// Tells OpenAI's clients not to send a request again on their own.
+const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
+
+/// Why a request gets an error instead of an answer.
+///
+/// The texts may repeat the caller's own words, so they go to the caller and are never logged.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ApiError {
+    /// The path did not let it through, or the engine did not answer.
+    #[error("{error}")]
+    Path {
+        /// What happened.
+        error: PathError,
+        /// The parameter that holds the model's input in the protocol spoken: `messages` or `prompt`.
+        input: &'static str,
+    },
+    /// A value outside what is allowed.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
+    /// A parameter that is missing, unknown, malformed or not offered.
+    #[error("{sentence}")]
+    Parameter {
+        /// Where in the body, for example `messages[2].content`.
+        parameter: Cow<'static, str>,
+        /// What is wrong with it and what to do.
+        sentence: Cow<'static, str>,
+    },
+    /// The body is not what the protocol asks for, and no parameter can be blamed.
+    #[error("the body cannot be read as a request: {0}")]
+    Malformed(String),
+    /// Nothing was sent.
+    #[error("the body is empty; send a JSON object")]
+    EmptyBody,
+    /// The body broke off.
+    #[error("the body ended before it was complete; send the request again")]
+    BrokenBody,
+    /// More than [`BODY_BYTES_MAX`].
+    #[error("the body is larger than {BODY_BYTES_MAX} bytes; send less at once")]
+    BodyTooLarge,
+    /// The body came too slowly.
+    #[error("the body was not sent: nothing arrived for {} s", BODY_READ_TIMEOUT.as_secs())]
+    BodyTooSlow,
+    /// The body does not say that it is JSON.
+    #[error("the body must be JSON; send it with the header `Content-Type: application/json`")]
+    NotJson,
+    /// No such path.
+    #[error("there is nothing at this path; `/openapi.json` lists all paths")]
+    NoSuchPath,
+    /// The path exists, the method does not.
+    #[error("this path does not have this method; the header `Allow` lists those it has")]
+    NoSuchMethod,
+    /// No such model in the list of models.
+    #[error("there is no model of this name; `GET /v1/models` lists all")]
+    NoSuchModel,
+    /// No such sequence: it may just have ended.
+    #[error("there is no sequence of this id; `GET /api/v1/processes` lists all")]
+    NoSuchSequence,
+    /// A defect of ours.
+    #[error("the server failed on this request; its log has a line with this request id")]
+    Internal,
+}
+
+/// What the caller gets for an error, beside its text.
+struct Reply<'a> {
+    status: StatusCode,
+    code: &'static str,
+    parameter: Option<&'a str>,
+    retry_after: Option<Duration>,
+}
+
+impl From<PathError> for ApiError {
+    fn from(error: PathError) -> Self {
+        Self::Path { error, input: "messages" }
+    }
+}
+
+impl ApiError {
+    /// A complaint about one parameter.
+    pub(crate) fn parameter(
+        parameter: impl Into<Cow<'static, str>>,
+        sentence: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self::Parameter { parameter: parameter.into(), sentence: sentence.into() }
+    }
+
+    /// The error's fixed name: safe to log.
+    pub(crate) fn code(&self) -> &'static str {
+        self.reply().code
+    }
+
+    fn reply(&self) -> Reply<'_> {
+        let reply = |status, code| Reply { status, code, parameter: None, retry_after: None };
+        match self {
+            Self::Path { error, input } => match error {
+                PathError::Access(error) => of_access(error),
+                PathError::Route(error) => of_route(error),
+                PathError::Engine(error) => of_engine(error, input),
+                PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
+            },
+            Self::OutOfRange(error) => out_of_range(error),
+            Self::Parameter { parameter, .. } => {
+                Reply { parameter: Some(parameter), ..reply(StatusCode::BAD_REQUEST, "invalid_parameter") }
+            }
+            Self::Malformed(_) => reply(StatusCode::BAD_REQUEST, "invalid_body"),
+            Self::EmptyBody => reply(StatusCode::BAD_REQUEST, "empty_body"),
+            Self::BrokenBody => reply(StatusCode::BAD_REQUEST, "broken_body"),
+            Self::BodyTooLarge => reply(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::BodyTooSlow => reply(StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            Self::NotJson => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::NoSuchPath => reply(StatusCode::NOT_FOUND, "not_found"),
+            Self::NoSuchMethod => reply(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
+            Self::NoSuchModel => {
+                Reply { parameter: Some("model"), ..reply(StatusCode::NOT_FOUND, "model_not_found") }
+            }
+            Self::NoSuchSequence => reply(StatusCode::NOT_FOUND, "sequence_not_found"),
+            Self::Internal => reply(StatusCode::INTERNAL_SERVER_ERROR, "internal_error"),
+        }
+    }
+
+    /// The body, for an answer that is an error, and for an event that ends a stream.
+    pub(crate) fn body(&self, request: RequestId) -> ErrorBody {
+        let Reply { status, code, parameter, .. } = self.reply();
+        ErrorBody {
+            error: ErrorObject {
+                message: self.to_string(),
+                kind: kind(status),
+                param: parameter.map(str::to_owned),
+                code,
+                request_id: request.to_string(),
+            },
+        }
+    }
+
+    /// The whole answer.
+    pub(crate) fn answer(&self, request: RequestId) -> Response {
+        let Reply { status, retry_after, code, .. } = self.reply();
+        let mut response = (status, Json(self.body(request))).into_response();
+        let headers = response.headers_mut();
+        if let Some(retry_after) = retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(whole_seconds(retry_after)));
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if code == "request_killed" {
+            headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
+        }
+        response
+    }
+}
+
+fn unavailable(code: &'static str, retry_after: Duration) -> Reply<'static> {
+    Reply {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        code,
+        parameter: None,
+        retry_after: Some(retry_after),
+    }
+}
+
+fn out_of_range(error: &OutOfRange) -> Reply<'static> {
+    Reply {
+        status: StatusCode::BAD_REQUEST,
+        code: "out_of_range",
+        parameter: Some(error.parameter),
+        retry_after: None,
+    }
+}
+
+fn of_access(error: &AccessError) -> Reply<'static> {
+    let reply = |status, code, parameter| Reply { status, code, parameter, retry_after: None };
+    match error {
+        AccessError::Unauthenticated => reply(StatusCode::UNAUTHORIZED, "invalid_api_key", None),
+        AccessError::Denied { .. } => reply(StatusCode::FORBIDDEN, "not_allowed", None),
+        AccessError::OverLimit { parameter, .. } => {
+            reply(StatusCode::FORBIDDEN, "over_key_limit", Some(parameter))
+        }
+        AccessError::BadValue(error) => out_of_range(error),
+        AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
+        AccessError::Unavailable(_) => unavailable("key_store_unavailable", RETRY_AFTER_STORE),
+    }
+}
+
+fn of_route(error: &RouteError) -> Reply<'static> {
+    match error {
+        RouteError::NotDeployed { .. } => Reply {
+            status: StatusCode::NOT_FOUND,
+            code: "model_not_found",
+            parameter: Some("model"),
+            retry_after: None,
+        },
+        RouteError::Failed { retry_after, .. } => unavailable("model_failed", *retry_after),
+    }
+}
+
+fn of_engine(error: &EngineError, input: &'static str) -> Reply<'static> {
+    let reply = |status, code, parameter| Reply { status, code, parameter, retry_after: None };
+    match error {
+        EngineError::Died { .. } => unavailable("engine_died", RETRY_AFTER_DEATH),
+        EngineError::Unready { retry_after, .. } => unavailable("engine_not_ready", *retry_after),
+        EngineError::Refused { retry_after, .. } => Reply {
+            retry_after: Some(*retry_after),
+            ..reply(StatusCode::TOO_MANY_REQUESTS, "server_busy", None)
+        },
+        EngineError::ContextExceeded { prompt, context, .. } => {
+            let too_long = if prompt < context { "max_tokens" } else { input };
+            reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(too_long))
+        }
+        EngineError::BadInput(_) => reply(StatusCode::BAD_REQUEST, "invalid_input", Some(input)),
+        EngineError::Killed => reply(StatusCode::CONFLICT, "request_killed", None),
+    }
+}
+
+/// OpenAI's name for the family of an error.
+fn kind(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "authentication_error",
+        StatusCode::FORBIDDEN => "permission_error",
+        StatusCode::TOO_MANY_REQUESTS => "rate_limit_error",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request_error",
+    }
+}
+
+/// Rounded up, and never zero: zero would be an invitation to a busy loop.
+pub(crate) fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_secs().saturating_add(u64::from(duration.subsec_nanos() > 0)).max(1)
+}
+
+impl IntoResponse for ApiError {
+    /// Leaves the error in the response's extensions; `exchange`, which knows the request's id, writes it out.
+    fn into_response(self) -> Response {
+        let mut response = self.reply().status.into_response();
+        response.extensions_mut().insert(Arc::new(self));
+        response
+    }
+}
+
+/// An error, in OpenAI's shape.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ErrorBody {
+    error: ErrorObject,
+}
+
+/// What happened.
+#[derive(Debug, Serialize, ToSchema)]
+struct ErrorObject {
+    /// What happened, why, and what to do.
+    message: String,
+    /// `invalid_request_error`, `authentication_error`, `permission_error`, `rate_limit_error` or `server_error`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The parameter concerned, if it is about one.
+    param: Option<String>,
+    /// The error's fixed name.
+    code: &'static str,
+    /// Names the request in the server's log.
+    request_id: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use scheduler::RefusalReason;
+    use types::{Role, Tokens};
+
+    use super::*;
+
+    fn engine(error: EngineError) -> ApiError {
+        ApiError::Path { error: error.into(), input: "prompt" }
+    }
+
+    fn context_exceeded(prompt: u32) -> ApiError {
+        engine(EngineError::ContextExceeded {
+            prompt: Tokens(prompt),
+            asked: Tokens(100),
+            context: Tokens(64),
+        })
+    }
+
+    #[test]
+    fn every_error_has_its_status_type_code_parameter_and_delay() {
+        let s = Duration::from_secs;
+        let path = |error: PathError| ApiError::from(error);
+        let range = || OutOfRange::new("top_p", 2, "above 0, to 1");
+        let model = || "m".parse().unwrap();
+        let denied = AccessError::Denied { action: "x", role: Role::Member, needs: "operator".into() };
+        let over = AccessError::OverLimit { parameter: "class", asked: "system", max: "normal" };
+        let failed = RouteError::Failed { model: model(), why: "gone".into(), retry_after: s(30) };
+        let absent = RouteError::NotDeployed { model: model(), known: "n".into() };
+        let refused = EngineError::Refused {
+            retry_after: Duration::from_millis(1),
+            why: RefusalReason::QueueFull,
+        };
+        let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
+        let table: Vec<(ApiError, u16, &str, &str, Option<&str>, Option<&str>)> = vec![
+            (
+                path(AccessError::Unauthenticated.into()),
+                401,
+                "authentication_error",
+                "invalid_api_key",
+                None,
+                None,
+            ),
+            (path(denied.into()), 403, "permission_error", "not_allowed", None, None),
+            (path(over.into()), 403, "permission_error", "over_key_limit", Some("class"), None),
+            (
+                path(AccessError::BadValue(range()).into()),
+                400,
+                "invalid_request_error",
+                "out_of_range",
+                Some("top_p"),
+                None,
+            ),
+            (
+                path(AccessError::UnknownKey("k".into()).into()),
+                404,
+                "invalid_request_error",
+                "key_not_found",
+                None,
+                None,
+            ),
+            (
+                path(AccessError::Unavailable("disk".into()).into()),
+                503,
+                "server_error",
+                "key_store_unavailable",
+                None,
+                Some("5"),
+            ),
+            (path(absent.into()), 404, "invalid_request_error", "model_not_found", Some("model"), None),
+            (path(failed.into()), 503, "server_error", "model_failed", None, Some("30")),
+            (
+                engine(EngineError::Died { why: "signal 9".into() }),
+                503,
+                "server_error",
+                "engine_died",
+                None,
+                Some("1"),
+            ),
+            (engine(unready), 503, "server_error", "engine_not_ready", None, Some("3")),
+            (engine(refused), 429, "rate_limit_error", "server_busy", None, Some("1")),
+            (
+                context_exceeded(10),
+                400,
+                "invalid_request_error",
+                "context_length_exceeded",
+                Some("max_tokens"),
+                None,
+            ),
+            (
+                context_exceeded(64),
+                400,
+                "invalid_request_error",
+                "context_length_exceeded",
+                Some("prompt"),
+                None,
+            ),
+            (
+                engine(EngineError::BadInput("no template".into())),
+                400,
+                "invalid_request_error",
+                "invalid_input",
+                Some("prompt"),
+                None,
+            ),
+            (engine(EngineError::Killed), 409, "invalid_request_error", "request_killed", None, None),
+            (
+                path(PathError::Closing { retry_after: s(10) }),
+                503,
+                "server_error",
+                "shutting_down",
+                None,
+                Some("10"),
+            ),
+            (range().into(), 400, "invalid_request_error", "out_of_range", Some("top_p"), None),
+            (
+                ApiError::parameter("n", "only 1"),
+                400,
+                "invalid_request_error",
+                "invalid_parameter",
+                Some("n"),
+                None,
+            ),
+            (ApiError::BodyTooLarge, 413, "invalid_request_error", "body_too_large", None, None),
+            (ApiError::NotJson, 415, "invalid_request_error", "unsupported_media_type", None, None),
+            (ApiError::Internal, 500, "server_error", "internal_error", None, None),
+        ];
+        for (error, status, kind, code, param, retry_after) in table {
+            let text = error.to_string();
+            let body = error.body(RequestId(1)).error;
+            assert_eq!(
+                (body.kind, body.code, body.param.as_deref(), body.message.as_str()),
+                (kind, code, param, text.as_str())
+            );
+            assert_eq!(body.request_id, "00000000000000000000000000000001");
+            let answer = error.answer(RequestId(1));
+            assert_eq!(answer.status(), status, "{text}");
+            let sent = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
+            assert_eq!(sent, retry_after, "{text}");
+            assert_eq!(answer.headers().contains_key(SHOULD_RETRY), code == "request_killed");
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Every bound of this crate, and what the caller gets at it.
+
+use std::time::Duration;
+
+/// Largest request body, in bytes. A larger one is answered 413.
+pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A body that is too large is read and thrown away up to here, so that the caller can read the answer instead
+/// of a reset connection. Beyond it the connection is closed.
+pub(crate) const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Longest wait for the next piece of a body. Then 408.
+pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Most messages of one conversation. More are answered 400.
+pub(crate) const MESSAGES_MAX: usize = 4096;
+/// Most parts of one message. More are answered 400.
+pub(crate) const PARTS_MAX: usize = 4096;
+/// Longest piece of a caller's own text that an error repeats to them, in bytes.
+pub(crate) const QUOTE_BYTES_MAX: usize = 64;
+
+/// Most header lines of a request. More are answered 431.
+pub(crate) const HEADERS_MAX: usize = 64;
+/// Largest request head, in bytes. A larger one is answered 431.
+pub(crate) const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Longest wait for a request's head, and so the longest that an idle connection is kept. Then it is closed.
+pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(60);
+/// Most connections to the public address. Further ones wait in the operating system's backlog.
+pub(crate) const TCP_CONNECTIONS_MAX: usize = 4096;
+/// Most connections to the local socket, counted apart so that operators get in when the public door is full.
+pub(crate) const LOCAL_CONNECTIONS_MAX: usize = 128;
+/// Pause after a connection could not be accepted (usually: no file descriptors left).
+pub(crate) const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+/// Least time that the last bytes of finished answers get to leave, also when the grace is used up.
+pub(crate) const FLUSH: Duration = Duration::from_secs(1);
+
+/// A stream with nothing to say sends a comment this often, so that nobody in between takes it for dead.
+pub(crate) const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(15);

@@ -1,0 +1,76 @@
+//! OpenAI's protocol: chat completions, completions and the list of models, as the official clients speak it.
+
+pub(crate) mod answer;
+pub(crate) mod chat;
+pub(crate) mod completions;
+mod fields;
+pub(crate) mod models;
+mod sampling;
+mod stream;
+
+use access::Credential;
+use axum::response::Response;
+use path::Path;
+use types::GenerateRequest;
+
+use crate::{error::ApiError, exchange::Exchange};
+
+/// Which of the two shapes a caller speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+}
+
+impl Protocol {
+    /// The parameter that holds what the model reads.
+    fn input(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completions => "prompt",
+        }
+    }
+}
+
+/// How the answer is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Delivery {
+    /// One JSON object.
+    Whole,
+    /// Server-sent events.
+    Stream {
+        /// Whether the last of them says what it cost.
+        include_usage: bool,
+    },
+}
+
+/// A request, parsed and checked.
+pub(crate) struct Asked {
+    /// For the path.
+    request: GenerateRequest,
+    /// For the answer.
+    protocol: Protocol,
+    /// For the answer.
+    delivery: Delivery,
+}
+
+/// Sends it along the path and the answer back.
+async fn generate(
+    path: &Path,
+    credential: Credential,
+    exchange: Exchange,
+    asked: Asked,
+) -> Result<Response, ApiError> {
+    let Asked { request, protocol, delivery } = asked;
+    let answer = path
+        .serve(credential, request)
+        .await
+        .map_err(|error| ApiError::Path { error, input: protocol.input() })?;
+    exchange.answered_by(&answer.model);
+    match delivery {
+        Delivery::Whole => answer::whole(answer, protocol, &exchange).await,
+        Delivery::Stream { include_usage } => Ok(stream::respond(answer, protocol, include_usage, exchange)),
+    }
+}

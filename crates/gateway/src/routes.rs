@@ -1,0 +1,110 @@
+//! The table of routes. The routers and `/openapi.json` are both made of it, so they cannot differ.
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use bytes::Bytes;
+use path::Path;
+use utoipa::{
+    Modify, OpenApi,
+    openapi::security::{Http, HttpAuthScheme, SecurityScheme},
+};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::{
+    admin,
+    error::ApiError,
+    exchange::{self, OpenAnswers},
+    health,
+    openai::{chat, completions, models},
+};
+
+/// What handlers work with.
+pub(crate) struct Gateway {
+    /// The only thing that they may ask.
+    pub(crate) path: Arc<Path>,
+    /// Address of the public listener.
+    pub(crate) listen: String,
+    /// The body of `/openapi.json`.
+    pub(crate) document: Bytes,
+}
+
+/// What each door serves.
+pub(crate) struct Routers {
+    /// The public API.
+    pub(crate) tcp: Router,
+    /// The same, and the admin API.
+    pub(crate) local: Router,
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "llmos",
+        description = "The APIs of llmos: OpenAI's protocol, health, and on the local socket the admin API.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "openai", description = "OpenAI's protocol"),
+        (name = "health", description = "Whether and how the server does"),
+        (name = "admin", description = "Only on the local socket in the data directory"),
+    ),
+    modifiers(&ApiKey),
+    security(("api_key" = [])),
+)]
+struct Document;
+
+/// All routes but those with `security(())` need a key, or the local socket.
+struct ApiKey;
+
+impl Modify for ApiKey {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("api_key", scheme);
+    }
+}
+
+fn public() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(chat::chat_completions))
+        .routes(routes!(completions::completions))
+        .routes(routes!(models::list_models))
+        .routes(routes!(models::show_model))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(health::openapi))
+}
+
+fn administration() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::default()
+        .routes(routes!(admin::version))
+        .routes(routes!(admin::processes))
+        .routes(routes!(admin::kill_sequence))
+        .routes(routes!(admin::list_keys, admin::create_key))
+        .routes(routes!(admin::revoke_key))
+}
+
+/// The routers of both doors, over `path`.
+pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers) -> Routers {
+    let (tcp, _) = public().split_for_parts();
+    let (local, document) = public().merge(administration()).split_for_parts();
+    let gateway = Arc::new(Gateway { path, listen, document: written(document) });
+    Routers { tcp: enclosed(tcp.with_state(gateway.clone()), open), local: enclosed(local.with_state(gateway), open) }
+}
+
+/// What every router has around its routes.
+pub(crate) fn enclosed(routes: Router, open: &OpenAnswers) -> Router {
+    routes
+        .fallback(async || ApiError::NoSuchPath)
+        .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
+        .layer(middleware::from_fn_with_state(open.clone(), exchange::carry))
+}
+
+/// OpenAPI knows no wildcards: a parameter that takes the rest of the path is written like any other.
+fn written(mut document: utoipa::openapi::OpenApi) -> Bytes {
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
+    // A document made of our own types is always valid JSON; if it were not, the tests would see it empty.
+    document.to_json().unwrap_or_default().into()
+}

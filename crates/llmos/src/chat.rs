@@ -1,0 +1,307 @@
+//! `llmos chat`: the same API that everybody uses, over the local socket.
+
+use std::{
+    io::{self, IsTerminal, Read},
+    time::{Duration, Instant},
+};
+
+use http::{Response, StatusCode, header};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    cli::ChatArgs,
+    client::{self, Client},
+    exit::{Exit, Failure, Trying},
+    output::Output,
+};
+
+/// How long a model may load before the command gives up.
+const LOADING_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long to wait where the server does not say.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// After this, silence is explained.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// Longest prompt read from stdin.
+const PROMPT_BYTES_MAX: u64 = 8 << 20;
+/// Longest line of a stream of events.
+const EVENT_BYTES_MAX: usize = 1 << 20;
+
+/// A turn of the conversation, in the API's shape.
+#[derive(Serialize)]
+struct Turn {
+    role: &'static str,
+    content: String,
+}
+
+/// An answer that is complete.
+#[derive(Default, Serialize)]
+struct Reply {
+    model: String,
+    content: String,
+    finish_reason: Option<String>,
+    usage: Option<Value>,
+}
+
+pub(crate) async fn run(client: &Client, args: ChatArgs, output: Output) -> Result<(), Failure> {
+    let model = match args.model {
+        Some(model) => model,
+        None => first_model(client).await?,
+    };
+    match args.prompt {
+        Some(prompt) => once(client, &model, prompt, output).await,
+        None if io::stdin().is_terminal() => converse(client, &model, output).await,
+        None => once(client, &model, read_prompt()?, output).await,
+    }
+}
+
+async fn first_model(client: &Client) -> Result<String, Failure> {
+    let models: Value = client.get("/v1/models").await?;
+    let first = models["data"][0]["id"].as_str().map(str::to_owned);
+    first.ok_or_else(|| {
+        Failure::new(Exit::NotFound, "the server has no models")
+            .advise("add a [[model]] to its configuration")
+    })
+}
+
+fn read_prompt() -> Result<String, Failure> {
+    let mut prompt = String::new();
+    io::stdin()
+        .take(PROMPT_BYTES_MAX + 1)
+        .read_to_string(&mut prompt)
+        .trying("read the prompt from stdin")?;
+    if prompt.len() as u64 > PROMPT_BYTES_MAX {
+        let what = format!("the prompt on stdin is longer than {PROMPT_BYTES_MAX} bytes");
+        return Err(Failure::new(Exit::Usage, what));
+    }
+    if prompt.trim().is_empty() {
+        return Err(Failure::new(Exit::Usage, "there is no prompt")
+            .advise("write it after `llmos chat`, or send it on stdin"));
+    }
+    Ok(prompt)
+}
+
+async fn once(client: &Client, model: &str, prompt: String, output: Output) -> Result<(), Failure> {
+    answer(client, model, &[Turn { role: "user", content: prompt }], output).await.map(drop)
+}
+
+/// Question and answer, until the person has enough. What goes wrong with one question ends only that question.
+async fn converse(client: &Client, model: &str, output: Output) -> Result<(), Failure> {
+    output.note(format_args!("{model} listens. /new forgets the conversation, /quit ends it."));
+    let mut turns: Vec<Turn> = Vec::new();
+    loop {
+        output.prompt("> ");
+        let mut line = String::new();
+        let read = io::stdin().read_line(&mut line).trying("read your question")?;
+        match line.trim() {
+            "/quit" => return Ok(()),
+            _ if read == 0 => {
+                output.note("");
+                return Ok(());
+            }
+            "/new" => turns.clear(),
+            "" => {}
+            question => {
+                turns.push(Turn { role: "user", content: question.to_owned() });
+                match answer(client, model, &turns, output).await {
+                    Ok(reply) => turns.push(Turn { role: "assistant", content: reply.content }),
+                    Err(failure) if failure.exit == Exit::Failed => {
+                        turns.pop();
+                        output.failure(&failure);
+                    }
+                    Err(failure) => return Err(failure),
+                }
+            }
+        }
+    }
+}
+
+/// Asks, and prints what comes as it comes.
+async fn answer(client: &Client, model: &str, turns: &[Turn], output: Output) -> Result<Reply, Failure> {
+    let body = json!({
+        "model": model,
+        "messages": turns,
+        "stream": true,
+        "stream_options": { "include_usage": true },
+    });
+    let mut body_stream = begin(client, model, &body, output).await?.into_body();
+    let mut reply = Reply { model: model.to_owned(), ..Reply::default() };
+    let mut lines = Lines::default();
+    while let Some(frame) = body_stream.frame().await {
+        let frame = frame.map_err(|error| cut_off(Some(error)))?;
+        let Some(bytes) = frame.data_ref() else { continue };
+        for line in lines.push(bytes)? {
+            match event(&line)? {
+                Some(Event::Chunk(chunk)) => {
+                    let new = reply.take(&chunk);
+                    if !output.json {
+                        output.text(new)?;
+                    }
+                }
+                Some(Event::Done) => return finish(reply, output),
+                None => {}
+            }
+        }
+    }
+    Err(cut_off(None))
+}
+
+fn finish(reply: Reply, output: Output) -> Result<Reply, Failure> {
+    if output.json {
+        output.document(&reply)?;
+    } else {
+        output.text("\n")?;
+    }
+    if reply.finish_reason.as_deref() == Some("length") {
+        output.note("(the answer ends here because the context is full)");
+    }
+    Ok(reply)
+}
+
+fn cut_off(why: Option<hyper::Error>) -> Failure {
+    let why = why.map(|error| format!(": {error}")).unwrap_or_default();
+    Failure::new(Exit::Failed, format!("the connection ended before the answer did{why}"))
+        .advise("ask again; the server's log may say why")
+}
+
+/// Sends the question; while the model loads, waits as long as the server asks for and the limit allows.
+async fn begin(
+    client: &Client,
+    model: &str,
+    body: &Value,
+    output: Output,
+) -> Result<Response<Incoming>, Failure> {
+    let started = Instant::now();
+    let mut told = String::new();
+    loop {
+        let mut sent = std::pin::pin!(client.begin("/v1/chat/completions", body));
+        let response = match timeout(SILENCE_MAX, &mut sent).await {
+            Ok(response) => response?,
+            Err(_) => {
+                output.note(format_args!("waiting for {model}; `llmos ps` says why"));
+                sent.await?
+            }
+        };
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let loading = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let pause = retry_after(&response);
+        let failure = client::refusal(response).await;
+        if !loading || started.elapsed() + pause > LOADING_WAIT_MAX {
+            return Err(failure);
+        }
+        if told != failure.what {
+            output.note(format_args!("waiting: {}", failure.what));
+            told = failure.what;
+        }
+        sleep(pause).await;
+    }
+}
+
+fn retry_after(response: &Response<Incoming>) -> Duration {
+    let seconds =
+        response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map_or(RETRY_AFTER, Duration::from_secs)
+}
+
+impl Reply {
+    /// Takes over a chunk; returns what it adds to the text.
+    fn take<'a>(&mut self, chunk: &'a Value) -> &'a str {
+        if let Some(usage) = chunk.get("usage").filter(|usage| !usage.is_null()) {
+            self.usage = Some(usage.clone());
+        }
+        let choice = &chunk["choices"][0];
+        if let Some(reason) = choice["finish_reason"].as_str() {
+            self.finish_reason = Some(reason.to_owned());
+        }
+        let new = choice["delta"]["content"].as_str().unwrap_or_default();
+        self.content.push_str(new);
+        new
+    }
+}
+
+enum Event {
+    Chunk(Value),
+    Done,
+}
+
+/// Reads one line of a stream of server-sent events: nothing if it is no data.
+fn event(line: &[u8]) -> Result<Option<Event>, Failure> {
+    let Some(data) = line.strip_prefix(b"data:") else { return Ok(None) };
+    let data = data.trim_ascii();
+    if data == b"[DONE]" {
+        return Ok(Some(Event::Done));
+    }
+    let chunk: Value = serde_json::from_slice(data).trying("read the server's answer")?;
+    if chunk.get("error").is_some() {
+        return Err(client::refusal_of(StatusCode::INTERNAL_SERVER_ERROR, &chunk));
+    }
+    Ok(Some(Event::Chunk(chunk)))
+}
+
+/// Makes lines of pieces.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn push(&mut self, piece: &[u8]) -> Result<Vec<Vec<u8>>, Failure> {
+        self.rest.extend_from_slice(piece);
+        let mut lines = Vec::new();
+        while let Some(end) = self.rest.iter().position(|&byte| byte == b'\n') {
+            let after = self.rest.split_off(end + 1);
+            lines.push(std::mem::replace(&mut self.rest, after));
+        }
+        if self.rest.len() > EVENT_BYTES_MAX {
+            return Err(Failure::new(Exit::Failed, "the server sent an event that is too long"));
+        }
+        Ok(lines)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<'a>(pieces: impl Iterator<Item = &'a [u8]>) -> Result<(Reply, bool), Failure> {
+        let (mut lines, mut reply, mut done) = (Lines::default(), Reply::default(), false);
+        for piece in pieces {
+            for line in lines.push(piece)? {
+                match event(&line)? {
+                    Some(Event::Chunk(chunk)) => drop(reply.take(&chunk).to_owned()),
+                    Some(Event::Done) => done = true,
+                    None => {}
+                }
+            }
+        }
+        Ok((reply, done))
+    }
+
+    #[test]
+    fn a_stream_is_read_however_it_is_cut() {
+        let stream = "data: {\"choices\":[{\"delta\":{\"role\":\"assistant\"}}]}\n\n: comment\n\
+                      data: {\"choices\":[{\"delta\":{\"content\":\"grü\"}}]}\r\n\r\n\
+                      data: {\"choices\":[{\"delta\":{\"content\":\"ezi\"},\"finish_reason\":\"stop\"}],\"usage\":null}\n\n\
+                      data: {\"choices\":[],\"usage\":{\"total_tokens\":5}}\n\ndata: [DONE]\n\n";
+        for size in [1, 7, stream.len()] {
+            let (reply, done) = read(stream.as_bytes().chunks(size)).unwrap();
+            assert!(done);
+            assert_eq!((reply.content.as_str(), reply.finish_reason.as_deref()), ("grüezi", Some("stop")));
+            assert_eq!(reply.usage.unwrap()["total_tokens"], 5);
+        }
+    }
+
+    #[test]
+    fn an_error_in_the_stream_is_an_error() {
+        let read = |line: &str| read([line.as_bytes()].into_iter()).err().unwrap();
+        let failure = read("data: {\"error\":{\"message\":\"the engine died\"}}\n\n");
+        assert_eq!((failure.exit, failure.what.as_str()), (Exit::Failed, "the engine died"));
+        assert!(read("data: {nonsense\n").what.contains("cannot read"));
+        assert!(read(&"x".repeat(EVENT_BYTES_MAX + 1)).what.contains("too long"));
+    }
+}

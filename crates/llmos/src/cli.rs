@@ -1,0 +1,188 @@
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, builder::PossibleValuesParser};
+use types::{DataClass, PriorityClass, Role};
+
+use crate::exit::Exit;
+
+/// Runs large language models on your own machines.
+#[derive(Debug, Parser)]
+#[command(name = "llmos", version, arg_required_else_help = true, after_help = exit_codes())]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// Print results as JSON, and errors as JSON on stderr.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) config: ConfigArgs,
+}
+
+const CONFIG_HELP: &str = "Configuration file [default: the first of $LLMOS_CONFIG, ./llmos.toml, $XDG_CONFIG_HOME/llmos/llmos.toml]";
+
+/// Flags that go before the environment and the file.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Configuration")]
+pub(crate) struct ConfigArgs {
+    #[arg(long, global = true, value_name = "FILE", help = CONFIG_HELP)]
+    pub(crate) config: Option<PathBuf>,
+    /// Loopback address and port of the API; port 0 lets the system choose.
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub(crate) listen: Option<String>,
+    /// Folder of the server's state.
+    #[arg(long, global = true, value_name = "FOLDER")]
+    pub(crate) data_dir: Option<String>,
+    /// Shape of the server's log lines: text or json.
+    #[arg(long, global = true, value_name = "FORMAT")]
+    pub(crate) log_format: Option<String>,
+    /// Least important log line that is written: error, warn, info, debug or trace.
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) log_level: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the server.
+    Serve,
+    /// Talk to a model of the running server.
+    Chat(ChatArgs),
+    /// Show the models and what runs on them.
+    Ps,
+    /// End a sequence.
+    Kill {
+        /// The number that `llmos ps` shows.
+        id: u64,
+    },
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Check and show the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the version of this program and of the running server.
+    Version,
+    /// The process that a model runs in; started by the server.
+    #[command(hide = true)]
+    EngineWorker {
+        /// For the worker itself.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<std::ffi::OsString>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// Name or alias of the model [default: the first one].
+    #[arg(long, short)]
+    pub(crate) model: Option<String>,
+    /// What to say. Without it stdin is read, line by line if it is a terminal.
+    pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeysCommand {
+    /// Make a key. It is printed this once.
+    Create(KeyArgs),
+    /// List all keys, revoked ones included.
+    List,
+    /// Revoke a key, at once and for ever.
+    Revoke {
+        /// What `llmos keys list` shows.
+        id: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// What the key is for.
+    #[arg(long)]
+    pub(crate) label: String,
+    /// Whose data space its requests live in; made if new.
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+    /// Who uses it; made if new.
+    #[arg(long)]
+    pub(crate) user: String,
+    /// What its user may do.
+    #[arg(long, default_value = Role::Member.as_str(), value_parser = named(Role::ALL, Role::as_str))]
+    pub(crate) role: String,
+    /// Most urgent class of its requests.
+    #[arg(long, default_value = PriorityClass::Interactive.as_str(),
+          value_parser = named(PriorityClass::ALL, PriorityClass::as_str))]
+    pub(crate) class_max: String,
+    /// Most sensitive data that may be sent with it.
+    #[arg(long, default_value = DataClass::Internal.as_str(),
+          value_parser = named(DataClass::ALL, DataClass::as_str))]
+    pub(crate) data_class_max: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Say whether the configuration can be used, and everything that is wrong with it.
+    Check {
+        /// The file to check [default: the one that `serve` would read].
+        file: Option<PathBuf>,
+    },
+    /// Print the effective values and where each comes from.
+    Show,
+}
+
+fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> PossibleValuesParser {
+    PossibleValuesParser::new(all.iter().map(|&value| name(value)))
+}
+
+fn exit_codes() -> String {
+    let line = |exit: Exit| format!("\n  {}  {}", exit.code(), exit.meaning());
+    format!("Exit codes:{}", Exit::ALL.map(line).concat())
+}
+
+/// The exit codes stand under the help of every command, because scripts call commands.
+pub(crate) fn parse() -> Cli {
+    let command = with_exit_codes(Cli::command());
+    let matches = command.get_matches();
+    match <Cli as clap::FromArgMatches>::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    }
+}
+
+fn with_exit_codes(command: clap::Command) -> clap::Command {
+    command.after_help(exit_codes()).mut_subcommands(with_exit_codes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCE: &str = include_str!("../../../docs/reference/cli.md");
+
+    #[test]
+    fn the_arguments_make_sense() {
+        with_exit_codes(Cli::command()).debug_assert();
+    }
+
+    /// Every command, flag and exit code is in the reference.
+    #[test]
+    fn the_reference_is_complete() {
+        let mut open = vec![(String::from("llmos"), Cli::command())];
+        while let Some((name, command)) = open.pop() {
+            if command.is_hide_set() {
+                continue;
+            }
+            if !command.has_subcommands() {
+                assert!(REFERENCE.contains(&format!("`{name}")), "`{name}` is missing");
+            }
+            for flag in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                let Some(long) = flag.get_long() else { continue };
+                assert!(REFERENCE.contains(&format!("--{long}")), "--{long} of {name} is missing");
+            }
+            open.extend(
+                command.get_subcommands().map(|sub| (format!("{name} {}", sub.get_name()), sub.clone())),
+            );
+        }
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(REFERENCE.contains(&row), "{row} is missing");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! How the commands talk to the server: HTTP/1 over the socket in its data directory.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use gateway::admin_types::Version;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::{
+    body::{Bytes, Incoming},
+    client::conn::http1,
+};
+use hyper_util::rt::TokioIo;
+use serde::{Serialize, de::DeserializeOwned};
+use tokio::{net::UnixStream, time::timeout};
+
+use crate::{
+    data_dir::SOCKET,
+    exit::{Exit, Failure, Trying},
+};
+
+/// Largest answer that is not a stream.
+const ANSWER_BYTES_MAX: usize = 64 << 20;
+/// Longest wait for an answer that is not a generation.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// The server that uses a data directory.
+pub(crate) struct Client {
+    data_dir: PathBuf,
+}
+
+impl Client {
+    /// Does not connect yet.
+    pub(crate) fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned() }
+    }
+
+    pub(crate) async fn version(&self) -> Result<Version, Failure> {
+        self.get("/api/v1/version").await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.call(Method::POST, path, encoded(body)?).await
+    }
+
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+
+    /// Sends a request and returns as soon as the answer begins. Waits as long as it takes, because a generation
+    /// may stand in a queue; the person at the keyboard is the limit.
+    pub(crate) async fn begin(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<Response<Incoming>, Failure> {
+        self.send(Method::POST, path, encoded(body)?).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+        let exchange = async {
+            let response = self.send(method, path, body).await?;
+            if !response.status().is_success() {
+                return Err(refusal(response).await);
+            }
+            let body = whole(response).await?;
+            // An answer without content is `null`, which `()` is read from.
+            let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+            serde_json::from_slice(&body).trying("read the server's answer; is it of another version?")
+        };
+        let late = |_| {
+            Failure::new(
+                Exit::Failed,
+                format!("the server did not answer within {} s", ANSWER_WAIT_MAX.as_secs()),
+            )
+            .advise("its log may say why")
+        };
+        timeout(ANSWER_WAIT_MAX, exchange).await.map_err(late)?
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let stream =
+            UnixStream::connect(self.data_dir.join(SOCKET)).await.map_err(|error| self.absent(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.trying("reach the server")?;
+        // It ends with the answer; what goes wrong on it comes back as an error of that answer.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "localhost")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::new(body))
+            .trying("make a request")?;
+        sender.send_request(request).await.trying("get an answer from the server")
+    }
+
+    fn absent(&self, error: &io::Error) -> Failure {
+        let data_dir = self.data_dir.display();
+        match error.kind() {
+            io::ErrorKind::PermissionDenied => Failure::new(
+                Exit::NotAllowed,
+                format!("the data directory {data_dir} belongs to another user"),
+            )
+            .advise("run this command as the user that runs the server"),
+            _ => Failure::new(
+                Exit::NoServer,
+                format!("no server is running with the data directory {data_dir}"),
+            )
+            .advise("start one with `llmos serve`")
+            .advise("if it uses another folder, name that with --data-dir or LLMOS_DATA_DIR"),
+        }
+    }
+}
+
+fn encoded(body: &impl Serialize) -> Result<Bytes, Failure> {
+    serde_json::to_vec(body).map(Bytes::from).trying("write the request as JSON")
+}
+
+async fn whole(response: Response<Incoming>) -> Result<Bytes, Failure> {
+    let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
+    body.map(http_body_util::Collected::to_bytes).trying("read the server's answer")
+}
+
+/// What the server says about a request that it did not carry out.
+pub(crate) async fn refusal(response: Response<Incoming>) -> Failure {
+    let status = response.status();
+    match whole(response).await {
+        Ok(body) => refusal_of(status, &serde_json::from_slice(&body).unwrap_or_default()),
+        Err(failure) => failure,
+    }
+}
+
+/// The same, from a body in OpenAI's shape.
+pub(crate) fn refusal_of(status: StatusCode, body: &serde_json::Value) -> Failure {
+    let exit = match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::NotAllowed,
+        StatusCode::NOT_FOUND => Exit::NotFound,
+        _ => Exit::Failed,
+    };
+    let error = &body["error"];
+    let what =
+        error["message"].as_str().map_or_else(|| format!("the server answered {status}"), str::to_owned);
+    let failure = Failure::new(exit, what);
+    match error["request_id"].as_str() {
+        Some(id) if status.is_server_error() => {
+            failure.advise(format_args!("request {id} in the server's log"))
+        }
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_refusal_has_its_exit_code() {
+        for (status, exit) in [
+            (StatusCode::UNAUTHORIZED, Exit::NotAllowed),
+            (StatusCode::FORBIDDEN, Exit::NotAllowed),
+            (StatusCode::NOT_FOUND, Exit::NotFound),
+            (StatusCode::BAD_REQUEST, Exit::Failed),
+            (StatusCode::INTERNAL_SERVER_ERROR, Exit::Failed),
+        ] {
+            let failure = refusal_of(status, &json!({ "error": { "message": "no" } }));
+            assert_eq!((failure.exit, failure.what.as_str()), (exit, "no"));
+        }
+        assert!(refusal_of(StatusCode::BAD_GATEWAY, &json!(null)).what.contains("502"));
+    }
+
+    #[tokio::test]
+    async fn without_a_server_the_exit_code_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let failure = Client::new(folder.path()).version().await.unwrap_err();
+        assert_eq!(failure.exit, Exit::NoServer);
+        // A socket that nobody listens on any more.
+        drop(std::os::unix::net::UnixListener::bind(folder.path().join(SOCKET)).unwrap());
+        assert_eq!(Client::new(folder.path()).version().await.unwrap_err().exit, Exit::NoServer);
+    }
+}

@@ -1,0 +1,299 @@
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
+
+use resources::{ModelSpec, Source};
+use toml::Table;
+use tracing_subscriber::filter::LevelFilter;
+use types::{ModelName, Tokens};
+
+use super::{
+    Config, Log, LogFormat, Origin, Problem,
+    file::{File, Model},
+};
+
+/// Longest that a server may take to go away.
+const SHUTDOWN_GRACE_S_MAX: i64 = 3_600;
+/// Models of one server.
+const MODELS_MAX: usize = 64;
+/// Other names of one model.
+const ALIASES_MAX: usize = 16;
+/// Tokens of KV memory of one model.
+const CONTEXT_MAX: i64 = 1 << 24;
+/// Threads of one model.
+const THREADS_MAX: i64 = 1_024;
+/// Memory of one worker: a pebibyte.
+const MEMORY_MB_MAX: i64 = 1 << 30;
+/// The source that needs no file.
+const SIMULATOR: &str = "simulator:";
+/// Hexadecimal digits of a SHA-256.
+const SHA256_DIGITS: usize = 64;
+
+/// Checks the values and makes a [`Config`] of them, or says all that is wrong with them. `problems` are those
+/// that are known already; a setting is reported only once.
+pub(super) fn check(
+    file: Option<PathBuf>,
+    table: Table,
+    origins: BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+    folder: &Path,
+) -> Result<Config, Vec<Problem>> {
+    let mut check = Check { origins: &origins, problems, folder };
+    let mut values: File = match table.try_into() {
+        Ok(values) => values,
+        Err(error) => {
+            check.refuse("", error.to_string());
+            return Err(check.problems);
+        }
+    };
+    let listen = check.listen(&values.listen);
+    let data_dir = check.data_dir(&values.data_dir);
+    let grace = check.number("shutdown_grace_s", values.shutdown_grace_s, 0, SHUTDOWN_GRACE_S_MAX);
+    let format = check.one_of(
+        "log.format",
+        &values.log.format,
+        &[("text", LogFormat::Text), ("json", LogFormat::Json)],
+    );
+    let level = check.one_of("log.level", &values.log.level, &LEVELS);
+    let models = check.models(&values.model);
+
+    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), true) =
+        (listen, data_dir, grace, format, level, check.problems.is_empty())
+    else {
+        return Err(check.problems);
+    };
+    // `config show` prints where things really are.
+    values.data_dir = data_dir.to_string_lossy().into_owned();
+    for (shown, spec) in values.model.iter_mut().zip(&models) {
+        if let Source::File { path, .. } = &spec.source {
+            shown.source = path.to_string_lossy().into_owned();
+        }
+    }
+    let effective = Table::try_from(&values).unwrap_or_default();
+    Ok(Config {
+        file,
+        listen,
+        data_dir,
+        shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
+        log: Log { format, level },
+        models,
+        effective,
+        origins,
+    })
+}
+
+/// Names of levels, least talkative first.
+const LEVELS: [(&str, LevelFilter); 5] = [
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+struct Check<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    problems: Vec<Problem>,
+    folder: &'a Path,
+}
+
+impl Check<'_> {
+    /// Reports a setting, once.
+    fn refuse(&mut self, key: &str, message: String) {
+        if !self.problems.iter().any(|problem| problem.key == key) {
+            let origin = Origin::of(self.origins, key);
+            self.problems.push(Problem { key: key.to_owned(), origin, message });
+        }
+    }
+
+    fn listen(&mut self, text: &str) -> Option<SocketAddr> {
+        let Ok(address) = SocketAddr::from_str(text) else {
+            let message =
+                format!("`listen` is `{text}`; write an IP address and a port, as in 127.0.0.1:8080");
+            self.refuse("listen", message);
+            return None;
+        };
+        if !is_loopback(address.ip()) {
+            let port = address.port();
+            let message = format!(
+                "`listen` is {address}, which other machines may reach, and llmos has no transport security yet; \
+                 until then only loopback addresses are accepted: write 127.0.0.1:{port} and let a TLS proxy or an \
+                 SSH tunnel on this machine forward to it"
+            );
+            self.refuse("listen", message);
+            return None;
+        }
+        Some(address)
+    }
+
+    fn data_dir(&mut self, text: &str) -> Option<PathBuf> {
+        if text.is_empty() {
+            let message = "`data_dir` is empty and there is no home directory to put it in (neither XDG_DATA_HOME \
+                           nor HOME is set); set `data_dir`, LLMOS_DATA_DIR or --data-dir";
+            self.refuse("data_dir", message.to_owned());
+            return None;
+        }
+        self.path("data_dir", text)
+    }
+
+    /// Relative paths of a file are relative to its folder; all others to where the command runs.
+    fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+        if text.starts_with('~') {
+            let message =
+                format!("`{text}` begins with `~`, which only shells understand; write the whole path");
+            self.refuse(key, message);
+            return None;
+        }
+        let folder = match Origin::of(self.origins, key) {
+            Origin::File { path, .. } => {
+                path.parent().map_or(self.folder.to_owned(), |of| self.folder.join(of))
+            }
+            _ => self.folder.to_owned(),
+        };
+        Some(folder.join(text))
+    }
+
+    fn number(&mut self, key: &str, number: i64, min: i64, max: i64) -> Option<i64> {
+        if (min..=max).contains(&number) {
+            return Some(number);
+        }
+        let name = key.rsplit('.').next().unwrap_or(key);
+        self.refuse(key, format!("`{name}` is {number}; allowed: {min} to {max}"));
+        None
+    }
+
+    fn one_of<T: Copy>(&mut self, key: &str, text: &str, allowed: &[(&str, T)]) -> Option<T> {
+        let found = allowed.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
+        if found.is_none() {
+            let names: Vec<&str> = allowed.iter().map(|&(name, _)| name).collect();
+            self.refuse(key, format!("`{key}` is `{text}`; allowed: {}", names.join(", ")));
+        }
+        found
+    }
+
+    fn models(&mut self, models: &[Model]) -> Vec<ModelSpec> {
+        if models.len() > MODELS_MAX {
+            self.refuse(
+                "model",
+                format!("there are {} models; at most {MODELS_MAX} are allowed", models.len()),
+            );
+            return Vec::new();
+        }
+        let specs = models.iter().enumerate();
+        let specs: Vec<ModelSpec> =
+            specs.filter_map(|(index, model)| self.model(&format!("model[{index}]"), model)).collect();
+        self.names_are_unique(models);
+        specs
+    }
+
+    fn model(&mut self, section: &str, model: &Model) -> Option<ModelSpec> {
+        let key = |name: &str| format!("{section}.{name}");
+        let name = self.model_name(&key("name"), "name", &model.name);
+        if model.aliases.len() > ALIASES_MAX {
+            let message = format!("a model has at most {ALIASES_MAX} aliases, not {}", model.aliases.len());
+            self.refuse(&key("aliases"), message);
+        }
+        let aliases = model.aliases.iter().take(ALIASES_MAX);
+        let aliases: Vec<ModelName> =
+            aliases.filter_map(|alias| self.model_name(&key("aliases"), "aliases", alias)).collect();
+        let sha256 = self.sha256(&key("sha256"), model.sha256.as_deref());
+        let source = self.source(&key("source"), &model.source, sha256);
+        let context = self.number(&key("context"), model.context, 1, CONTEXT_MAX);
+        let threads = model.threads.map(|count| self.number(&key("threads"), count, 1, THREADS_MAX));
+        let memory = model.memory_mb.map(|mb| self.number(&key("memory_mb"), mb, 1, MEMORY_MB_MAX));
+        Some(ModelSpec {
+            name: name?,
+            aliases,
+            source: source?,
+            context: Tokens(context?.unsigned_abs() as u32),
+            threads: threads.flatten().map(|count| count.unsigned_abs() as usize),
+            memory_max: memory.flatten().map(|mb| mb.unsigned_abs() << 20),
+        })
+    }
+
+    fn model_name(&mut self, key: &str, setting: &str, text: &str) -> Option<ModelName> {
+        let parsed = text.parse();
+        if let Err(types::OutOfRange { allowed, .. }) = &parsed {
+            let message = if text.is_empty() {
+                format!("this model has an empty or no `{setting}`; give it one: {allowed}")
+            } else {
+                format!("`{setting}` contains `{text}`; allowed: {allowed}")
+            };
+            self.refuse(key, message);
+        }
+        parsed.ok()
+    }
+
+    fn source(&mut self, key: &str, text: &str, sha256: Option<String>) -> Option<Source> {
+        if text == SIMULATOR {
+            if sha256.is_some() {
+                let message =
+                    format!("a model with the source {SIMULATOR} has no file, so remove its `sha256`");
+                self.refuse(&key.replace("source", "sha256"), message);
+            }
+            return Some(Source::Simulator);
+        }
+        if text.is_empty() {
+            let message =
+                format!("this model has no `source`; write the path of a GGUF file, or \"{SIMULATOR}\"");
+            self.refuse(key, message);
+            return None;
+        }
+        if let Some(scheme) = scheme(text) {
+            let message = format!(
+                "`{scheme}:` is not a known kind of source; write the path of a GGUF file (`./{text}` if this is \
+                 one), or \"{SIMULATOR}\""
+            );
+            self.refuse(key, message);
+            return None;
+        }
+        Some(Source::File { path: self.path(key, text)?, sha256 })
+    }
+
+    fn sha256(&mut self, key: &str, text: Option<&str>) -> Option<String> {
+        let text = text?;
+        let digits = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == SHA256_DIGITS && digits {
+            return Some(text.to_owned());
+        }
+        let message = format!(
+            "`sha256` must be {SHA256_DIGITS} lower-case hexadecimal digits, as `sha256sum FILE` prints them; this \
+             has {} characters",
+            text.chars().count()
+        );
+        self.refuse(key, message);
+        None
+    }
+
+    fn names_are_unique(&mut self, models: &[Model]) {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        for (index, model) in models.iter().enumerate() {
+            let own = std::iter::once(("name", &model.name));
+            for (setting, name) in own.chain(model.aliases.iter().map(|alias| ("aliases", alias))) {
+                let Some(first) = seen.insert(name, index).filter(|_| !name.is_empty()) else { continue };
+                let (first, this) = (first + 1, index + 1);
+                let message = format!(
+                    "`{name}` names model {first} and model {this}: a name or alias may stand for one model, once"
+                );
+                self.refuse(&format!("model[{index}].{setting}"), message);
+            }
+        }
+    }
+}
+
+/// `hf` for `hf:org/model`; nothing for a path.
+fn scheme(source: &str) -> Option<&str> {
+    let (scheme, _) = source.split_once(':')?;
+    let is_scheme =
+        scheme.len() > 1 && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+');
+    is_scheme.then_some(scheme)
+}
+
+/// `::ffff:127.0.0.1` is loopback too, though the standard library says it is not.
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}

@@ -1,0 +1,72 @@
+use serde::{Deserialize, Serialize};
+
+/// The configuration file: **the one place where a setting gets its name, its type and its default**. What the
+/// file may contain, the environment variables, `llmos config show` and the suggestions for misspelt keys are
+/// all derived from it (`keys.rs`).
+///
+/// Numbers are `i64`, as in TOML; their ranges are checked in `check.rs`, where a person can be told about them.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct File {
+    pub(crate) listen: String,
+    pub(crate) data_dir: String,
+    pub(crate) shutdown_grace_s: i64,
+    pub(crate) log: Log,
+    #[serde(default)]
+    pub(crate) model: Vec<Model>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Log {
+    pub(crate) format: String,
+    pub(crate) level: String,
+}
+
+/// A `[[model]]` section. A name or source that is missing is reported by `check.rs` as one that is empty.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Model {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) source: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sha256: Option<String>,
+    #[serde(default = "default_context")]
+    pub(crate) context: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) threads: Option<i64>,
+    #[serde(default)]
+    pub(crate) aliases: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_mb: Option<i64>,
+}
+
+fn default_context() -> i64 {
+    4096
+}
+
+impl File {
+    /// What holds when nothing is said.
+    pub(crate) fn defaults(data_dir: String) -> Self {
+        Self {
+            listen: "127.0.0.1:8080".to_owned(),
+            data_dir,
+            shutdown_grace_s: 30,
+            log: Log { format: "text".to_owned(), level: "info".to_owned() },
+            model: Vec::new(),
+        }
+    }
+
+    /// A file in which every setting is set: what is not in it is not a setting.
+    pub(crate) fn example() -> Self {
+        let model = Model {
+            name: "smollm2".to_owned(),
+            source: "models/smollm2.gguf".to_owned(),
+            sha256: Some("0".repeat(64)),
+            context: default_context(),
+            threads: Some(2),
+            aliases: vec!["small".to_owned()],
+            memory_mb: Some(1024),
+        };
+        Self { model: vec![model], ..Self::defaults("data".to_owned()) }
+    }
+}

@@ -1,0 +1,176 @@
+use super::*;
+
+fn load(text: &str, variables: &[(&str, &str)], args: ConfigArgs) -> Result<Config, Vec<Problem>> {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(FILE_NAME), text).unwrap();
+    let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+    Config::load(&args, &Surroundings { variables, folder: folder.path().to_owned() })
+}
+
+const HOME: (&str, &str) = ("HOME", "/home/someone");
+
+#[test]
+fn without_a_file_the_defaults_hold() {
+    let surroundings = Surroundings {
+        variables: [("HOME".to_owned(), "/home/someone".to_owned())].into(),
+        folder: "/nowhere".into(),
+    };
+    let config = Config::load(&ConfigArgs::default(), &surroundings).unwrap();
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(config.data_dir, Path::new("/home/someone/.local/share/llmos"));
+    assert_eq!(config.shutdown_grace, Duration::from_secs(30));
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Text, LevelFilter::INFO));
+    assert_eq!(config.file, None);
+    assert!(config.problems_of_serving()[0].message.contains("[[model]]"));
+}
+
+#[test]
+fn what_is_said_later_goes_first() {
+    let file = "listen = '127.0.0.1:1'\ndata_dir = 'd'\n[log]\nlevel = 'warn'\nformat = 'json'\n";
+    let environment = [HOME, ("LLMOS_LISTEN", "127.0.0.1:2"), ("LLMOS_LOG_LEVEL", "error")];
+    let args = ConfigArgs { listen: Some("127.0.0.1:3".to_owned()), ..ConfigArgs::default() };
+    let config = load(file, &environment, args).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LevelFilter::ERROR));
+    assert_eq!(config.data_dir, config.file.as_ref().unwrap().parent().unwrap().join("d"));
+
+    let shown = config.to_toml();
+    for line in [
+        "listen = \"127.0.0.1:3\"  # flag --listen\n",
+        "level = \"error\"  # environment LLMOS_LOG_LEVEL\n",
+        "shutdown_grace_s = 30  # default\n",
+    ] {
+        assert!(shown.contains(line), "{shown}");
+    }
+    assert!(shown.contains("/llmos.toml line 5\n"), "{shown}");
+    assert_eq!(config.to_json()["origins"]["log.level"], "environment LLMOS_LOG_LEVEL");
+    assert_eq!(config.to_json()["values"]["log"]["format"], "json");
+}
+
+#[test]
+fn what_is_shown_can_be_read_again() {
+    let file = "[[model]]\nname = 'a'\nsource = 'm.gguf'\naliases = ['b']\n[[model]]\nname = 'c'\nsource = 'simulator:'\n";
+    let first = load(file, &[HOME], ConfigArgs::default()).unwrap().to_toml();
+    let again = load(&first, &[HOME], ConfigArgs::default()).unwrap().to_toml();
+    let values = |text: &str| {
+        text.lines().map(|line| line.split("  #").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&first)[1..], values(&again)[1..]);
+    assert!(first.contains("context = 4096  # default"), "{first}");
+}
+
+#[test]
+fn models_become_specs() {
+    let file = "[[model]]\nname = 'a'\nsource = 'models/m.gguf'\nsha256 = 'DIGITS'\ncontext = 8192\nthreads = 2\n\
+                aliases = ['b', 'c']\nmemory_mb = 512\n";
+    let config = load(&file.replace("DIGITS", &"0a".repeat(32)), &[HOME], ConfigArgs::default()).unwrap();
+    let spec = &config.models[0];
+    assert_eq!(spec.name.as_str(), "a");
+    assert_eq!(spec.aliases.len(), 2);
+    assert_eq!((spec.context.0, spec.threads, spec.memory_max), (8192, Some(2), Some(512 << 20)));
+    let Source::File { path, sha256 } = &spec.source else { panic!("not a file") };
+    assert!(path.is_absolute() && path.ends_with("models/m.gguf"), "{path:?}");
+    assert_eq!(sha256.as_deref(), Some("0a".repeat(32).as_str()));
+    assert!(config.problems_of_serving()[0].message.contains("there is no file"));
+}
+
+#[test]
+fn every_bad_value_is_reported_with_line_and_remedy() {
+    for (text, message) in [
+        ("listen = '0.0.0.0:80'", "line 1: `listen` is 0.0.0.0:80, which other machines may reach"),
+        ("listen = '[::]:80'", "only loopback addresses are accepted: write 127.0.0.1:80"),
+        ("listen = 'localhost:80'", "write an IP address and a port"),
+        ("listen = '127.0.0.1'", "write an IP address and a port"),
+        ("shutdown_grace_s = -1", "`shutdown_grace_s` is -1; allowed: 0 to 3600"),
+        ("data_dir = '~/llmos'", "write the whole path"),
+        ("data_dir = ''", "`data_dir` is empty"),
+        ("[log]\nformat = 'xml'", "line 2: `log.format` is `xml`; allowed: text, json"),
+        ("[log]\nlevel = 'loud'", "allowed: error, warn, info, debug, trace"),
+        ("[[model]]\nsource = 'simulator:'", "line 1: this model has an empty or no `name`"),
+        ("[[model]]\nname = 'a'", "line 1: this model has no `source`"),
+        ("[[model]]\nname = 'two words'\nsource = 'simulator:'", "line 2: `name` contains `two words`"),
+        ("[[model]]\nname = 'a'\nsource = 'hf:org/m'", "`hf:` is not a known kind of source"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
+            "line 4: `context` is 0; allowed: 1 to",
+        ),
+        ("[[model]]\nname = 'a'\nsource = 'simulator:'\nthreads = 0", "`threads` is 0; allowed: 1 to"),
+        ("[[model]]\nname = 'a'\nsource = 'simulator:'\nmemory_mb = 0", "`memory_mb` is 0; allowed: 1 to"),
+        ("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = 'abc'", "line 4: `sha256` must be 64 lower-case"),
+        (
+            &format!("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = '{}'", "A".repeat(64)),
+            "`sha256` must be 64 lower-case",
+        ),
+        (
+            &format!("[[model]]\nname = 'a'\nsource = 'simulator:'\nsha256 = '{}'", "a".repeat(64)),
+            "line 4: a model with the source simulator: has no file",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'm'\n[[model]]\nname = 'a'\nsource = 'm'",
+            "line 5: `a` names model 1 and model 2",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'm'\n[[model]]\nname = 'b'\nsource = 'm'\naliases = ['a']",
+            "line 7: `a` names model 1 and model 2",
+        ),
+        ("[[model]]\nname = 'a'\nsource = 'm'\naliases = ['a']", "line 4: `a` names model 1 and model 1"),
+    ] {
+        let problems = load(text, &[HOME], ConfigArgs::default()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        assert!(problems[0].to_string().contains(message), "{text}: {}", problems[0]);
+    }
+}
+
+#[test]
+fn all_problems_are_reported_and_each_once() {
+    let text = "lisen = 'x'\nlisten = 'y'\n[[model]]\nname = 3\ncontext = 0\nsource = 'simulator:'\n";
+    let environment = [HOME, ("LLMOS_LOGLEVEL", "info"), ("LLMOS_SHUTDOWN_GRACE_S", "soon")];
+    let problems = load(text, &environment, ConfigArgs::default()).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["lisen", "model[0].name", "LLMOS_LOGLEVEL", "shutdown_grace_s", "listen", "model[0].context"]
+    );
+    let failure = failure(&problems);
+    assert_eq!(failure.exit, Exit::Configuration);
+    assert_eq!(failure.advice.len(), problems.len());
+}
+
+#[test]
+fn a_flag_heals_what_the_file_has_wrong() {
+    let args = ConfigArgs { listen: Some("127.0.0.1:0".to_owned()), ..ConfigArgs::default() };
+    assert_eq!(load("listen = 8080", &[HOME], args).unwrap().listen.port(), 0);
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let surroundings = Surroundings {
+        variables: [("LLMOS_CONFIG".to_owned(), "missing.toml".to_owned())].into(),
+        folder: "/nowhere".into(),
+    };
+    let problems = Config::load(&ConfigArgs::default(), &surroundings).unwrap_err();
+    assert!(
+        problems[0].to_string().contains("/nowhere/missing.toml line 1: the file cannot be read"),
+        "{problems:?}"
+    );
+}
+
+/// The reference shows every setting, with the default that holds and the variable that works.
+#[test]
+fn the_reference_is_complete() {
+    let reference = include_str!("../../../../docs/reference/cli.md");
+    let (_, example) = reference.split_once("```toml\n").unwrap();
+    let example = keys::inspect(example.split_once("```").unwrap().0);
+    assert_eq!(example.complaints, []);
+    let names = |table: &Table| table.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&example.table), names(&keys::known()));
+    let model = |table: &Table| names(table["model"][0].as_table().unwrap());
+    assert_eq!(model(&example.table), model(&keys::known()));
+    for key in keys::scalars().into_keys() {
+        let row = format!("| `{key}` | `{}` |", overrides::variable(&key));
+        assert!(reference.contains(&row), "{row} is missing");
+    }
+    for name in model(&keys::known()) {
+        assert!(reference.contains(&format!("| `model.{name}` |")), "model.{name} is missing");
+    }
+}

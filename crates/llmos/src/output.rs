@@ -1,0 +1,181 @@
+use std::{
+    borrow::Cow,
+    fmt::Display,
+    io::{self, IsTerminal, Write},
+};
+
+use serde::Serialize;
+
+use crate::exit::{Exit, Failure};
+
+const RED: &str = "\x1b[31m";
+const BOLD: &str = "\x1b[1m";
+const RESET: &str = "\x1b[0m";
+/// Spaces between two columns of a table.
+const COLUMN_GAP: usize = 2;
+
+/// Where everything that a person or a script reads goes: results on stdout, all else on stderr.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Output {
+    /// Results are JSON documents.
+    pub(crate) json: bool,
+    stdout_terminal: bool,
+    stdout_colour: bool,
+    stderr_colour: bool,
+}
+
+impl Output {
+    /// Colour only on a terminal and without `NO_COLOR` (<https://no-color.org>).
+    pub(crate) fn new(json: bool) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        let stdout_terminal = io::stdout().is_terminal();
+        Self {
+            json,
+            stdout_terminal,
+            stdout_colour: wanted && stdout_terminal,
+            stderr_colour: colour_on_stderr(),
+        }
+    }
+
+    /// A result for a person. Control characters other than line ends are made visible: part of the text may
+    /// come from a model or another user, and a terminal obeys escape sequences.
+    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+        let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
+        write_stdout(&text)
+    }
+
+    /// A result for a script: one document on one line.
+    pub(crate) fn document(&self, document: &impl Serialize) -> Result<(), Failure> {
+        let mut text = serde_json::to_string(document).map_err(|error| {
+            Failure::new(Exit::Failed, format!("cannot write the result as JSON: {error}"))
+        })?;
+        text.push('\n');
+        write_stdout(&text)
+    }
+
+    /// A table whose columns are aligned. Its last column is not padded.
+    pub(crate) fn table(&self, headers: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+        let table = aligned(headers, rows);
+        if !self.stdout_colour {
+            return self.text(&table);
+        }
+        let (head, body) = table.split_once('\n').unwrap_or((&table, ""));
+        write_stdout(&format!("{BOLD}{head}{RESET}\n"))?;
+        self.text(body)
+    }
+
+    /// Progress, and whatever else is no result.
+    pub(crate) fn note(&self, note: impl Display) {
+        // Nobody reads a closed stderr, and that is no reason to stop.
+        let _ = writeln!(io::stderr(), "{}", harmless(&note.to_string()));
+    }
+
+    /// A question to a person at the terminal.
+    pub(crate) fn prompt(&self, text: &str) {
+        let _ = write!(io::stderr(), "{text}");
+        let _ = io::stderr().flush();
+    }
+
+    /// Why the command ended early; nothing if it ended well.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if failure.exit == Exit::Ok {
+            return;
+        }
+        if self.json {
+            let document = serde_json::json!({
+                "error": { "exit": failure.exit.code(), "what": failure.what, "advice": failure.advice }
+            });
+            self.note(document);
+            return;
+        }
+        let (on, off) = if self.stderr_colour { (RED, RESET) } else { ("", "") };
+        let _ = writeln!(io::stderr(), "{on}error:{off} {}", harmless(&failure.what));
+        for line in &failure.advice {
+            self.note(format_args!("  {line}"));
+        }
+    }
+}
+
+/// Whether stderr may carry colour.
+pub(crate) fn colour_on_stderr() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && io::stderr().is_terminal()
+}
+
+/// A reader that went away (`llmos chat … | head`) has what it wanted: that ends the command, and well.
+fn write_stdout(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => Failure::new(Exit::Ok, "nobody reads stdout any more"),
+        _ => Failure::new(Exit::Failed, format!("cannot write to stdout: {error}")),
+    })
+}
+
+/// The text with every control character but line end and tab replaced by U+FFFD.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+fn aligned(headers: &[&str], rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
+        cells.chain(headers.get(column).map(|header| header.len())).max().unwrap_or(0) + COLUMN_GAP
+    };
+    let widths: Vec<usize> = (0..headers.len()).map(width).collect();
+    let mut table = String::new();
+    let mut line = |cells: &mut dyn Iterator<Item = &str>| {
+        let padded: String = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
+        table.push_str(padded.trim_end());
+        table.push('\n');
+    };
+    line(&mut headers.iter().copied());
+    for row in rows {
+        line(&mut row.iter().map(String::as_str));
+    }
+    table
+}
+
+/// Seconds since 1970 as `2026-11-23 19:51Z`. Days to a date after Howard Hinnant, "chrono-Compatible Low-Level
+/// Date Algorithms", `civil_from_days`.
+pub(crate) fn date(seconds: u64) -> String {
+    let (days, minutes) = (seconds / 86_400 + 719_468, seconds % 86_400 / 60);
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02}Z", minutes / 60, minutes % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_without_spaces() {
+        let rows =
+            vec![vec!["1".into(), "größer".into(), "x".into()], vec!["23".into(), "k".into(), String::new()]];
+        assert_eq!(aligned(&["ID", "NAME", "WHY"], &rows), "ID  NAME    WHY\n1   größer  x\n23  k\n");
+    }
+
+    #[test]
+    fn escape_sequences_do_not_reach_a_terminal() {
+        assert_eq!(harmless("a\tb\n"), "a\tb\n");
+        assert_eq!(harmless("\x1b[2Jgone\r\u{9b}"), "\u{fffd}[2Jgone\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00Z"),
+            (951_782_399, "2000-02-28 23:59Z"),
+            (951_782_400, "2000-02-29 00:00Z"),
+            (1_795_463_506, "2026-11-23 19:51Z"),
+            (4_107_542_400, "2100-03-01 00:00Z"),
+        ] {
+            assert_eq!(date(seconds), text);
+        }
+    }
+}

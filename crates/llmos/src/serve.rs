@@ -1,0 +1,157 @@
+use std::{io, net::SocketAddr, path::Path, process, sync::Arc, time::Duration};
+
+use access::Access;
+use engine::Launch;
+use gateway::Doors;
+use resources::{ModelSpec, Replicas};
+use rustix::fs::Mode;
+use serde_json::json;
+use simulator::{MockLaunch, replay::StepTime};
+use store::Store;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    runtime::Builder,
+    signal::unix::{Signal, SignalKind, signal},
+};
+use types::Secret;
+
+use crate::{
+    config::Config,
+    data_dir::DataDir,
+    exit::{Exit, Failure, Trying},
+    log,
+    output::Output,
+};
+
+/// How long tasks may take to notice that the server is gone.
+const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
+
+/// Serves until a signal says otherwise. Returns when all answers are complete or cut.
+pub(crate) fn run(config: &Config, output: Output) -> Result<(), Failure> {
+    let problems = config.problems_of_serving();
+    if !problems.is_empty() {
+        return Err(crate::config::failure(&problems));
+    }
+    // Whatever is made from here on, by us, by the database or by a worker, is for our eyes only.
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    log::start(config.log);
+    let data_dir = DataDir::open(&config.data_dir)?;
+    let runtime = Builder::new_multi_thread().enable_all().build().trying("start")?;
+    let result = runtime.block_on(serve(config, &data_dir, output));
+    runtime.shutdown_timeout(RUNTIME_STOP_MAX);
+    result
+}
+
+/// Puts the house together, floor by floor.
+async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<(), Failure> {
+    let mut signals = Signals::new().trying("listen for signals")?;
+    let tcp = bind(config.listen).await?;
+    let address = tcp.local_addr().trying("find out the address")?;
+    let local = UnixListener::bind(data_dir.socket()).trying("open the admin socket")?;
+    data_dir.make_socket_private().trying("make the admin socket private")?;
+
+    let store = Store::open(&data_dir.store()).await.trying("open the store")?;
+    let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
+    let replicas = Replicas::start(config.models.clone(), &simulated).map_err(|error| {
+        Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
+    })?;
+    let first_key = access.bootstrap().await.trying("make the first key")?;
+    let path = Arc::new(path::Path::new(access, replicas));
+
+    data_dir.publish(&address.to_string()).trying("write down the address")?;
+    greet(config, address, first_key.as_ref(), output)?;
+    tracing::info!(%address, data_dir = %config.data_dir.display(), models = config.models.len(), "serving");
+
+    let grace = config.shutdown_grace;
+    let shutdown = async move {
+        let signal = signals.next().await;
+        tracing::info!(signal, grace_s = grace.as_secs(), "shutting down: answers that have begun may end");
+        tokio::spawn(async move {
+            let signal = signals.next().await;
+            tracing::warn!(signal, "stopped at once");
+            process::exit(Exit::Failed.code().into());
+        });
+    };
+    let cut = gateway::serve(path, Doors { tcp, local }, shutdown, grace).await;
+    if cut > 0 {
+        tracing::warn!(connections = cut, "the grace period is over: cut what was still open");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A mock that takes its time, so that what is tried on it feels like a model.
+fn simulated(spec: &ModelSpec) -> Arc<dyn Launch> {
+    Arc::new(MockLaunch::new(spec.context).paced(StepTime::default()))
+}
+
+/// The signals that end a server.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// The next one, by name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(listen).await.map_err(|error| {
+        let what = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                format!("port {} of {} is in use by another program", listen.port(), listen.ip())
+            }
+            _ => format!("cannot listen on {listen}: {error}"),
+        };
+        Failure::new(Exit::Failed, what).advise(
+            "choose another with `listen` in the configuration file, LLMOS_LISTEN or --listen; port 0 lets the \
+             system choose one",
+        )
+    })
+}
+
+/// Tells a person how to use the server; the first time with a key, which is never shown again.
+fn greet(
+    config: &Config,
+    address: SocketAddr,
+    first_key: Option<&Secret>,
+    output: Output,
+) -> Result<(), Failure> {
+    let address = format!("http://{address}");
+    let key = first_key.map(|key| String::from_utf8_lossy(key.expose()));
+    let curl = key.as_ref().zip(config.models.first()).map(|(key, model)| {
+        format!(
+            "curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: \
+             application/json' -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": \
+             \"What is the capital of France?\"}}]}}'",
+            model.name
+        )
+    });
+    if output.json {
+        let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
+        return output.document(&json!({ "address": address, "key": key, "curl": curl, "models": models }));
+    }
+    let mut text = format!("llmos listens on {address}\n");
+    match (key, curl) {
+        (Some(key), Some(curl)) => {
+            text +=
+                &format!("\nAdministrator key, shown this once:\n\n    {key}\n\nTry it:\n\n    {curl}\n\n");
+        }
+        _ => text += &format!("\nTo make a key:\n\n    {}\n\n", make_key_line(&config.data_dir)),
+    }
+    output.text(&text)
+}
+
+fn make_key_line(data_dir: &Path) -> String {
+    format!("llmos keys create --label 'my laptop' --user me --data-dir {}", data_dir.display())
+}

@@ -1,0 +1,288 @@
+//! Starts the real binary in a folder of its own and talks to it as its users do: over TCP, and by its commands.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Longest that anything may take before a test gives up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A simulated model.
+pub(crate) const MODEL: &str =
+    "[[model]]\nname = 'mock'\nsource = 'simulator:'\naliases = ['other']\ncontext = 8192\n";
+
+/// A folder with a configuration file, for one or more servers, one after the other.
+pub(crate) struct Site {
+    folder: TempDir,
+}
+
+/// A command that has ended.
+pub(crate) struct Outcome {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// A server that runs. Dropping it ends it.
+pub(crate) struct Server<'a> {
+    site: &'a Site,
+    child: Child,
+    pub(crate) greeting: Value,
+}
+
+/// A complete answer.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Value,
+}
+
+impl Site {
+    /// One simulated model, on a port that the system chooses.
+    pub(crate) fn new() -> Self {
+        Self::with(MODEL)
+    }
+
+    /// With this at the end of its configuration.
+    pub(crate) fn with(configuration: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let top = "listen = '127.0.0.1:0'\ndata_dir = 'data'\n";
+        fs::write(folder.path().join("llmos.toml"), format!("{top}{configuration}")).unwrap();
+        Self { folder }
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// All that servers here have logged.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("log")).unwrap()
+    }
+
+    /// The binary, in the folder, with nothing of our own environment.
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llmos"));
+        command.args(args).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub(crate) fn run(&self, args: &[&str]) -> Outcome {
+        self.run_with(args, "", &[])
+    }
+
+    /// The same with text on stdin and variables.
+    pub(crate) fn run_with(&self, args: &[&str], stdin: &str, variables: &[(&str, &str)]) -> Outcome {
+        let mut command = self.command(args);
+        command.envs(variables.iter().copied()).stdin(Stdio::piped());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // A command that reads no stdin may be gone before it is written.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Outcome { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    /// Starts a server and waits until it is ready.
+    pub(crate) fn serve(&self, args: &[&str]) -> Server<'_> {
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut command = self.command(&[&["serve", "--json"], args].concat());
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
+        let greeting = serde_json::from_str(&greeting)
+            .unwrap_or_else(|error| panic!("no greeting ({error}): {greeting}{}", self.log()));
+        let server = Server { site: self, child, greeting };
+        wait_until("the server is ready", || server.get("/readyz").status == 200);
+        server
+    }
+}
+
+impl Server<'_> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Host and port.
+    pub(crate) fn address(&self) -> &str {
+        self.greeting["address"].as_str().unwrap().strip_prefix("http://").unwrap()
+    }
+
+    /// The administrator's key, if this is the first start.
+    pub(crate) fn key(&self) -> &str {
+        self.greeting["key"].as_str().unwrap()
+    }
+
+    /// Runs a command against this server; it must succeed and print JSON.
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        let outcome = self.site.run(&[args, &["--json"]].concat());
+        assert_eq!(outcome.code, Some(0), "{args:?}: {}", outcome.stderr);
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Answer {
+        exchange(self.address(), &format!("GET {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\n\r\n"))
+    }
+
+    /// Asks the model, with a key.
+    pub(crate) fn chat(&self, key: &str, prompt: &str) -> Answer {
+        exchange(self.address(), &chat_request(key, prompt, false))
+    }
+
+    /// Asks the model for a stream of events.
+    pub(crate) fn stream(&self, prompt: &str) -> Events {
+        let mut reader = send(self.address(), &chat_request(self.key(), prompt, true));
+        let head = read_head(&mut reader);
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        Events { reader: BufReader::new(Chunked { reader, left: 0 }) }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id() as i32).unwrap();
+        kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end; returns the exit code.
+    pub(crate) fn ended(mut self) -> Option<i32> {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(started.elapsed() < PATIENCE, "the server does not end: {}", self.site.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Server<'_> {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Events of a stream: each `data:` line, until `[DONE]` or the end.
+pub(crate) struct Events {
+    reader: BufReader<Chunked>,
+}
+
+impl Iterator for Events {
+    type Item = Value;
+
+    fn next(&mut self) -> Option<Value> {
+        loop {
+            let mut line = String::new();
+            // A server that is killed may reset the connection: that is an end, too.
+            if !matches!(self.reader.read_line(&mut line), Ok(bytes) if bytes > 0) {
+                return None;
+            }
+            match line.trim().strip_prefix("data:").map(str::trim) {
+                Some("[DONE]") => return Some(json!("[DONE]")),
+                Some(data) => return Some(serde_json::from_str(data).unwrap()),
+                None => {}
+            }
+        }
+    }
+}
+
+/// Decodes `transfer-encoding: chunked`.
+struct Chunked {
+    reader: BufReader<TcpStream>,
+    left: usize,
+}
+
+impl Read for Chunked {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        if self.left == 0 {
+            let mut size = String::new();
+            while size.trim().is_empty() {
+                size.clear();
+                if self.reader.read_line(&mut size)? == 0 {
+                    return Ok(0);
+                }
+            }
+            self.left = usize::from_str_radix(size.trim(), 16).unwrap();
+            if self.left == 0 {
+                return Ok(0);
+            }
+        }
+        let most = into.len().min(self.left);
+        let read = self.reader.read(&mut into[..most])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
+/// Waits for something that takes a moment.
+pub(crate) fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain until {what}");
+        sleep(Duration::from_millis(10));
+    }
+}
+
+/// Everything below a folder, with its permissions.
+pub(crate) fn modes(folder: &Path) -> Vec<(String, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
+    let mode = |entry: &fs::DirEntry| entry.metadata().unwrap().permissions().mode() & 0o777;
+    let mut modes: Vec<_> =
+        entries.map(|entry| (entry.file_name().into_string().unwrap(), mode(&entry))).collect();
+    modes.sort();
+    modes
+}
+
+fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
+    let messages = json!([{ "role": "user", "content": prompt }]);
+    let body = json!({ "model": "mock", "messages": messages, "stream": stream }).to_string();
+    format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+fn send(address: &str, request: &str) -> BufReader<TcpStream> {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    BufReader::new(stream)
+}
+
+/// Status line and headers, in lower case but for the first line.
+fn read_head(reader: &mut impl BufRead) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        let mut line = String::new();
+        assert!(reader.read_line(&mut line).unwrap() > 0, "the answer ends in its head: {head}");
+        head += &if head.is_empty() { line } else { line.to_lowercase() };
+    }
+    head
+}
+
+fn exchange(address: &str, request: &str) -> Answer {
+    let mut reader = send(address, request);
+    let head = read_head(&mut reader);
+    let mut body = String::new();
+    if head.contains("transfer-encoding: chunked") {
+        Chunked { reader, left: 0 }.read_to_string(&mut body).unwrap();
+    } else {
+        reader.read_to_string(&mut body).unwrap();
+    }
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Answer { status, head, body: serde_json::from_str(&body).unwrap_or(Value::Null) }
+}

@@ -1,0 +1,294 @@
+//! The real binary, with a simulated model, over its real interfaces.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod harness;
+
+use std::{collections::BTreeSet, fs, os::unix::fs::PermissionsExt};
+
+use harness::{Events, MODEL, Server, Site, modes, wait_until};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+/// Streams that run at the same time: enough for the slowest to take seconds.
+const CROWD: usize = 8;
+
+/// Starts streams and waits for the first words of each.
+fn crowd(server: &Server<'_>) -> Vec<(Events, String)> {
+    let start = |number| {
+        let mut events = server.stream(&format!("question {number}"));
+        let first = (&mut events).map(|event| content(&event)).find(|text| !text.is_empty()).unwrap();
+        (events, first)
+    };
+    (0..CROWD).map(start).collect()
+}
+
+fn content(event: &Value) -> String {
+    event["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_first_start_shows_a_key_that_works_and_later_starts_show_none() {
+    let site = Site::new();
+    let first = site.serve(&[]);
+    assert_eq!(first.greeting["models"], json!(["mock"]));
+    let curl = first.greeting["curl"].as_str().unwrap();
+    assert!(
+        curl.contains(first.key()) && curl.contains(first.address()) && curl.contains("\"mock\""),
+        "{curl}"
+    );
+    let answer = first.chat(first.key(), "hello");
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(!answer.body["choices"][0]["message"]["content"].as_str().unwrap().is_empty());
+    let address = fs::read_to_string(site.data_dir().join("address")).unwrap();
+    assert_eq!(address.trim(), first.address());
+    let key = first.key().to_owned();
+    first.signal(Signal::TERM);
+    assert_eq!(first.ended(), Some(0));
+    assert!(!site.data_dir().join("address").exists());
+
+    let second = site.serve(&[]);
+    assert_eq!(second.greeting["key"], Value::Null);
+    assert_eq!(second.chat(&key, "hello").status, 200);
+    assert_eq!(second.chat("llmos_wrong", "hello").status, 401);
+}
+
+#[test]
+fn a_second_server_is_refused_by_folder_and_by_port() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let same_folder = site.run(&["serve"]);
+    assert_eq!(same_folder.code, Some(1));
+    let pid = format!("error: process {} already serves from", server.pid());
+    assert!(same_folder.stderr.contains(&pid), "{}", same_folder.stderr);
+
+    let same_port = site.run(&["serve", "--data-dir", "elsewhere", "--listen", server.address()]);
+    assert_eq!(same_port.code, Some(1));
+    for part in ["error: port ", " is in use by another program", "--listen"] {
+        assert!(same_port.stderr.contains(part), "{}", same_port.stderr);
+    }
+    assert_eq!(same_port.stdout, "");
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn a_server_that_died_leaves_nothing_in_the_way() {
+    let site = Site::new();
+    let died = site.serve(&[]);
+    died.signal(Signal::KILL);
+    assert_eq!(died.ended(), None);
+    assert!(site.data_dir().join("admin.sock").exists());
+    assert_eq!(site.run(&["ps"]).code, Some(3));
+    let again = site.serve(&[]);
+    assert_eq!(again.json(&["ps"])["replicas"][0]["state"], "ready");
+}
+
+#[test]
+fn sigterm_lets_streams_end_and_refuses_new_requests() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let streams = crowd(&server);
+    server.signal(Signal::TERM);
+    wait_until("the server closes", || server.get("/readyz").status == 503);
+    let refused = server.chat(server.key(), "too late");
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(refused.head.contains("\r\nretry-after: "), "{}", refused.head);
+    assert!(refused.body["error"]["request_id"].is_string(), "{}", refused.body);
+
+    for (events, _) in streams {
+        let events: Vec<Value> = events.collect();
+        assert_eq!(events.last().unwrap(), &json!("[DONE]"));
+        assert!(events.iter().any(|event| event["choices"][0]["finish_reason"] == "stop"));
+    }
+    assert_eq!(server.ended(), Some(0));
+}
+
+#[test]
+fn the_second_signal_ends_the_server_at_once() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let _streams = crowd(&server);
+    server.signal(Signal::INT);
+    wait_until("the server closes", || server.get("/readyz").status == 503);
+    server.signal(Signal::INT);
+    assert_eq!(server.ended(), Some(1));
+}
+
+#[test]
+fn the_grace_period_is_a_limit() {
+    let site = Site::with(&format!("shutdown_grace_s = 0\n{MODEL}"));
+    let server = site.serve(&[]);
+    let streams = crowd(&server);
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    let whole = |events: Events| events.last() == Some(json!("[DONE]"));
+    assert!(!streams.into_iter().all(|(events, _)| whole(events)));
+    assert!(site.log().contains("the grace period is over"));
+}
+
+#[test]
+fn ps_shows_what_runs_and_kill_ends_it() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let streams = crowd(&server);
+    // A sequence may end by itself between the two commands.
+    let mut killed = None;
+    wait_until("a sequence is killed", || {
+        let listed = server.json(&["ps"]);
+        let sequences = listed["sequences"].as_array().unwrap();
+        let youngest = sequences.iter().min_by_key(|sequence| sequence["generated"].as_u64());
+        let id = youngest.expect("all have ended").get("id").unwrap().to_string();
+        let table = site.run(&["ps"]);
+        assert!(table.stdout.starts_with("MODEL  STATE"), "{}", table.stdout);
+        let done = site.run(&["kill", &id]).code == Some(0);
+        killed = done.then_some(id);
+        done
+    });
+    let ends: Vec<Vec<Value>> = streams.into_iter().map(|(events, _)| events.collect()).collect();
+    let cut = ends.iter().filter(|events| events.iter().any(|event| event.get("error").is_some())).count();
+    assert_eq!(cut, 1);
+    let again = site.run(&["kill", &killed.unwrap()]);
+    assert_eq!(again.code, Some(5), "{}", again.stderr);
+}
+
+#[test]
+fn a_key_lives_from_create_to_revoke() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let made = server.json(&["keys", "create", "--label", "app", "--user", "ann", "--class-max", "normal"]);
+    let (id, secret) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let fields =
+        ["label", "tenant", "user", "role", "class_max", "data_class_max"].map(|name| made[name].clone());
+    assert_eq!(fields, ["app", "default", "ann", "member", "normal", "internal"].map(Value::from));
+    assert_eq!(server.chat(secret, "hello").status, 200);
+
+    let printed = site.run(&["keys", "create", "--label", "x", "--user", "y", "--role", "operator"]);
+    assert_eq!(server.chat(printed.stdout.trim_end(), "hello").status, 200, "{}", printed.stderr);
+
+    assert_eq!(site.run(&["keys", "revoke", id]).code, Some(0));
+    assert_eq!(server.chat(secret, "hello").status, 401);
+    let list = server.json(&["keys", "list"]);
+    let keys = list["keys"].as_array().unwrap();
+    assert_eq!(keys.len(), 3);
+    let listed = keys.iter().find(|key| key["id"] == id).unwrap();
+    assert!(listed["revoked_at"].is_u64() && listed.get("secret").is_none());
+    let table = site.run(&["keys", "list"]).stdout;
+    assert!(table.contains("app") && !table.contains(secret), "{table}");
+}
+
+#[test]
+fn chat_answers_as_the_api_does() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let expected = server.chat(server.key(), "hello").body["choices"][0]["message"]["content"].clone();
+    let expected = expected.as_str().unwrap();
+    let said = site.run(&["chat", "hello"]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (Some(0), format!("{expected}\n").as_str()),
+        "{}",
+        said.stderr
+    );
+    let piped = site.run_with(&["chat", "--model", "other"], "hello", &[]);
+    assert_eq!(piped.stdout, said.stdout, "{}", piped.stderr);
+    let document = server.json(&["chat", "hello"]);
+    assert_eq!(document["content"], expected);
+    assert_eq!(document["finish_reason"], "stop");
+    assert!(document["usage"]["completion_tokens"].as_u64().unwrap() > 0);
+    assert_eq!(site.run(&["chat", "--model", "nobody", "hello"]).code, Some(5));
+    assert_eq!(site.run_with(&["chat"], " \n", &[]).code, Some(2));
+}
+
+#[test]
+fn every_exit_code_is_the_documented_one() {
+    let site = Site::new();
+    for (args, code, part) in [
+        (&["version"][..], 0, ""),
+        (&["config", "check"], 0, ""),
+        (&["config", "show", "--json"], 0, ""),
+        (&["ps", "--no-such-flag"], 2, "--no-such-flag"),
+        (&["kill", "abc"], 2, "abc"),
+        (&["keys", "create", "--label", "x"], 2, "--user"),
+        (&["keys", "create", "--label", "x", "--user", "y", "--role", "boss"], 2, "member, operator"),
+        (&["ps"], 3, "llmos serve"),
+        (&["chat", "hello"], 3, "no server is running"),
+        (&["keys", "revoke", "../x"], 5, "there is no key"),
+        (&["serve", "--listen", "0.0.0.0:80"], 6, "only loopback addresses"),
+        (&["ps", "--config", "missing.toml"], 6, "missing.toml"),
+    ] {
+        let outcome = site.run(args);
+        assert_eq!(outcome.code, Some(code), "{args:?}: {}", outcome.stderr);
+        assert!(outcome.stderr.contains(part), "{args:?}: {}", outcome.stderr);
+        assert_eq!(code == 0, outcome.stderr.is_empty(), "{args:?}: {}", outcome.stderr);
+    }
+    let error: Value = serde_json::from_str(&site.run(&["ps", "--json"]).stderr).unwrap();
+    assert_eq!(error["error"]["exit"], 3);
+
+    let _server = site.serve(&[]);
+    for args in [&["kill", "999999"][..], &["keys", "revoke", "nobody"], &["chat", "-m", "nobody", "x"]] {
+        assert_eq!(site.run(args).code, Some(5), "{args:?}");
+    }
+}
+
+#[test]
+fn a_bad_configuration_is_explained() {
+    for (configuration, variables, part) in [
+        (
+            "lisen = '127.0.0.1:1'\n",
+            &[][..],
+            "llmos.toml line 3: unknown key `lisen`; did you mean `listen`?",
+        ),
+        ("[[model]]\nname = 'm'\nsource = 'gone.gguf'\n", &[], "line 5: there is no file"),
+        ("", &[], "no model is configured"),
+        (
+            "",
+            &[("LLMOS_LOGLEVEL", "info")],
+            "environment LLMOS_LOGLEVEL: unknown variable; did you mean LLMOS_LOG_LEVEL?",
+        ),
+    ] {
+        let site = Site::with(configuration);
+        for args in [&["serve"][..], &["config", "check"]] {
+            let outcome = site.run_with(args, "", variables);
+            assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(6), ""), "{}", outcome.stderr);
+            assert!(outcome.stderr.contains(part), "{}", outcome.stderr);
+        }
+        assert!(!site.data_dir().exists());
+    }
+}
+
+#[test]
+fn nobody_else_can_read_anything() {
+    let site = Site::new();
+    fs::create_dir(site.data_dir()).unwrap();
+    fs::set_permissions(site.data_dir(), fs::Permissions::from_mode(0o755)).unwrap();
+    let server = site.serve(&[]);
+    server.json(&["keys", "create", "--label", "x", "--user", "y"]);
+    assert!(site.log().contains("made the data directory 0700"));
+    let folder = fs::metadata(site.data_dir()).unwrap().permissions().mode() & 0o777;
+    assert_eq!(folder, 0o700);
+    let modes = modes(&site.data_dir());
+    let names: BTreeSet<&str> = modes.iter().map(|(name, _)| name.as_str()).collect();
+    for name in ["address", "admin.sock", "key.pepper", "llmos.db", "lock"] {
+        assert!(names.contains(name), "{name} is missing: {modes:?}");
+    }
+    for (name, mode) in &modes {
+        assert_eq!(*mode, 0o600, "{name}: {mode:o}");
+    }
+}
+
+#[test]
+fn the_log_has_request_ids_and_never_content() {
+    let site = Site::new();
+    let server = site.serve(&["--log-format", "json", "--log-level", "trace"]);
+    let answer = server.chat(server.key(), "the patient is called Xaverius");
+    assert_eq!(answer.status, 200);
+    let said = answer.body["choices"][0]["message"]["content"].as_str().unwrap().to_owned();
+    let key = server.key().to_owned();
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    let log = site.log();
+    for secret in ["Xaverius", said.as_str(), key.as_str()] {
+        assert!(!log.contains(secret), "{secret} is in the log");
+    }
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
+}

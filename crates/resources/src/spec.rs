@@ -1,0 +1,60 @@
+use std::path::PathBuf;
+
+use types::{ModelName, Tokens};
+
+/// A model as configured.
+#[derive(Debug, Clone)]
+pub struct ModelSpec {
+    /// Its name.
+    pub name: ModelName,
+    /// Other names for it.
+    pub aliases: Vec<ModelName>,
+    /// Where its weights come from.
+    pub source: Source,
+    /// KV memory of the replica in tokens, shared by its sequences; also the longest sequence.
+    pub context: Tokens,
+    /// Threads, each on a core of its own. Without it the cores that are left are shared out evenly.
+    pub threads: Option<usize>,
+    /// Most memory of the worker beside the mapped file, in bytes.
+    pub memory_max: Option<u64>,
+}
+
+/// Where a model comes from.
+#[derive(Debug, Clone)]
+pub enum Source {
+    /// A GGUF file; checked against the SHA-256 before anything parses it.
+    File {
+        /// Where it lies.
+        path: PathBuf,
+        /// 64 lower-case hexadecimal digits, if configured.
+        sha256: Option<String>,
+    },
+    /// The simulator's mock engine: no weights, deterministic text.
+    Simulator,
+}
+
+/// Why the configured models cannot be run together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ResourcesError {
+    /// More threads are asked for than there are cores.
+    #[error("model `{model}` asks for {asked} threads, but {left} of {cores} cores are left; lower `threads`")]
+    NotEnoughCores {
+        /// The model.
+        model: ModelName,
+        /// Threads it asks for.
+        asked: usize,
+        /// Cores not granted to models before it.
+        left: usize,
+        /// Cores of this process.
+        cores: usize,
+    },
+    /// One name for two models.
+    #[error("the name `{0}` is given to two models; change one")]
+    NameTaken(ModelName),
+    /// The build has no engine for model files.
+    #[error("model `{0}` is a file, but this build has no engine for files; build with the feature `llama`")]
+    NoEngine(ModelName),
+    /// The program that workers are made of is not known.
+    #[error("cannot find the running program, which workers are started from: {0}")]
+    NoProgram(String),
+}
