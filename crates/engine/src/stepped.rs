@@ -3,15 +3,9 @@
 //! The scheduler and its queues live here, in the kernel process: the death of an engine loses what it had
 //! started, and nothing that waits.
 
-use std::{
-    collections::BTreeMap,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{FutureExt, Stream, StreamExt, future::BoxFuture};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use scheduler::{Admission, Arrival, Limits, Load, Scheduler, StepOutcome};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -55,7 +49,6 @@ struct Front {
 
 enum Command {
     Arrive { arrival: Arrival, delivery: Delivery, admitted: oneshot::Sender<Result<(), EngineError>> },
-    Cancel(SequenceId),
     Kill(SequenceId, oneshot::Sender<bool>),
     List(oneshot::Sender<Vec<SequenceStatus>>),
 }
@@ -106,7 +99,7 @@ impl Stepped {
         let tokens_max = fit(&front.card, &prompt, work.request.tokens_max)?;
         let prompt: Arc<[u32]> = prompt.into();
         // As many places as there can be events: a slow reader never holds up the loop.
-        let (events, received) = mpsc::channel(tokens_max.0 as usize + 4);
+        let (events, mut received) = mpsc::channel(tokens_max.0 as usize + 4);
         let delivery = Delivery {
             events,
             text: TextStream::new(work.request.stop.as_slice()),
@@ -122,12 +115,10 @@ impl Stepped {
             prompt,
             tokens_max,
         };
-        // From here on a drop of this future cancels the sequence, admitted or not.
-        let stream = Events { received, guard: CancelOnDrop { sequence: work.id, commands: self.commands.clone() } };
         let (admitted, answer) = oneshot::channel();
         self.commands.send(Command::Arrive { arrival, delivery, admitted }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())??;
-        Ok(stream.boxed())
+        Ok(stream::poll_fn(move |context| received.poll_recv(context)).boxed())
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -218,33 +209,6 @@ fn seeded(request: &GenerateRequest) -> Sampling {
     let mut values = request.sampling.values().clone();
     values.seed.get_or_insert(request.id.0 as u32);
     Sampling::try_from(values).unwrap_or_else(|_| request.sampling.clone())
-}
-
-/// The stream that a caller reads. Dropping it cancels the sequence.
-struct Events {
-    received: mpsc::Receiver<Result<Event, EngineError>>,
-    guard: CancelOnDrop,
-}
-
-impl Stream for Events {
-    type Item = Result<Event, EngineError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let _alive = &self.guard;
-        self.received.poll_recv(context)
-    }
-}
-
-struct CancelOnDrop {
-    sequence: SequenceId,
-    commands: mpsc::Sender<Command>,
-}
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        // A full inbox is no reason to lose the message: the loop also drops a sequence whose reader is gone.
-        let _ = self.commands.try_send(Command::Cancel(self.sequence));
-    }
 }
 
 /// What the outside sees of the loop.
@@ -339,6 +303,7 @@ impl Loop {
             while let Ok(command) = self.inbox.try_recv() {
                 self.take_in(command, engine.as_mut());
             }
+            self.forget_abandoned();
             let plan = self.scheduler.as_mut()?.plan();
             self.publish();
             if plan.is_empty() {
@@ -383,6 +348,7 @@ impl Loop {
     /// Answers a command. Returns the sequence that it brought, which the engine has to be told.
     fn handle(&mut self, command: Command) -> Option<SequenceId> {
         let now = self.now();
+        self.forget_abandoned();
         match command {
             Command::Arrive { arrival, delivery, admitted } => {
                 let sequence = arrival.sequence;
@@ -402,7 +368,6 @@ impl Loop {
                     }
                 }
             }
-            Command::Cancel(sequence) => self.forget(sequence),
             Command::Kill(sequence, reply) => {
                 let known = self.deliveries.contains_key(&sequence);
                 self.fail(&[sequence], &EngineError::Killed);
@@ -446,6 +411,14 @@ impl Loop {
             if let Some(delivery) = self.deliveries.get(&sequence) {
                 let _ = delivery.events.try_send(Err(error.clone()));
             }
+            self.forget(sequence);
+        }
+    }
+
+    /// A caller cancels by dropping the stream, admitted or not: nothing has to be sent, so nothing can be lost.
+    fn forget_abandoned(&mut self) {
+        let abandoned = self.deliveries.iter().filter(|(_, delivery)| delivery.events.is_closed());
+        for sequence in abandoned.map(|(&sequence, _)| sequence).collect::<Vec<_>>() {
             self.forget(sequence);
         }
     }
@@ -494,10 +467,7 @@ impl Delivery {
                 (self.generated >= self.tokens_max).then_some(FinishReason::Length)
             }
         };
-        let Some(how) = how else {
-            // The reader is gone and its cancel message did not fit into the inbox.
-            return self.events.is_closed();
-        };
+        let Some(how) = how else { return false };
         let rest = std::mem::replace(&mut self.text, TextStream::new(&[])).finish();
         self.show(rest);
         let usage = Event::Usage { input: Tokens::of(&self.prompt), output: self.generated };

@@ -151,7 +151,7 @@ pub(crate) async fn revoke_key(
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<Key>, ApiError> {
     // An id that is no text names no key, as the empty one.
-    let Path(id) = id.unwrap_or_default();
+    let Path(id) = id.unwrap_or(Path(String::new()));
     Ok(Json(Key::from(gateway.path.revoke_key(credential, &id).await?)))
 }
 

@@ -173,12 +173,7 @@ impl ApiError {
 }
 
 fn unavailable(code: &'static str, retry_after: Duration) -> Reply<'static> {
-    Reply {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        code,
-        parameter: None,
-        retry_after: Some(retry_after),
-    }
+    Reply { status: StatusCode::SERVICE_UNAVAILABLE, code, parameter: None, retry_after: Some(retry_after) }
 }
 
 fn out_of_range(error: &OutOfRange) -> Reply<'static> {
@@ -310,10 +305,8 @@ mod tests {
         let over = AccessError::OverLimit { parameter: "class", asked: "system", max: "normal" };
         let failed = RouteError::Failed { model: model(), why: "gone".into(), retry_after: s(30) };
         let absent = RouteError::NotDeployed { model: model(), known: "n".into() };
-        let refused = EngineError::Refused {
-            retry_after: Duration::from_millis(1),
-            why: RefusalReason::QueueFull,
-        };
+        let refused =
+            EngineError::Refused { retry_after: Duration::from_millis(1), why: RefusalReason::QueueFull };
         let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
         let table: Vec<(ApiError, u16, &str, &str, Option<&str>, Option<&str>)> = vec![
             (

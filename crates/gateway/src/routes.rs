@@ -90,7 +90,10 @@ pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers) -> Ro
     let (tcp, _) = public().split_for_parts();
     let (local, document) = public().merge(administration()).split_for_parts();
     let gateway = Arc::new(Gateway { path, listen, document: written(document) });
-    Routers { tcp: enclosed(tcp.with_state(gateway.clone()), open), local: enclosed(local.with_state(gateway), open) }
+    Routers {
+        tcp: enclosed(tcp.with_state(gateway.clone()), open),
+        local: enclosed(local.with_state(gateway), open),
+    }
 }
 
 /// What every router has around its routes.
@@ -107,4 +110,65 @@ fn written(mut document: utoipa::openapi::OpenApi) -> Bytes {
     document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     // A document made of our own types is always valid JSON; if it were not, the tests would see it empty.
     document.to_json().unwrap_or_default().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_has_all_routes() {
+        let (_, document) = public().merge(administration()).split_for_parts();
+        let document: serde_json::Value = serde_json::from_slice(&written(document)).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let routes: Vec<String> = paths
+            .iter()
+            .flat_map(|(path, item)| {
+                item.as_object().unwrap().keys().map(move |method| format!("{method} {path}"))
+            })
+            .collect();
+        let mut expected = [
+            "get /healthz",
+            "get /readyz",
+            "get /metrics",
+            "get /openapi.json",
+            "post /v1/chat/completions",
+            "post /v1/completions",
+            "get /v1/models",
+            "get /v1/models/{id}",
+            "get /api/v1/version",
+            "get /api/v1/processes",
+            "delete /api/v1/sequences/{id}",
+            "get /api/v1/keys",
+            "post /api/v1/keys",
+            "delete /api/v1/keys/{id}",
+        ];
+        expected.sort_by_key(|route| route.split_once(' ').map(|(method, path)| (path, method)));
+        let mut routes = routes;
+        routes.sort_by(|a, b| {
+            a.split_once(' ').map(|(m, p)| (p, m)).cmp(&b.split_once(' ').map(|(m, p)| (p, m)))
+        });
+        assert_eq!(routes, expected);
+
+        assert_eq!(document["security"][0]["api_key"], serde_json::json!([]));
+        assert_eq!(document["components"]["securitySchemes"]["api_key"]["scheme"], "bearer");
+        for (path, free) in [("/healthz", true), ("/readyz", true), ("/metrics", false)] {
+            assert_eq!(paths[path]["get"].get("security").is_some(), free, "{path}");
+        }
+        let chat = &document["components"]["schemas"]["ChatRequest"];
+        assert_eq!(chat["required"], serde_json::json!(["messages", "model"]));
+        assert!(chat["properties"]["temperature"].is_object() && chat["properties"]["tools"].is_null());
+        // Whatever a schema refers to is there.
+        let text = document.to_string();
+        for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {
+            let name = reference.split('"').next().unwrap();
+            assert!(document["components"]["schemas"][name].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_admin_api_is_not_public() {
+        let (_, document) = public().split_for_parts();
+        assert!(document.paths.paths.keys().all(|path| !path.starts_with("/api/")));
+    }
 }

@@ -56,7 +56,12 @@ impl Server {
 
     /// Serves until `closing` resolves and then until no answer is open, or `grace` is over. Returns how many
     /// connections had to be cut.
-    pub(crate) async fn run(mut self, doors: Doors, closing: impl Future<Output = ()>, grace: Duration) -> usize {
+    pub(crate) async fn run(
+        mut self,
+        doors: Doors,
+        closing: impl Future<Output = ()>,
+        grace: Duration,
+    ) -> usize {
         self.accept(&doors, closing).await;
         let deadline = Instant::now() + grace;
         let none_left = self.open.clone();
@@ -156,3 +161,6 @@ async fn pause(error: &io::Error) {
     tracing::warn!(%error, "a connection could not be accepted");
     sleep(ACCEPT_RETRY).await;
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

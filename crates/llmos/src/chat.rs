@@ -16,11 +16,11 @@ use crate::{
     cli::ChatArgs,
     client::{self, Client},
     exit::{Exit, Failure, Trying},
-    output::Output,
+    output::{self, Output},
 };
 
 /// How long a model may load before the command gives up.
-const LOADING_WAIT_MAX: Duration = Duration::from_secs(60);
+const LOADING_WAIT_MAX: Duration = Duration::from_mins(1);
 /// How long to wait where the server does not say.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// After this, silence is explained.
@@ -90,16 +90,16 @@ async fn once(client: &Client, model: &str, prompt: String, output: Output) -> R
 
 /// Question and answer, until the person has enough. What goes wrong with one question ends only that question.
 async fn converse(client: &Client, model: &str, output: Output) -> Result<(), Failure> {
-    output.note(format_args!("{model} listens. /new forgets the conversation, /quit ends it."));
+    output::note(format_args!("{model} listens. /new forgets the conversation, /quit ends it."));
     let mut turns: Vec<Turn> = Vec::new();
     loop {
-        output.prompt("> ");
+        output::prompt("> ");
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line).trying("read your question")?;
         match line.trim() {
             "/quit" => return Ok(()),
             _ if read == 0 => {
-                output.note("");
+                output::note("");
                 return Ok(());
             }
             "/new" => turns.clear(),
@@ -127,7 +127,7 @@ async fn answer(client: &Client, model: &str, turns: &[Turn], output: Output) ->
         "stream": true,
         "stream_options": { "include_usage": true },
     });
-    let mut body_stream = begin(client, model, &body, output).await?.into_body();
+    let mut body_stream = begin(client, model, &body).await?.into_body();
     let mut reply = Reply { model: model.to_owned(), ..Reply::default() };
     let mut lines = Lines::default();
     while let Some(frame) = body_stream.frame().await {
@@ -151,12 +151,12 @@ async fn answer(client: &Client, model: &str, turns: &[Turn], output: Output) ->
 
 fn finish(reply: Reply, output: Output) -> Result<Reply, Failure> {
     if output.json {
-        output.document(&reply)?;
+        output::document(&reply)?;
     } else {
         output.text("\n")?;
     }
     if reply.finish_reason.as_deref() == Some("length") {
-        output.note("(the answer ends here because the context is full)");
+        output::note("(the answer ends here because the context is full)");
     }
     Ok(reply)
 }
@@ -168,22 +168,16 @@ fn cut_off(why: Option<hyper::Error>) -> Failure {
 }
 
 /// Sends the question; while the model loads, waits as long as the server asks for and the limit allows.
-async fn begin(
-    client: &Client,
-    model: &str,
-    body: &Value,
-    output: Output,
-) -> Result<Response<Incoming>, Failure> {
+async fn begin(client: &Client, model: &str, body: &Value) -> Result<Response<Incoming>, Failure> {
     let started = Instant::now();
     let mut told = String::new();
     loop {
         let mut sent = std::pin::pin!(client.begin("/v1/chat/completions", body));
-        let response = match timeout(SILENCE_MAX, &mut sent).await {
-            Ok(response) => response?,
-            Err(_) => {
-                output.note(format_args!("waiting for {model}; `llmos ps` says why"));
-                sent.await?
-            }
+        let response = if let Ok(response) = timeout(SILENCE_MAX, &mut sent).await {
+            response?
+        } else {
+            output::note(format_args!("waiting for {model}; `llmos ps` says why"));
+            sent.await?
         };
         if response.status().is_success() {
             return Ok(response);
@@ -195,7 +189,7 @@ async fn begin(
             return Err(failure);
         }
         if told != failure.what {
-            output.note(format_args!("waiting: {}", failure.what));
+            output::note(format_args!("waiting: {}", failure.what));
             told = failure.what;
         }
         sleep(pause).await;

@@ -6,7 +6,7 @@ use crate::{
     cli::{KeyArgs, KeysCommand},
     client::Client,
     exit::{Exit, Failure},
-    output::{Output, date},
+    output::{self, Output, date},
 };
 
 pub(crate) async fn run(client: &Client, command: KeysCommand, output: Output) -> Result<(), Failure> {
@@ -22,16 +22,16 @@ async fn create(client: &Client, args: KeyArgs, output: Output) -> Result<(), Fa
     let request = KeyRequest { label, tenant, user, role, class_max, data_class_max };
     let created: CreatedKey = client.post("/api/v1/keys", &request).await?;
     if output.json {
-        return output.document(&created);
+        return output::document(&created);
     }
-    output.note(format_args!("key {} is made; it is shown this once:", created.key.id));
+    output::note(format_args!("key {} is made; it is shown this once:", created.key.id));
     output.text(&format!("{}\n", created.secret))
 }
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let keys: Keys = client.get("/api/v1/keys").await?;
     if output.json {
-        return output.document(&keys);
+        return output::document(&keys);
     }
     let headers =
         ["ID", "LABEL", "TENANT", "USER", "ROLE", "CLASS MAX", "DATA CLASS MAX", "CREATED", "REVOKED"];
@@ -47,7 +47,7 @@ async fn revoke(client: &Client, id: &str, output: Output) -> Result<(), Failure
     }
     let revoked: Key = client.delete(&format!("/api/v1/keys/{id}")).await?;
     if output.json {
-        return output.document(&revoked);
+        return output::document(&revoked);
     }
     output.text(&format!("revoked {}\n", revoked.id))
 }

@@ -80,7 +80,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn show(config: &Config, output: Output) -> Result<(), Failure> {
-    if output.json { output.document(&config.to_json()) } else { output.text(&config.to_toml()) }
+    if output.json { output::document(&config.to_json()) } else { output.text(&config.to_toml()) }
 }
 
 fn check(mut args: ConfigArgs, file: Option<PathBuf>, output: Output) -> Result<(), Failure> {
@@ -91,7 +91,7 @@ fn check(mut args: ConfigArgs, file: Option<PathBuf>, output: Output) -> Result<
     };
     if output.json {
         let described: Vec<_> = problems.iter().map(config::Problem::to_json).collect();
-        output.document(&json!({ "ok": problems.is_empty(), "problems": described }))?;
+        output::document(&json!({ "ok": problems.is_empty(), "problems": described }))?;
     }
     if !problems.is_empty() {
         return Err(config::failure(&problems));
@@ -109,7 +109,7 @@ fn version(args: &ConfigArgs, output: Output) -> Result<(), Failure> {
     let server =
         load(args).and_then(|config| runtime()?.block_on(Client::new(&config.data_dir).version())).ok();
     if output.json {
-        return output.document(&json!({ "version": ours, "server": server }));
+        return output::document(&json!({ "version": ours, "server": server }));
     }
     output.text(&format!("llmos {ours}\n"))?;
     match server {

@@ -1,6 +1,6 @@
 use std::{
     borrow::Cow,
-    fmt::Display,
+    fmt::{Display, Write as _},
     io::{self, IsTerminal, Write},
 };
 
@@ -39,22 +39,13 @@ impl Output {
 
     /// A result for a person. Control characters other than line ends are made visible: part of the text may
     /// come from a model or another user, and a terminal obeys escape sequences.
-    pub(crate) fn text(&self, text: &str) -> Result<(), Failure> {
+    pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
         write_stdout(&text)
     }
 
-    /// A result for a script: one document on one line.
-    pub(crate) fn document(&self, document: &impl Serialize) -> Result<(), Failure> {
-        let mut text = serde_json::to_string(document).map_err(|error| {
-            Failure::new(Exit::Failed, format!("cannot write the result as JSON: {error}"))
-        })?;
-        text.push('\n');
-        write_stdout(&text)
-    }
-
     /// A table whose columns are aligned. Its last column is not padded.
-    pub(crate) fn table(&self, headers: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
+    pub(crate) fn table(self, headers: &[&str], rows: &[Vec<String>]) -> Result<(), Failure> {
         let table = aligned(headers, rows);
         if !self.stdout_colour {
             return self.text(&table);
@@ -64,20 +55,8 @@ impl Output {
         self.text(body)
     }
 
-    /// Progress, and whatever else is no result.
-    pub(crate) fn note(&self, note: impl Display) {
-        // Nobody reads a closed stderr, and that is no reason to stop.
-        let _ = writeln!(io::stderr(), "{}", harmless(&note.to_string()));
-    }
-
-    /// A question to a person at the terminal.
-    pub(crate) fn prompt(&self, text: &str) {
-        let _ = write!(io::stderr(), "{text}");
-        let _ = io::stderr().flush();
-    }
-
     /// Why the command ended early; nothing if it ended well.
-    pub(crate) fn failure(&self, failure: &Failure) {
+    pub(crate) fn failure(self, failure: &Failure) {
         if failure.exit == Exit::Ok {
             return;
         }
@@ -85,15 +64,35 @@ impl Output {
             let document = serde_json::json!({
                 "error": { "exit": failure.exit.code(), "what": failure.what, "advice": failure.advice }
             });
-            self.note(document);
+            note(document);
             return;
         }
         let (on, off) = if self.stderr_colour { (RED, RESET) } else { ("", "") };
         let _ = writeln!(io::stderr(), "{on}error:{off} {}", harmless(&failure.what));
         for line in &failure.advice {
-            self.note(format_args!("  {line}"));
+            note(format_args!("  {line}"));
         }
     }
+}
+
+/// A result for a script: one document on one line.
+pub(crate) fn document(document: &impl Serialize) -> Result<(), Failure> {
+    let mut text = serde_json::to_string(document)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write the result as JSON: {error}")))?;
+    text.push('\n');
+    write_stdout(&text)
+}
+
+/// Progress, and whatever else is no result.
+pub(crate) fn note(note: impl Display) {
+    // Nobody reads a closed stderr, and that is no reason to stop.
+    let _ = writeln!(io::stderr(), "{}", harmless(&note.to_string()));
+}
+
+/// A question to a person at the terminal.
+pub(crate) fn prompt(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
+    let _ = io::stderr().flush();
 }
 
 /// Whether stderr may carry colour.
@@ -124,8 +123,11 @@ fn aligned(headers: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..headers.len()).map(width).collect();
     let mut table = String::new();
     let mut line = |cells: &mut dyn Iterator<Item = &str>| {
-        let padded: String = cells.zip(&widths).map(|(cell, &width)| format!("{cell:width$}")).collect();
-        table.push_str(padded.trim_end());
+        for (cell, &width) in cells.zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(table, "{cell:width$}");
+        }
+        table.truncate(table.trim_end_matches(' ').len());
         table.push('\n');
     };
     line(&mut headers.iter().copied());

@@ -3,12 +3,16 @@
 use gateway::admin_types::{Processes, Replica, Sequence};
 use serde_json::json;
 
-use crate::{client::Client, exit::Failure, output::Output};
+use crate::{
+    client::Client,
+    exit::Failure,
+    output::{self, Output},
+};
 
 pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let processes: Processes = client.get("/api/v1/processes").await?;
     if output.json {
-        return output.document(&processes);
+        return output::document(&processes);
     }
     let replicas: Vec<_> = processes.replicas.iter().map(replica).collect();
     output.table(&["MODEL", "STATE", "PID", "CORES", "RUNNING", "WAITING", "KV", "WHY"], &replicas)?;
@@ -21,7 +25,7 @@ pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure>
 pub(crate) async fn kill(client: &Client, id: u64, output: Output) -> Result<(), Failure> {
     client.delete::<serde::de::IgnoredAny>(&format!("/api/v1/sequences/{id}")).await?;
     if output.json {
-        output.document(&json!({ "killed": id }))
+        output::document(&json!({ "killed": id }))
     } else {
         output.text(&format!("ended {id}\n"))
     }

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, path::Path, process, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
 
 use access::Access;
 use engine::Launch;
@@ -20,7 +20,7 @@ use crate::{
     data_dir::DataDir,
     exit::{Exit, Failure, Trying},
     log,
-    output::Output,
+    output::{self, Output},
 };
 
 /// How long tasks may take to notice that the server is gone.
@@ -139,19 +139,16 @@ fn greet(
     });
     if output.json {
         let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
-        return output.document(&json!({ "address": address, "key": key, "curl": curl, "models": models }));
+        return output::document(&json!({ "address": address, "key": key, "curl": curl, "models": models }));
     }
-    let mut text = format!("llmos listens on {address}\n");
-    match (key, curl) {
+    let next = match (key, curl) {
         (Some(key), Some(curl)) => {
-            text +=
-                &format!("\nAdministrator key, shown this once:\n\n    {key}\n\nTry it:\n\n    {curl}\n\n");
+            format!("Administrator key, shown this once:\n\n    {key}\n\nTry it:\n\n    {curl}")
         }
-        _ => text += &format!("\nTo make a key:\n\n    {}\n\n", make_key_line(&config.data_dir)),
-    }
-    output.text(&text)
-}
-
-fn make_key_line(data_dir: &Path) -> String {
-    format!("llmos keys create --label 'my laptop' --user me --data-dir {}", data_dir.display())
+        _ => format!(
+            "To make a key:\n\n    llmos keys create --label 'my laptop' --user me --data-dir '{}'",
+            config.data_dir.display()
+        ),
+    };
+    output.text(&format!("llmos listens on {address}\n\n{next}\n\n"))
 }

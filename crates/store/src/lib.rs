@@ -1,14 +1,19 @@
-//! store (skeleton)
-/// Control-plane state.
-#[derive(Clone)]
-pub struct Store;
-/// Why state could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[error("store")]
-pub struct StoreError;
-impl Store {
-    /// Opens or makes the database in `file` (0600).
-    pub async fn open(_file: &std::path::Path) -> Result<Self, StoreError> {
-        Ok(Self)
-    }
-}
+//! State of the control plane, in one `SQLite` file.
+//!
+//! **Does**: keep rows. A write is on the disk when its method returns: it survives `kill -9` and a power cut.
+//! The schema only moves forward, one transaction per step; a file from a newer program is refused, never guessed
+//! at. **Must never** be bypassed (nothing else opens the file), and never knows policy: who may do what is decided
+//! in `access`.
+//!
+//! The three types to know: [`Store`], [`KeyRecord`], [`StoreError`].
+//!
+//! One connection writes, a few read. To the readers the file is read-only, so a second writer cannot slip in.
+
+mod database;
+mod error;
+mod keys;
+mod migrations;
+
+pub use database::Store;
+pub use error::StoreError;
+pub use keys::{KeyRecord, NewKeyRecord};

@@ -29,7 +29,13 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(super) fn new(protocol: Protocol, streamed: bool, request: RequestId, model: &str, created: u64) -> Self {
+    pub(super) fn new(
+        protocol: Protocol,
+        streamed: bool,
+        request: RequestId,
+        model: &str,
+        created: u64,
+    ) -> Self {
         let (prefix, object) = match (protocol, streamed) {
             (Protocol::Chat, false) => ("chatcmpl", "chat.completion"),
             (Protocol::Chat, true) => ("chatcmpl", "chat.completion.chunk"),
@@ -209,18 +215,11 @@ pub(super) async fn whole(
     Err(ApiError::Internal)
 }
 
-fn written(
-    protocol: Protocol,
-    head: Head,
-    text: &Prompt,
-    reason: FinishReason,
-    usage: Usage,
-) -> Response {
+fn written(protocol: Protocol, head: Head, text: &Prompt, reason: FinishReason, usage: Usage) -> Response {
     match protocol {
         Protocol::Chat => {
             let message = AnswerMessage { role: "assistant", content: text.expose(), refusal: None };
-            let choice =
-                ChatChoice { index: 0, message, logprobs: None, finish_reason: reason.as_str() };
+            let choice = ChatChoice { index: 0, message, logprobs: None, finish_reason: reason.as_str() };
             Json(ChatCompletion { head, choices: vec![choice], usage }).into_response()
         }
         Protocol::Completions => {
@@ -233,5 +232,59 @@ fn written(
             Json(TextCompletion { head: &head, choices: &[choice], usage: ChunkUsage::Known(usage) })
                 .into_response()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{FutureExt, stream};
+    use path::PathError;
+
+    use super::*;
+
+    type Events = Vec<Result<Event, PathError>>;
+
+    fn answered(protocol: Protocol, events: Events) -> Result<String, &'static str> {
+        let answer = Answer {
+            request: RequestId(10),
+            model: "m".parse().unwrap(),
+            events: stream::iter(events).boxed(),
+        };
+        let response = whole(answer, protocol, &Exchange::new()).now_or_never().unwrap();
+        let body = response.map_err(|error| error.code())?.into_body();
+        let bytes = axum::body::to_bytes(body, usize::MAX).now_or_never().unwrap().unwrap();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let (before, created) = text.split_once("\"created\":").unwrap();
+        let (seconds, after) = created.split_once(',').unwrap();
+        assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000);
+        Ok(format!("{before}\"created\":7,{after}"))
+    }
+
+    fn delta(text: &str) -> Result<Event, PathError> {
+        Ok(Event::Delta(Prompt::from(text.to_owned())))
+    }
+
+    fn events() -> Events {
+        let usage = Event::Usage { input: Tokens(3), output: Tokens(2) };
+        vec![delta("Hello,"), delta(" \"you\""), Ok(usage), Ok(Event::Finished(FinishReason::Length))]
+    }
+
+    #[test]
+    fn whole_answers_are_as_openai_writes_them() {
+        assert_eq!(
+            answered(Protocol::Chat, events()).unwrap(),
+            r#"{"id":"chatcmpl-0000000000000000000000000000000a","object":"chat.completion","created":7,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"Hello, \"you\"","refusal":null},"logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#
+        );
+        assert_eq!(
+            answered(Protocol::Completions, events()).unwrap(),
+            r#"{"id":"cmpl-0000000000000000000000000000000a","object":"text_completion","created":7,"model":"m","choices":[{"index":0,"text":"Hello, \"you\"","logprobs":null,"finish_reason":"length"}],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}"#
+        );
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_an_error() {
+        let killed = Err(engine::EngineError::Killed.into());
+        assert_eq!(answered(Protocol::Chat, vec![delta("a"), killed]), Err("request_killed"));
+        assert_eq!(answered(Protocol::Chat, vec![delta("a")]), Err("internal_error"));
     }
 }

@@ -225,7 +225,8 @@ impl ChatRequest {
             return Err(ApiError::parameter("response_format", sentence));
         }
         if self.service_tier.as_deref().is_some_and(|tier| !["auto", "default"].contains(&tier)) {
-            let sentence = "`service_tier` is `auto` or `default` on this server; use the header `llmos-class`";
+            let sentence =
+                "`service_tier` is `auto` or `default` on this server; use the header `llmos-class`";
             return Err(ApiError::parameter("service_tier", sentence));
         }
         if self.modalities.as_ref().is_some_and(|modalities| modalities != &["text"]) {
@@ -246,7 +247,10 @@ impl ChatMessage {
             Some("user") => Speaker::User,
             Some("assistant") => Speaker::Assistant,
             Some(role @ ("tool" | "function")) => {
-                return complain("role", format!("this server cannot call tools yet, so there is no role `{role}`"));
+                return complain(
+                    "role",
+                    format!("this server cannot call tools yet, so there is no role `{role}`"),
+                );
             }
             Some(_) => {
                 let sentence = format!(
@@ -290,8 +294,8 @@ impl ChatMessage {
     ),
     responses(
         (status = 200, description = "The answer", content(
-            (ChatCompletion = "application/json"),
-            (ChatCompletionChunk = "text/event-stream"),
+            (ChatCompletion<'_> = "application/json"),
+            (ChatCompletionChunk<'_> = "text/event-stream"),
         )),
         (status = "4XX", description = "The request cannot be answered", body = ErrorBody),
         (status = "5XX", description = "It cannot be answered now", body = ErrorBody),
@@ -307,3 +311,6 @@ pub(crate) async fn chat_completions(
     let asked = request.ask(exchange.id(), &headers)?;
     generate(&gateway.path, credential, exchange, asked).await
 }
+
+#[cfg(test)]
+mod tests;

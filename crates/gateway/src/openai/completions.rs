@@ -49,7 +49,9 @@ generation_request! {
 impl CompletionRequest {
     /// The request as the path takes it.
     fn ask(mut self, id: RequestId, headers: &HeaderMap) -> Result<Asked, ApiError> {
-        for (parameter, given) in [("echo", &self.echo), ("suffix", &self.suffix), ("logprobs", &self.logprobs)] {
+        for (parameter, given) in
+            [("echo", &self.echo), ("suffix", &self.suffix), ("logprobs", &self.logprobs)]
+        {
             given.refuse(parameter, &[])?;
         }
         if self.best_of.is_some_and(|best_of| best_of != Count(1)) {
@@ -82,8 +84,8 @@ impl CompletionRequest {
     ),
     responses(
         (status = 200, description = "The answer", content(
-            (TextCompletion = "application/json"),
-            (TextCompletion = "text/event-stream"),
+            (TextCompletion<'_> = "application/json"),
+            (TextCompletion<'_> = "text/event-stream"),
         )),
         (status = "4XX", description = "The request cannot be answered", body = ErrorBody),
         (status = "5XX", description = "It cannot be answered now", body = ErrorBody),
@@ -99,3 +101,6 @@ pub(crate) async fn completions(
     let asked = request.ask(exchange.id(), &headers)?;
     generate(&gateway.path, credential, exchange, asked).await
 }
+
+#[cfg(test)]
+mod tests;

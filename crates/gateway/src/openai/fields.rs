@@ -96,12 +96,15 @@ impl<'de> Deserialize<'de> for LogitBias {
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<LogitBias, A::Error> {
                 let mut biases = BTreeMap::new();
                 while let Some(key) = entries.next_key::<String>()? {
-                    let token: u32 =
-                        key.parse().map_err(|_| A::Error::invalid_value(Unexpected::Str(&key), &"a token id"))?;
+                    let token: u32 = key
+                        .parse()
+                        .map_err(|_| A::Error::invalid_value(Unexpected::Str(&key), &"a token id"))?;
                     match biases.entry(token) {
                         Entry::Vacant(entry) => entry.insert(entries.next_value::<f32>()?),
                         Entry::Occupied(_) => {
-                            return Err(A::Error::custom(format_args!("the token id {token} is given twice")));
+                            return Err(A::Error::custom(format_args!(
+                                "the token id {token} is given twice"
+                            )));
                         }
                     };
                 }
@@ -150,7 +153,9 @@ impl<'de> Deserialize<'de> for Content {
                 let mut texts: Vec<Text> = Vec::new();
                 while let Some(Object(part)) = parts.next_element::<Object<Part>>()? {
                     if texts.len() == PARTS_MAX {
-                        return Err(A::Error::custom(format_args!("a message has at most {PARTS_MAX} parts")));
+                        return Err(A::Error::custom(format_args!(
+                            "a message has at most {PARTS_MAX} parts"
+                        )));
                     }
                     texts.push(part.text::<A::Error>()?);
                 }
@@ -232,7 +237,9 @@ impl<'de> Deserialize<'de> for RawPrompt {
                     }
                 };
                 if items.next_element::<Element>()?.is_some() {
-                    return Err(A::Error::custom("only one prompt per request is offered; send several requests"));
+                    return Err(A::Error::custom(
+                        "only one prompt per request is offered; send several requests",
+                    ));
                 }
                 Ok(prompt)
             }

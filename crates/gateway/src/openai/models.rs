@@ -98,9 +98,8 @@ pub(crate) async fn show_model(
     let models = gateway.path.models(credential).await?;
     // A path that is no text names no model.
     let Ok(Path(id)) = id else { return Err(ApiError::NoSuchModel) };
-    let names = |view: &ModelView| {
-        view.name.as_str() == id || view.aliases.iter().any(|alias| alias.as_str() == id)
-    };
+    let names =
+        |view: &ModelView| view.name.as_str() == id || view.aliases.iter().any(|alias| alias.as_str() == id);
     let model = models.into_iter().find(names).ok_or(ApiError::NoSuchModel)?;
     Ok(Json(Model::from(model)))
 }

@@ -14,7 +14,9 @@ use types::{Event, FinishReason, RequestId};
 
 use super::{
     Protocol,
-    answer::{ChatCompletionChunk, ChunkChoice, ChunkUsage, Delta, Head, TextChoice, TextCompletion, Usage, now},
+    answer::{
+        ChatCompletionChunk, ChunkChoice, ChunkUsage, Delta, Head, TextChoice, TextCompletion, Usage, now,
+    },
 };
 use crate::{error::ApiError, exchange::Exchange, limits::KEEP_ALIVE_INTERVAL};
 
@@ -25,7 +27,12 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The response. Its body owns the events: when the caller leaves, the body is dropped, and so are they, which
 /// cancels the work.
-pub(super) fn respond(answer: Answer, protocol: Protocol, include_usage: bool, exchange: Exchange) -> Response {
+pub(super) fn respond(
+    answer: Answer,
+    protocol: Protocol,
+    include_usage: bool,
+    exchange: Exchange,
+) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream; charset=utf-8"),
         (header::CACHE_CONTROL, "no-cache"),
@@ -360,10 +367,9 @@ data: [DONE]
                 }
             }
         };
-        let server = crate::server::tests::Running::start(
-            axum::Router::new().route("/", axum::routing::get(handler)),
-        )
-        .await;
+        let server =
+            crate::server::tests::Running::start(axum::Router::new().route("/", axum::routing::get(handler)))
+                .await;
         let mut connection = tokio::net::TcpStream::connect(server.address).await.unwrap();
         connection.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
         began.notified().await;

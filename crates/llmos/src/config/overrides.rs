@@ -42,12 +42,11 @@ pub(crate) fn from_environment(variables: &BTreeMap<String, String>) -> (Vec<Ove
             problems.push(Problem { key: variable.clone(), origin, message });
             continue;
         };
-        match parsed(text, example) {
-            Some(value) => overrides.push(Override { key: key.clone(), value, origin }),
-            None => {
-                let message = format!("`{text}` is not an integer");
-                problems.push(Problem { key: key.clone(), origin, message });
-            }
+        let key = key.clone();
+        if let Some(value) = parsed(text, example) {
+            overrides.push(Override { key, value, origin });
+        } else {
+            problems.push(Problem { key, origin, message: format!("`{text}` is not an integer") });
         }
     }
     (overrides, problems)

@@ -1,0 +1,367 @@
+use std::{path::Path, sync::Arc};
+
+use store::Store;
+use types::{DataClass, Principal, PriorityClass, Role, Secret, TenantId, UserId};
+
+use crate::{
+    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, key::Key, keyring::Keyring,
+};
+
+/// Who somebody claims to be.
+pub enum Credential {
+    /// `Authorization: Bearer llmos_…`.
+    ApiKey(Secret),
+    /// The peer of the local socket, as the kernel names it.
+    LocalSocket {
+        /// Its user id.
+        uid: u32,
+    },
+    /// Nothing was shown.
+    Absent,
+}
+
+/// The user who may do everything on any machine.
+const ROOT_UID: u32 = 0;
+
+/// Whoever runs the server, seen through the local socket: they could read its files anyway. Ids in the store start
+/// at 1.
+const LOCAL_OPERATOR: Principal = Principal {
+    tenant: TenantId(0),
+    user: UserId(0),
+    role: Role::Administrator,
+    class_max: PriorityClass::System,
+    data_class_max: DataClass::Restricted,
+};
+
+/// Who you are and what you may do.
+///
+/// ```
+/// use access::{Access, Credential, ManageKeys, NewKey};
+/// use types::{DataClass, PriorityClass, Role};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let folder = tempfile::tempdir()?;
+/// let store = store::Store::open(&folder.path().join("llmos.db")).await?;
+/// let access = Access::open(store, &folder.path().join("key.pepper")).await?;
+///
+/// let first = access.bootstrap().await?.ok_or("this store has keys already")?;
+/// let administrator = access.authenticate(Credential::ApiKey(first)).await?;
+/// let proof = access.authorize::<ManageKeys>(&administrator, ())?;
+/// let key = NewKey {
+///     label: "triage assistant".to_owned(),
+///     tenant: "emergency ward".to_owned(),
+///     user: "assistant".to_owned(),
+///     role: Role::Member,
+///     class_max: PriorityClass::Interactive,
+///     data_class_max: DataClass::Restricted,
+/// };
+/// let (view, text) = access.create_key(&proof, key).await?;
+///
+/// let member = access.authenticate(Credential::ApiKey(text)).await?;
+/// assert_eq!(member.role, Role::Member);
+/// assert!(access.authorize::<ManageKeys>(&member, ()).is_err());
+/// # drop(view);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub struct Access {
+    keyring: Arc<Keyring>,
+    server_uid: u32,
+}
+
+impl Access {
+    /// Opens the keys in `store`; `pepper` is the file with the secret that key hashes are made with (created, 0600).
+    ///
+    /// Nothing else may change the keys of this store meanwhile: authentication works from memory.
+    pub async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
+        let keyring = Arc::new(Keyring::open(store, pepper).await?);
+        Ok(Self { keyring, server_uid: rustix::process::geteuid().as_raw() })
+    }
+
+    /// Makes the first administrator key if there is no key at all, be it revoked; its text is returned this once.
+    pub async fn bootstrap(&self) -> Result<Option<Secret>, AccessError> {
+        let key = NewKey {
+            label: "bootstrap".to_owned(),
+            tenant: "default".to_owned(),
+            user: "administrator".to_owned(),
+            role: Role::Administrator,
+            class_max: PriorityClass::System,
+            data_class_max: DataClass::Restricted,
+        };
+        let keyring = Arc::clone(&self.keyring);
+        carried_through(async move { keyring.create_first(key).await }).await
+    }
+
+    /// Who is it? Takes a few microseconds and never touches the disk.
+    // Nothing waits yet: identity providers will.
+    #[allow(clippy::unused_async)]
+    pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
+        match credential {
+            Credential::ApiKey(text) => {
+                let key = Key::parse(&text).ok_or(AccessError::Unauthenticated)?;
+                self.keyring.holder(&key)
+            }
+            Credential::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => {
+                Ok(LOCAL_OPERATOR)
+            }
+            Credential::LocalSocket { .. } | Credential::Absent => Err(AccessError::Unauthenticated),
+        }
+    }
+
+    /// May they? The proof holds the resource as it was allowed, with what the caller left open filled in.
+    #[allow(clippy::unused_self)] // Policies will live here.
+    pub fn authorize<A: Action>(
+        &self,
+        principal: &Principal,
+        resource: A::Resource,
+    ) -> Result<Authorized<A>, AccessError> {
+        Authorized::decide(principal, resource)
+    }
+
+    /// Makes a key; the text is shown this once.
+    ///
+    /// Label, tenant and user have 1 to [`crate::NAME_BYTES_MAX`] printable bytes; at most [`crate::KEYS_MAX`] keys
+    /// are live.
+    pub async fn create_key(
+        &self,
+        _by: &Authorized<ManageKeys>,
+        key: NewKey,
+    ) -> Result<(KeyView, Secret), AccessError> {
+        let keyring = Arc::clone(&self.keyring);
+        carried_through(async move { keyring.create(key).await }).await
+    }
+
+    /// All keys, revoked ones included, oldest first.
+    pub async fn keys(&self, _by: &Authorized<ManageKeys>) -> Result<Vec<KeyView>, AccessError> {
+        self.keyring.all().await
+    }
+
+    /// Revokes a key, at once; revoking twice is not an error, and the first time stands.
+    pub async fn revoke_key(&self, _by: &Authorized<ManageKeys>, id: &str) -> Result<KeyView, AccessError> {
+        let (keyring, id) = (Arc::clone(&self.keyring), id.to_owned());
+        carried_through(async move { keyring.revoke(&id).await }).await
+    }
+}
+
+/// Ends a change also when whoever asked for it goes away: half of one would leave memory and store apart.
+async fn carried_through<T: Send + 'static>(
+    change: impl Future<Output = Result<T, AccessError>> + Send + 'static,
+) -> Result<T, AccessError> {
+    tokio::spawn(change).await.unwrap_or_else(|_| {
+        Err(AccessError::Unavailable(
+            "the change was broken off; list the keys to see what became of it".to_owned(),
+        ))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::str;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    async fn open(folder: &TempDir) -> (Access, Store) {
+        let store = Store::open(&folder.path().join("llmos.db")).await.unwrap();
+        let access = Access::open(store.clone(), &folder.path().join("pepper")).await.unwrap();
+        (access, store)
+    }
+
+    fn new_key(label: &str) -> NewKey {
+        NewKey {
+            label: label.to_owned(),
+            tenant: "clinic".to_owned(),
+            user: "anna".to_owned(),
+            role: Role::Operator,
+            class_max: PriorityClass::Interactive,
+            data_class_max: DataClass::Confidential,
+        }
+    }
+
+    fn may_manage(access: &Access) -> Authorized<ManageKeys> {
+        access.authorize(&LOCAL_OPERATOR, ()).ok().unwrap()
+    }
+
+    fn copy(key: &Secret) -> Credential {
+        Credential::ApiKey(Secret::from(key.expose().to_vec()))
+    }
+
+    /// The key with its last secret character but one changed: still well-formed.
+    fn tampered(key: &Secret) -> Credential {
+        let mut text = key.expose().to_vec();
+        let last_but_one = text.len() - 2;
+        text[last_but_one] = if text[last_but_one] == b'0' { b'1' } else { b'0' };
+        Credential::ApiKey(Secret::from(text))
+    }
+
+    #[tokio::test]
+    async fn a_key_works_from_its_making_to_its_revocation_also_over_restarts() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        let (view, key) = access.create_key(&may_manage(&access), new_key("a")).await.unwrap();
+        let principal = access.authenticate(copy(&key)).await.unwrap();
+        assert_eq!(
+            (principal.role, principal.class_max, principal.data_class_max),
+            (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
+        );
+        assert!(principal.tenant.0 > 0 && principal.user.0 > 0);
+        assert!(str::from_utf8(key.expose()).unwrap().contains(&view.id));
+        drop((access, store));
+
+        let (access, store) = open(&folder).await;
+        assert_eq!(access.authenticate(copy(&key)).await, Ok(principal));
+        let revoked = access.revoke_key(&may_manage(&access), &view.id).await.unwrap();
+        assert!(revoked.revoked_at.is_some());
+        assert_eq!(access.authenticate(copy(&key)).await, Err(AccessError::Unauthenticated));
+        let again = access.revoke_key(&may_manage(&access), &view.id).await.unwrap();
+        assert_eq!(again.revoked_at, revoked.revoked_at);
+        drop((access, store));
+
+        let (access, _store) = open(&folder).await;
+        assert_eq!(access.authenticate(copy(&key)).await, Err(AccessError::Unauthenticated));
+    }
+
+    #[tokio::test]
+    async fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, _store) = open(&folder).await;
+        let (_, key) = access.create_key(&may_manage(&access), new_key("live")).await.unwrap();
+        let (view, revoked) = access.create_key(&may_manage(&access), new_key("revoked")).await.unwrap();
+        access.revoke_key(&may_manage(&access), &view.id).await.unwrap();
+        // The id of one key with the secret of another.
+        let swapped = [&revoked.expose()[..18], &key.expose()[18..]].concat();
+        let cases = [
+            ("absent", Credential::Absent),
+            ("empty", Credential::ApiKey(Secret::from(String::new()))),
+            ("malformed", Credential::ApiKey(Secret::from("sk-1234".to_owned()))),
+            ("unknown", Credential::ApiKey(Key::random().unwrap().text())),
+            ("wrong secret", tampered(&key)),
+            ("revoked", copy(&revoked)),
+            ("revoked and wrong secret", tampered(&revoked)),
+            ("another's id", Credential::ApiKey(Secret::from(swapped))),
+        ];
+        for (case, credential) in cases {
+            assert_eq!(access.authenticate(credential).await, Err(AccessError::Unauthenticated), "{case}");
+        }
+        assert!(access.authenticate(copy(&key)).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn the_local_socket_is_for_the_servers_own_user_and_root() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut access, _store) = open(&folder).await;
+        access.server_uid = 1000;
+        for (uid, allowed) in [(1000, true), (0, true), (1001, false), (999, false), (u32::MAX, false)] {
+            let principal = access.authenticate(Credential::LocalSocket { uid }).await;
+            let expected = if allowed { Ok(LOCAL_OPERATOR) } else { Err(AccessError::Unauthenticated) };
+            assert_eq!(principal, expected, "{uid}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_first_key_is_made_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        let first = access.bootstrap().await.unwrap().unwrap();
+        let administrator = access.authenticate(copy(&first)).await.unwrap();
+        assert_eq!(
+            (administrator.role, administrator.class_max, administrator.data_class_max),
+            (Role::Administrator, PriorityClass::System, DataClass::Restricted)
+        );
+        assert!(access.bootstrap().await.unwrap().is_none());
+
+        let proof = access.authorize::<ManageKeys>(&administrator, ()).ok().unwrap();
+        let key = access.keys(&proof).await.unwrap().pop().unwrap();
+        assert_eq!(
+            (key.key.label.as_str(), key.key.tenant.as_str(), key.key.user.as_str()),
+            ("bootstrap", "default", "administrator")
+        );
+        access.revoke_key(&proof, &key.id).await.unwrap();
+        drop((access, store));
+
+        let (access, _store) = open(&folder).await;
+        assert!(access.bootstrap().await.unwrap().is_none(), "a revoked key is a key");
+    }
+
+    #[tokio::test]
+    async fn keys_are_listed_as_they_were_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, _store) = open(&folder).await;
+        let proof = may_manage(&access);
+        for label in ["first", "second", "third"] {
+            access.create_key(&proof, new_key(label)).await.unwrap();
+        }
+        let keys = access.keys(&proof).await.unwrap();
+        let labels: Vec<_> = keys.iter().map(|key| key.key.label.as_str()).collect();
+        assert_eq!(labels, ["first", "second", "third"]);
+        assert!(keys.iter().all(|key| key.created_at > 1_700_000_000 && key.revoked_at.is_none()));
+    }
+
+    #[tokio::test]
+    async fn bad_values_and_unknown_ids_are_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, _store) = open(&folder).await;
+        let proof = may_manage(&access);
+        let bad = NewKey { tenant: "two\nlines".to_owned(), ..new_key("a") };
+        let error = access.create_key(&proof, bad).await.err().unwrap();
+        assert!(matches!(&error, AccessError::BadValue(value) if value.parameter == "tenant"), "{error}");
+        assert!(access.keys(&proof).await.unwrap().is_empty());
+        for id in ["000000000000", "nosuchkey", ""] {
+            let error = access.revoke_key(&proof, id).await.unwrap_err();
+            assert_eq!(error, AccessError::UnknownKey(id.to_owned()));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_its_store_it_makes_no_key_and_still_revokes() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        let proof = may_manage(&access);
+        let (view, key) = access.create_key(&proof, new_key("a")).await.unwrap();
+        store.close().await;
+
+        let unavailable = |error: Option<AccessError>| matches!(error, Some(AccessError::Unavailable(_)));
+        assert!(unavailable(access.create_key(&proof, new_key("b")).await.err()));
+        assert!(unavailable(access.keys(&proof).await.err()));
+        assert!(unavailable(access.bootstrap().await.err()));
+        assert!(access.authenticate(copy(&key)).await.is_ok(), "authentication does not touch the store");
+        assert!(unavailable(access.revoke_key(&proof, &view.id).await.err()));
+        assert_eq!(access.authenticate(copy(&key)).await, Err(AccessError::Unauthenticated));
+    }
+
+    #[tokio::test]
+    async fn a_change_whose_asker_goes_away_is_carried_through() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        let proof = may_manage(&access);
+        let (view, key) = access.create_key(&proof, new_key("a")).await.unwrap();
+        {
+            let mut revoking = Box::pin(access.revoke_key(&proof, &view.id));
+            // Asked for once, then dropped.
+            let _ = poll_once(&mut revoking).await;
+        }
+        while store.keys().await.unwrap()[0].revoked_at.is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(access.authenticate(copy(&key)).await, Err(AccessError::Unauthenticated));
+    }
+
+    async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_ready())
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn keys_without_their_pepper_are_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        access.bootstrap().await.unwrap();
+        std::fs::remove_file(folder.path().join("pepper")).unwrap();
+        let error = Access::open(store, &folder.path().join("pepper")).await.err().unwrap();
+        assert!(matches!(error, OpenError::PepperLost { .. }), "{error}");
+    }
+}

@@ -1,0 +1,92 @@
+use std::path::PathBuf;
+
+use store::StoreError;
+use types::Role;
+
+/// Why somebody was not let through.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccessError {
+    /// No key, or one that is not known or revoked. The three are not told apart.
+    #[error("no valid API key: send `Authorization: Bearer <key>`; `llmos keys create` makes one")]
+    Unauthenticated,
+    /// The role does not allow it.
+    #[error("the role `{role}` does not allow `{action}`; it needs one of: {needs}")]
+    Denied {
+        /// What was tried.
+        action: &'static str,
+        /// Role of the caller.
+        role: Role,
+        /// Roles that may.
+        needs: String,
+    },
+    /// The request asks for more than its key allows.
+    #[error("`{parameter}` is {asked}, but this key allows at most {max}")]
+    OverLimit {
+        /// `class` or `data_class`.
+        parameter: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+        /// What the key allows.
+        max: &'static str,
+    },
+    /// A value of a new key is not acceptable.
+    #[error(transparent)]
+    BadValue(#[from] types::OutOfRange),
+    /// There is no such key.
+    #[error("there is no key `{0}`")]
+    UnknownKey(String),
+    /// The store does not answer: no decision, so no.
+    #[error("the key store does not answer ({0})")]
+    Unavailable(String),
+}
+
+impl From<StoreError> for AccessError {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
+
+/// Why the keys cannot be used at all. For whoever starts the server, not for callers.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The keys cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The file with the secret that hashes are keyed with cannot be read or made.
+    #[error(
+        "cannot use the pepper file `{}`: {why}; make sure that it may be read and its folder written by the user \
+         who runs the server",
+        .file.display()
+    )]
+    Pepper {
+        /// The file.
+        file: PathBuf,
+        /// What the system says.
+        why: String,
+    },
+    /// The pepper file is not what was written.
+    #[error(
+        "the pepper file `{}` does not have the {expected} bytes it was made with; restore it from a backup, or delete \
+         it if no key was ever made",
+        .file.display()
+    )]
+    PepperDamaged {
+        /// The file.
+        file: PathBuf,
+        /// Bytes of a whole one.
+        expected: usize,
+    },
+    /// There are keys, but not the pepper that they were hashed with: none of them would be accepted.
+    #[error(
+        "the pepper file `{}` is missing, and without it none of the keys in the store can be checked; restore it \
+         from a backup (if there is none, the keys are lost: move the store away too, and new ones are made)",
+        .file.display()
+    )]
+    PepperLost {
+        /// The file.
+        file: PathBuf,
+    },
+    /// The system gives no random numbers.
+    #[error("the operating system gives no random numbers ({0}); without them no key is safe")]
+    Random(getrandom::Error),
+}

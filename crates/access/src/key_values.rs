@@ -1,0 +1,109 @@
+use types::{DataClass, OutOfRange, PriorityClass, Role};
+
+/// Longest label, tenant or user of a key, in bytes.
+pub const NAME_BYTES_MAX: usize = 64;
+
+/// A key to be made.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// What it is for, as its owner calls it; unique among live keys is not required.
+    pub label: String,
+    /// Name of the tenant; made if new.
+    pub tenant: String,
+    /// Name of the user in the tenant; made if new.
+    pub user: String,
+    /// What the user may do with it.
+    pub role: Role,
+    /// Highest class of its requests.
+    pub class_max: PriorityClass,
+    /// Most sensitive data that may be sent with it.
+    pub data_class_max: DataClass,
+}
+
+impl NewKey {
+    /// Label, tenant and user must be names of 1 to 64 bytes that print as what they are.
+    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+        check_name("label", &self.label)?;
+        check_name("tenant", &self.tenant)?;
+        check_name("user", &self.user)
+    }
+}
+
+/// A key as its administrator sees it: everything but the secret.
+#[derive(Debug, Clone)]
+pub struct KeyView {
+    /// Public part of the key; names it in `llmos keys revoke`.
+    pub id: String,
+    /// What was asked for.
+    pub key: NewKey,
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// Seconds since 1970, if it was revoked.
+    pub revoked_at: Option<u64>,
+}
+
+fn check_name(parameter: &'static str, name: &str) -> Result<(), OutOfRange> {
+    if name.is_empty() || name.len() > NAME_BYTES_MAX {
+        let allowed = format!("1 to {NAME_BYTES_MAX} bytes");
+        return Err(OutOfRange::new(parameter, format!("{} bytes long", name.len()), allowed));
+    }
+    if name.chars().any(misleads) || name.trim() != name {
+        let value = "a name that does not print as what it is";
+        return Err(OutOfRange::new(parameter, value, "printable characters, and no space at either end"));
+    }
+    Ok(())
+}
+
+/// Control characters, and those that print as nothing or turn the text around (Unicode's `Cf`, `Zl` and `Zp` as
+/// far as they occur in practice): with them two names could look the same in a list.
+fn misleads(character: char) -> bool {
+    character.is_control()
+        || matches!(character,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_checked_each_under_its_own_parameter() {
+        let good = ["x", "Ward 3", "Klinik Süd", "财务部", "a/b-c_d.e@f", &"x".repeat(NAME_BYTES_MAX)];
+        let bad = [
+            "",
+            " ",
+            " x",
+            "x ",
+            "x\ny",
+            "x\0",
+            "\u{1b}[31mred",
+            "x\u{7f}",
+            "x\u{85}y",
+            "x\u{200b}y",
+            "\u{202e}resu",
+            "\u{feff}x",
+            &"x".repeat(NAME_BYTES_MAX + 1),
+            &"é".repeat(NAME_BYTES_MAX / 2 + 1),
+        ];
+        for parameter in ["label", "tenant", "user"] {
+            let key = |name: &str| {
+                let of = |field: &str| if field == parameter { name.to_owned() } else { "x".to_owned() };
+                NewKey {
+                    label: of("label"),
+                    tenant: of("tenant"),
+                    user: of("user"),
+                    role: Role::Member,
+                    class_max: PriorityClass::Normal,
+                    data_class_max: DataClass::Internal,
+                }
+            };
+            for name in good {
+                assert_eq!(key(name).check(), Ok(()), "{name:?}");
+            }
+            for name in bad {
+                assert_eq!(key(name).check().unwrap_err().parameter, parameter, "{name:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The report for people: a table for the terminal, a page for the documentation.
+
+use std::fmt::Write;
+
+use crate::{
+    figures::{Better, Detail, Figure, Report, Status, Value},
+    machine::Surroundings,
+};
+
+/// Spaces between two columns.
+const COLUMN_GAP: usize = 2;
+/// Where there is nothing to say.
+const NOTHING: &str = "-";
+const FIGURE_COLUMNS: [&str; 7] = ["figure", "value", "unit", "target", "peer", "met", "spread"];
+const DETAIL_COLUMNS: [&str; 3] = ["detail", "value", "unit"];
+
+/// A report as aligned tables.
+pub(crate) fn plain(report: &Report) -> String {
+    let commit = report.commit.as_deref().unwrap_or("no commit");
+    let mut text = format!("suite {} at {commit}\n{}\n\n", report.suite, report.machine);
+    aligned(&mut text, &FIGURE_COLUMNS, &report.figures.iter().map(figure).collect::<Vec<_>>());
+    if !report.details.is_empty() {
+        text.push('\n');
+        aligned(&mut text, &DETAIL_COLUMNS, &report.details.iter().map(detail).collect::<Vec<_>>());
+    }
+    text
+}
+
+/// The page that is kept with the documentation.
+pub(crate) fn markdown(reports: &[Report], command: &str, surroundings: &Surroundings) -> String {
+    let commit = surroundings.commit.as_deref().map_or(NOTHING.to_owned(), |commit| format!("`{commit}`"));
+    let mut page = format!(
+        "# Benchmarks\n\n\
+         Written by `make bench`; do not edit. A value is the median of its rounds, the spread their least and \
+         greatest. Ratios are ours over the peer's, measured in the same minutes, in turns.\n\n\
+         - Command: `{command}`\n- Commit: {commit}\n- Date: {}\n- Machine: {}\n",
+        surroundings.date, surroundings.machine
+    );
+    for report in reports {
+        page += &format!("\n## {}\n\n", report.suite);
+        piped(&mut page, &FIGURE_COLUMNS, &report.figures.iter().map(figure).collect::<Vec<_>>());
+        if !report.details.is_empty() {
+            page.push_str("\n### Details\n\n");
+            piped(&mut page, &DETAIL_COLUMNS, &report.details.iter().map(detail).collect::<Vec<_>>());
+        }
+    }
+    page
+}
+
+fn figure(figure: &Figure) -> Vec<String> {
+    let sign = match figure.better {
+        Better::Higher => "≥",
+        Better::Lower => "≤",
+    };
+    let met = match (figure.status, figure.met) {
+        (Status::PeerMissing, _) => "peer missing",
+        (Status::Skipped, _) => "skipped",
+        (Status::Measured, Some(true)) => "yes",
+        (Status::Measured, _) => "no",
+    };
+    let spread = figure.spread.map_or(NOTHING.to_owned(), |spread| {
+        format!("{} to {} ({} rounds)", number(spread.min), number(spread.max), spread.rounds)
+    });
+    vec![
+        figure.name.to_owned(),
+        figure.value.map_or(NOTHING.to_owned(), number),
+        figure.unit.to_owned(),
+        format!("{sign} {}", figure.target),
+        figure.peer.unwrap_or(NOTHING).to_owned(),
+        met.to_owned(),
+        spread,
+    ]
+}
+
+fn detail(detail: &Detail) -> Vec<String> {
+    let value = match &detail.value {
+        Value::Number(value) => number(*value),
+        Value::Text(text) => text.clone(),
+    };
+    vec![detail.name.clone(), value, detail.unit.to_owned()]
+}
+
+/// Three decimals where they matter, none where they are noise.
+fn number(value: f64) -> String {
+    match value.abs() {
+        _ if !value.is_finite() => "not finite".to_owned(),
+        size if size >= 1000.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn aligned(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
+    let header: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
+    let lines: Vec<&[String]> = std::iter::once(&header[..]).chain(rows.iter().map(Vec::as_slice)).collect();
+    let width = |column: usize| {
+        // A long remark would push the unit out of sight for all other rows.
+        let cells = lines.iter().filter(|line| line.last().is_some_and(|unit| !unit.is_empty()));
+        cells.filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    for line in lines {
+        let mut padded = String::new();
+        for (cell, width) in line.iter().zip(&widths) {
+            // Writing to a string cannot fail.
+            let _ = write!(padded, "{cell:0$}", width + COLUMN_GAP);
+        }
+        text.push_str(padded.trim_end());
+        text.push('\n');
+    }
+}
+
+fn piped(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
+    let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
+    text.push_str(&line(&mut columns.iter().map(|&column| column.to_owned())));
+    text.push_str(&line(&mut columns.iter().map(|_| "---".to_owned())));
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(|cell| cell.replace('|', "\\|"))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::Spread;
+
+    fn report() -> Report {
+        let figure = |name, value, status, met| Figure {
+            name,
+            value,
+            unit: "ratio",
+            target: 0.95,
+            better: Better::Higher,
+            peer: Some("llama-server"),
+            spread: value.map(|_| Spread { min: 0.9, max: 1.25, rounds: 3 }),
+            status,
+            met,
+        };
+        let detail = |name: &str, value, unit| Detail { name: name.to_owned(), value, unit };
+        Report {
+            suite: "engine",
+            commit: Some("abc".into()),
+            machine: "2 x CPU".into(),
+            figures: vec![
+                figure("fast", Some(1.0), Status::Measured, Some(true)),
+                figure("slower", Some(0.5), Status::Measured, Some(false)),
+                figure("lonely", None, Status::PeerMissing, None),
+            ],
+            details: vec![
+                detail("rate", Value::Number(1234.5), "tokens/s"),
+                detail("hardware", Value::Text("AVX = 1 | AVX2 = 1 | and very much more".into()), ""),
+            ],
+        }
+    }
+
+    #[test]
+    fn the_terminal_gets_aligned_columns() {
+        let expected = "suite engine at abc\n2 x CPU\n\n\
+            FIGURE  VALUE  UNIT   TARGET  PEER          MET           SPREAD\n\
+            fast    1.000  ratio  ≥ 0.95  llama-server  yes           0.900 to 1.250 (3 rounds)\n\
+            slower  0.500  ratio  ≥ 0.95  llama-server  no            0.900 to 1.250 (3 rounds)\n\
+            lonely  -      ratio  ≥ 0.95  llama-server  peer missing  -\n\n\
+            DETAIL  VALUE  UNIT\n\
+            rate    1234   tokens/s\n\
+            hardware  AVX = 1 | AVX2 = 1 | and very much more\n";
+        assert_eq!(plain(&report()), expected);
+    }
+
+    #[test]
+    fn the_page_says_what_how_where_and_when() {
+        let surroundings =
+            Surroundings { commit: Some("abc".into()), machine: "2 x CPU".into(), date: "2026-11-23".into() };
+        let page = markdown(&[report()], "llmos-bench all", &surroundings);
+        for line in [
+            "- Command: `llmos-bench all`",
+            "- Commit: `abc`",
+            "- Date: 2026-11-23",
+            "- Machine: 2 x CPU",
+            "## engine",
+            "| figure | value | unit | target | peer | met | spread |",
+            "| fast | 1.000 | ratio | ≥ 0.95 | llama-server | yes | 0.900 to 1.250 (3 rounds) |",
+            "| hardware | AVX = 1 \\| AVX2 = 1 \\| and very much more |  |",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}\n{page}");
+        }
+    }
+}

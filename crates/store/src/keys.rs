@@ -1,0 +1,319 @@
+use std::str::FromStr;
+
+use sqlx::{FromRow, Row, query, query_as, query_scalar, sqlite::SqliteRow};
+use types::{DataClass, PriorityClass, Role, TenantId, UserId};
+
+use crate::{Store, StoreError};
+
+/// A row to be added to the API keys.
+pub struct NewKeyRecord {
+    /// Public part of the key; unique.
+    pub id: String,
+    /// Keyed hash of the key.
+    pub hash: [u8; 32],
+    /// What it is for, as its owner calls it.
+    pub label: String,
+    /// Name of the tenant; made if new.
+    pub tenant: String,
+    /// Name of the user in the tenant; made if new.
+    pub user: String,
+    /// What the user may do with it.
+    pub role: Role,
+    /// Highest class of its requests.
+    pub class_max: PriorityClass,
+    /// Most sensitive data that may be sent with it.
+    pub data_class_max: DataClass,
+    /// Seconds since 1970.
+    pub created_at: u64,
+}
+
+/// A row of the API keys, with the tenant and the user it belongs to.
+pub struct KeyRecord {
+    /// What was added.
+    pub key: NewKeyRecord,
+    /// The tenant of that name.
+    pub tenant_id: TenantId,
+    /// The user of that name.
+    pub user_id: UserId,
+    /// Seconds since 1970, if it was revoked.
+    pub revoked_at: Option<u64>,
+}
+
+/// All columns of a [`KeyRecord`]; a condition or an order follows.
+macro_rules! select_keys {
+    ($rest:literal) => {
+        concat!(
+            "SELECT k.id, k.hash, k.label, k.role, k.class_max, k.data_class_max, k.created_at, k.revoked_at, ",
+            "t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name ",
+            "FROM api_key k JOIN \"user\" u ON u.id = k.\"user\" JOIN tenant t ON t.id = u.tenant ",
+            $rest
+        )
+    };
+}
+
+impl Store {
+    /// Adds a key, and its tenant and user where they are new: all or nothing. On the disk when this returns.
+    pub async fn insert_key(&self, key: NewKeyRecord) -> Result<KeyRecord, StoreError> {
+        self.try_insert_key(key).await.map_err(|error| self.failed(error))
+    }
+
+    async fn try_insert_key(&self, key: NewKeyRecord) -> sqlx::Result<KeyRecord> {
+        let mut transaction = self.writer().begin_with("BEGIN IMMEDIATE").await?;
+        query("INSERT INTO tenant (name) VALUES (?) ON CONFLICT DO NOTHING")
+            .bind(&key.tenant)
+            .execute(&mut *transaction)
+            .await?;
+        let tenant: i64 = query_scalar("SELECT id FROM tenant WHERE name = ?")
+            .bind(&key.tenant)
+            .fetch_one(&mut *transaction)
+            .await?;
+        query("INSERT INTO \"user\" (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(tenant)
+            .bind(&key.user)
+            .execute(&mut *transaction)
+            .await?;
+        let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = ? AND name = ?")
+            .bind(tenant)
+            .bind(&key.user)
+            .fetch_one(&mut *transaction)
+            .await?;
+        query(
+            "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        )
+        .bind(&key.id)
+        .bind(&key.hash[..])
+        .bind(&key.label)
+        .bind(user)
+        .bind(key.role.as_str())
+        .bind(key.class_max.as_str())
+        .bind(key.data_class_max.as_str())
+        .bind(column_of(key.created_at))
+        .execute(&mut *transaction)
+        .await?;
+        let record: KeyRecord =
+            query_as(select_keys!("WHERE k.id = ?")).bind(&key.id).fetch_one(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(record)
+    }
+
+    /// All keys, revoked ones included, oldest first.
+    pub async fn keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        query_as(select_keys!("ORDER BY k.created_at, k.rowid"))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Whether there is any key, be it revoked.
+    pub async fn has_any_key(&self) -> Result<bool, StoreError> {
+        query_scalar("SELECT EXISTS (SELECT 1 FROM api_key)")
+            .fetch_one(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Marks a key as revoked at `revoked_at` (seconds since 1970) and returns it; none if there is no such key.
+    /// A key that was revoked before keeps its time. On the disk when this returns.
+    pub async fn revoke_key(&self, id: &str, revoked_at: u64) -> Result<Option<KeyRecord>, StoreError> {
+        self.try_revoke_key(id, revoked_at).await.map_err(|error| self.failed(error))
+    }
+
+    async fn try_revoke_key(&self, id: &str, revoked_at: u64) -> sqlx::Result<Option<KeyRecord>> {
+        let mut transaction = self.writer().begin_with("BEGIN IMMEDIATE").await?;
+        query("UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
+            .bind(column_of(revoked_at))
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        let record =
+            query_as(select_keys!("WHERE k.id = ?")).bind(id).fetch_optional(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(record)
+    }
+}
+
+/// `SQLite` has signed integers only; time ends there long after the file.
+fn column_of(seconds: u64) -> i64 {
+    i64::try_from(seconds).unwrap_or(i64::MAX)
+}
+
+impl FromRow<'_, SqliteRow> for KeyRecord {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        let hash: Vec<u8> = row.try_get("hash")?;
+        let hash = <[u8; 32]>::try_from(hash).map_err(|_| damaged("hash", "it does not have 32 bytes"))?;
+        let key = NewKeyRecord {
+            id: row.try_get("id")?,
+            hash,
+            label: row.try_get("label")?,
+            tenant: row.try_get("tenant_name")?,
+            user: row.try_get("user_name")?,
+            role: named(row, "role")?,
+            class_max: named(row, "class_max")?,
+            data_class_max: named(row, "data_class_max")?,
+            created_at: unsigned("created_at", row.try_get("created_at")?)?,
+        };
+        let revoked_at: Option<i64> = row.try_get("revoked_at")?;
+        Ok(Self {
+            key,
+            tenant_id: TenantId(unsigned("tenant_id", row.try_get("tenant_id")?)?),
+            user_id: UserId(unsigned("user_id", row.try_get("user_id")?)?),
+            revoked_at: revoked_at.map(|seconds| unsigned("revoked_at", seconds)).transpose()?,
+        })
+    }
+}
+
+/// A column that holds the name of a level.
+fn named<T: FromStr<Err = types::OutOfRange>>(row: &SqliteRow, column: &str) -> sqlx::Result<T> {
+    row.try_get::<&str, _>(column)?.parse().map_err(|error| damaged(column, error))
+}
+
+fn unsigned(column: &str, value: i64) -> sqlx::Result<u64> {
+    u64::try_from(value).map_err(|error| damaged(column, error))
+}
+
+fn damaged(column: &str, why: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+
+    fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord {
+        NewKeyRecord {
+            id: id.to_owned(),
+            hash: [7; 32],
+            label: format!("label of {id}"),
+            tenant: tenant.to_owned(),
+            user: user.to_owned(),
+            role: Role::Operator,
+            class_max: PriorityClass::Interactive,
+            data_class_max: DataClass::Confidential,
+            created_at,
+        }
+    }
+
+    async fn ids(store: &Store) -> Vec<String> {
+        store.keys().await.unwrap().into_iter().map(|record| record.key.id).collect()
+    }
+
+    async fn open(folder: &Path) -> Store {
+        Store::open(&folder.join("state.db")).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_comes_back_as_it_went_in_also_after_reopening() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        assert!(!store.has_any_key().await.unwrap());
+        store.insert_key(new_key("k", "clinic", "anna", 1_800_000_000)).await.unwrap();
+        drop(store);
+
+        let store = open(folder.path()).await;
+        assert!(store.has_any_key().await.unwrap());
+        let record = store.keys().await.unwrap().pop().unwrap();
+        let key = &record.key;
+        assert_eq!((key.id.as_str(), key.hash, key.label.as_str()), ("k", [7; 32], "label of k"));
+        assert_eq!((key.tenant.as_str(), key.user.as_str()), ("clinic", "anna"));
+        assert_eq!(
+            (key.role, key.class_max, key.data_class_max),
+            (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
+        );
+        assert_eq!((key.created_at, record.revoked_at), (1_800_000_000, None));
+    }
+
+    #[tokio::test]
+    async fn tenants_and_users_are_made_once_and_users_belong_to_their_tenant() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        let mut of = Vec::new();
+        for (id, tenant, user) in [("a", "north", "kim"), ("b", "north", "kim"), ("c", "south", "kim")] {
+            let record = store.insert_key(new_key(id, tenant, user, 1)).await.unwrap();
+            of.push((record.tenant_id, record.user_id));
+        }
+        assert_eq!(of[0], of[1]);
+        assert_ne!(of[0].0, of[2].0);
+        assert_ne!(of[0].1, of[2].1);
+        assert!(of.iter().all(|(tenant, user)| tenant.0 > 0 && user.0 > 0), "0 is the local operator");
+    }
+
+    #[tokio::test]
+    async fn keys_are_listed_oldest_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        for (id, created_at) in [("late", 30), ("z-early", 10), ("a-early", 10), ("middle", 20)] {
+            store.insert_key(new_key(id, "t", "u", created_at)).await.unwrap();
+        }
+        assert_eq!(ids(&store).await, ["z-early", "a-early", "middle", "late"]);
+    }
+
+    #[tokio::test]
+    async fn revoking_keeps_the_first_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
+        store.insert_key(new_key("other", "t", "u", 1)).await.unwrap();
+        for at in [5, 9] {
+            let record = store.revoke_key("k", at).await.unwrap().unwrap();
+            assert_eq!(record.revoked_at, Some(5));
+        }
+        assert!(store.revoke_key("unknown", 5).await.unwrap().is_none());
+        let revoked: Vec<_> = store.keys().await.unwrap().into_iter().map(|key| key.revoked_at).collect();
+        assert_eq!(revoked, [Some(5), None]);
+        assert!(store.has_any_key().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_insert_is_all_or_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
+        assert!(store.insert_key(new_key("k", "new tenant", "new user", 1)).await.is_err());
+        let tenants: i64 =
+            query_scalar("SELECT count(*) FROM tenant").fetch_one(store.readers()).await.unwrap();
+        assert_eq!(tenants, 1);
+    }
+
+    #[tokio::test]
+    async fn two_opens_of_one_file_see_each_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = open(folder.path()).await;
+        let two = open(folder.path()).await;
+        one.insert_key(new_key("by one", "t", "u", 1)).await.unwrap();
+        two.insert_key(new_key("by two", "t", "u", 2)).await.unwrap();
+        assert_eq!(ids(&one).await, ["by one", "by two"]);
+        assert_eq!(ids(&two).await, ["by one", "by two"]);
+    }
+
+    /// What `kill -9` leaves: the file and the log as they are once a write was acknowledged.
+    #[tokio::test]
+    async fn an_acknowledged_write_survives_sudden_death() {
+        let folder = tempfile::tempdir().unwrap();
+        let left_over = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        for id in ["a", "b"] {
+            store.insert_key(new_key(id, "t", "u", 1)).await.unwrap();
+        }
+        store.revoke_key("a", 2).await.unwrap();
+        for name in ["state.db", "state.db-wal"] {
+            fs::copy(folder.path().join(name), left_over.path().join(name)).unwrap();
+        }
+        let survivor = open(left_over.path()).await;
+        assert_eq!(ids(&survivor).await, ["a", "b"]);
+        assert_eq!(survivor.keys().await.unwrap()[0].revoked_at, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_makes_no_sense_is_damage() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path()).await;
+        store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
+        query("UPDATE api_key SET role = 'king'").execute(store.writer()).await.unwrap();
+        let error = store.keys().await.err().unwrap();
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains("role"), "{error}");
+    }
+}
