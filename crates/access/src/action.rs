@@ -164,6 +164,8 @@ mod tests {
         Generation { model: "m".parse().unwrap(), class, data_class }
     }
 
+    type May = fn(Role) -> bool;
+
     #[test]
     fn each_role_may_do_what_the_table_says() {
         fn may<A: Action>(role: Role, resource: A::Resource) -> bool {
@@ -182,7 +184,7 @@ mod tests {
             }
         }
         //                     member operator administrator
-        let table: [(&str, fn(Role) -> bool, [bool; 3]); 7] = [
+        let table: [(&str, May, [bool; 3]); 7] = [
             ("generate", |role| may::<Generate>(role, generation(None, None)), [true, true, true]),
             ("list_models", |role| may::<ListModels>(role, ()), [true, true, true]),
             ("read_api", |role| may::<ReadApi>(role, ()), [true, true, true]),

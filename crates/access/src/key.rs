@@ -1,7 +1,5 @@
 //! The text of a key: `llmos_<id>_<secret>`. The id is public and names the key; the secret proves it.
 
-use std::str;
-
 use data_encoding::BASE32_DNSSEC;
 use types::Secret;
 use zeroize::Zeroizing;
@@ -108,6 +106,8 @@ fn is_digit(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::str;
+
     use super::*;
 
     fn parse(text: &str) -> Option<Key> {

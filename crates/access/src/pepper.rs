@@ -52,8 +52,7 @@ impl Pepper {
     }
 
     fn keyed(bytes: &[u8; PEPPER_BYTES]) -> Self {
-        // HMAC takes keys of any length.
-        #[allow(clippy::expect_used)]
+        #[allow(clippy::expect_used)] // It cannot fail: the line below says why.
         let mac = Hmac::new_from_slice(bytes).expect("HMAC takes keys of any length");
         Self(mac)
     }

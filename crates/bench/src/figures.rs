@@ -276,7 +276,8 @@ mod tests {
     #[test]
     fn a_report_has_the_promised_shape() {
         let rows = "s\ta\tratio\thigher\t0.9\tp\t\ns\tb\tms\tlower\t2\t-\t\ns\tc\tms\tlower\t2\tq\t\nother\tx\tms\tlower\t1\t-\t\n";
-        let outcomes = [("a", measured(&[0.8, 1.0, 1.1])), ("b", Outcome::Skipped), ("c", Outcome::PeerMissing)];
+        let outcomes =
+            [("a", measured(&[0.8, 1.0, 1.1])), ("b", Outcome::Skipped), ("c", Outcome::PeerMissing)];
         let expected = json!({
             "suite": "s", "commit": null, "machine": "m",
             "figures": [
@@ -305,7 +306,8 @@ mod tests {
             ("lower", 2.1, false),
             ("lower", f64::NAN, false),
         ] {
-            let report = report(&format!("s\ta\tms\t{better}\t2\t-\t\n"), &[("a", measured(&[value]))]).unwrap();
+            let report =
+                report(&format!("s\ta\tms\t{better}\t2\t-\t\n"), &[("a", measured(&[value]))]).unwrap();
             let figure = &report["figures"][0];
             assert_eq!(figure["met"], met, "{value} {better}");
             assert_eq!(figure["value"].is_null(), !value.is_finite());

@@ -30,13 +30,15 @@ impl Surroundings {
 
 /// The first line that a program prints, if it ends well.
 fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
+    let output =
+        Command::new(program).args(arguments).output().ok().filter(|output| output.status.success())?;
     let text = String::from_utf8(output.stdout).ok()?;
     text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
 }
 
 fn machine() -> String {
-    let cores = std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
+    let cores =
+        std::thread::available_parallelism().map_or_else(|_| "?".to_owned(), |cores| cores.to_string());
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let mut parts = vec![format!("{cores} x {}", processor(&cpuinfo))];
     let flags = flags(&cpuinfo);

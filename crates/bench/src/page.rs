@@ -37,7 +37,7 @@ pub(crate) fn markdown(reports: &[Report], command: &str, surroundings: &Surroun
         surroundings.date, surroundings.machine
     );
     for report in reports {
-        page += &format!("\n## {}\n\n", report.suite);
+        page.push_str(&["\n## ", report.suite, "\n\n"].concat());
         piped(&mut page, &FIGURE_COLUMNS, &report.figures.iter().map(figure).collect::<Vec<_>>());
         if !report.details.is_empty() {
             page.push_str("\n### Details\n\n");
@@ -94,9 +94,10 @@ fn aligned(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
     let header: Vec<String> = columns.iter().map(|column| column.to_uppercase()).collect();
     let lines: Vec<&[String]> = std::iter::once(&header[..]).chain(rows.iter().map(Vec::as_slice)).collect();
     let width = |column: usize| {
-        // A long remark would push the unit out of sight for all other rows.
-        let cells = lines.iter().filter(|line| line.last().is_some_and(|unit| !unit.is_empty()));
-        cells.filter_map(|line| line.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        // A remark has no unit, and being long it would push the units of all other rows out of sight.
+        let counts = |line: &&&[String]| column == 0 || line.last().is_some_and(|last| !last.is_empty());
+        let cells = lines.iter().filter(counts).filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     for line in lines {
@@ -111,7 +112,8 @@ fn aligned(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
 }
 
 fn piped(text: &mut String, columns: &[&str], rows: &[Vec<String>]) {
-    let line = |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
+    let line =
+        |cells: &mut dyn Iterator<Item = String>| format!("| {} |\n", cells.collect::<Vec<_>>().join(" | "));
     text.push_str(&line(&mut columns.iter().map(|&column| column.to_owned())));
     text.push_str(&line(&mut columns.iter().map(|_| "---".to_owned())));
     for row in rows {
@@ -160,8 +162,8 @@ mod tests {
             fast    1.000  ratio  ≥ 0.95  llama-server  yes           0.900 to 1.250 (3 rounds)\n\
             slower  0.500  ratio  ≥ 0.95  llama-server  no            0.900 to 1.250 (3 rounds)\n\
             lonely  -      ratio  ≥ 0.95  llama-server  peer missing  -\n\n\
-            DETAIL  VALUE  UNIT\n\
-            rate    1234   tokens/s\n\
+            DETAIL    VALUE  UNIT\n\
+            rate      1234   tokens/s\n\
             hardware  AVX = 1 | AVX2 = 1 | and very much more\n";
         assert_eq!(plain(&report()), expected);
     }

@@ -35,14 +35,15 @@ impl<S: Sync> FromRequestParts<S> for Caller {
 /// fall back to the rights of the local socket.
 fn credential(headers: &HeaderMap, door: Door) -> Credential {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
-    match (authorizations.next(), authorizations.next(), door) {
-        (None, _, Door::Tcp) => Credential::Absent,
-        (None, _, Door::Local { uid }) => Credential::LocalSocket { uid },
-        (Some(header), None, _) => match bearer(header.as_bytes()) {
-            Some(key) => Credential::ApiKey(Secret::from(key.to_vec())),
-            None => Credential::Absent,
+    match (authorizations.next(), authorizations.next()) {
+        (None, _) => match door {
+            Door::Tcp => Credential::Absent,
+            Door::Local { uid } => Credential::LocalSocket { uid },
         },
-        (Some(_), Some(_), _) => Credential::Absent,
+        (Some(header), None) => bearer(header.as_bytes())
+            .map_or(Credential::Absent, |key| Credential::ApiKey(Secret::from(key.to_vec()))),
+        // Two headers: which one is meant is not guessed.
+        (Some(_), Some(_)) => Credential::Absent,
     }
 }
 

@@ -308,112 +308,63 @@ mod tests {
         let refused =
             EngineError::Refused { retry_after: Duration::from_millis(1), why: RefusalReason::QueueFull };
         let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
-        let table: Vec<(ApiError, u16, &str, &str, Option<&str>, Option<&str>)> = vec![
-            (
-                path(AccessError::Unauthenticated.into()),
-                401,
-                "authentication_error",
-                "invalid_api_key",
-                None,
-                None,
-            ),
-            (path(denied.into()), 403, "permission_error", "not_allowed", None, None),
-            (path(over.into()), 403, "permission_error", "over_key_limit", Some("class"), None),
-            (
-                path(AccessError::BadValue(range()).into()),
-                400,
-                "invalid_request_error",
-                "out_of_range",
-                Some("top_p"),
-                None,
-            ),
-            (
-                path(AccessError::UnknownKey("k".into()).into()),
-                404,
-                "invalid_request_error",
-                "key_not_found",
-                None,
-                None,
-            ),
-            (
-                path(AccessError::Unavailable("disk".into()).into()),
-                503,
-                "server_error",
-                "key_store_unavailable",
-                None,
-                Some("5"),
-            ),
-            (path(absent.into()), 404, "invalid_request_error", "model_not_found", Some("model"), None),
-            (path(failed.into()), 503, "server_error", "model_failed", None, Some("30")),
-            (
-                engine(EngineError::Died { why: "signal 9".into() }),
-                503,
-                "server_error",
-                "engine_died",
-                None,
-                Some("1"),
-            ),
-            (engine(unready), 503, "server_error", "engine_not_ready", None, Some("3")),
-            (engine(refused), 429, "rate_limit_error", "server_busy", None, Some("1")),
-            (
-                context_exceeded(10),
-                400,
-                "invalid_request_error",
-                "context_length_exceeded",
-                Some("max_tokens"),
-                None,
-            ),
-            (
-                context_exceeded(64),
-                400,
-                "invalid_request_error",
-                "context_length_exceeded",
-                Some("prompt"),
-                None,
-            ),
-            (
-                engine(EngineError::BadInput("no template".into())),
-                400,
-                "invalid_request_error",
-                "invalid_input",
-                Some("prompt"),
-                None,
-            ),
-            (engine(EngineError::Killed), 409, "invalid_request_error", "request_killed", None, None),
-            (
-                path(PathError::Closing { retry_after: s(10) }),
-                503,
-                "server_error",
-                "shutting_down",
-                None,
-                Some("10"),
-            ),
-            (range().into(), 400, "invalid_request_error", "out_of_range", Some("top_p"), None),
-            (
-                ApiError::parameter("n", "only 1"),
-                400,
-                "invalid_request_error",
-                "invalid_parameter",
-                Some("n"),
-                None,
-            ),
-            (ApiError::BodyTooLarge, 413, "invalid_request_error", "body_too_large", None, None),
-            (ApiError::NotJson, 415, "invalid_request_error", "unsupported_media_type", None, None),
-            (ApiError::Internal, 500, "server_error", "internal_error", None, None),
+        // Status and code, then parameter and Retry-After, `-` where there is none.
+        let table = [
+            (path(AccessError::Unauthenticated.into()), "401 invalid_api_key", "- -"),
+            (path(denied.into()), "403 not_allowed", "- -"),
+            (path(over.into()), "403 over_key_limit", "class -"),
+            (path(AccessError::BadValue(range()).into()), "400 out_of_range", "top_p -"),
+            (path(AccessError::UnknownKey("k".into()).into()), "404 key_not_found", "- -"),
+            (path(AccessError::Unavailable("disk".into()).into()), "503 key_store_unavailable", "- 5"),
+            (path(absent.into()), "404 model_not_found", "model -"),
+            (path(failed.into()), "503 model_failed", "- 30"),
+            (engine(EngineError::Died { why: "signal 9".into() }), "503 engine_died", "- 1"),
+            (engine(unready), "503 engine_not_ready", "- 3"),
+            (engine(refused), "429 server_busy", "- 1"),
+            (context_exceeded(10), "400 context_length_exceeded", "max_tokens -"),
+            (context_exceeded(64), "400 context_length_exceeded", "prompt -"),
+            (engine(EngineError::BadInput("no template".into())), "400 invalid_input", "prompt -"),
+            (engine(EngineError::Killed), "409 request_killed", "- -"),
+            (path(PathError::Closing { retry_after: s(10) }), "503 shutting_down", "- 10"),
+            (range().into(), "400 out_of_range", "top_p -"),
+            (ApiError::parameter("n", "only 1"), "400 invalid_parameter", "n -"),
+            (ApiError::BodyTooLarge, "413 body_too_large", "- -"),
+            (ApiError::NotJson, "415 unsupported_media_type", "- -"),
+            (ApiError::Internal, "500 internal_error", "- -"),
         ];
-        for (error, status, kind, code, param, retry_after) in table {
+        for (error, status_and_code, parameter_and_delay) in table {
             let text = error.to_string();
             let body = error.body(RequestId(1)).error;
-            assert_eq!(
-                (body.kind, body.code, body.param.as_deref(), body.message.as_str()),
-                (kind, code, param, text.as_str())
-            );
-            assert_eq!(body.request_id, "00000000000000000000000000000001");
             let answer = error.answer(RequestId(1));
-            assert_eq!(answer.status(), status, "{text}");
-            let sent = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap());
-            assert_eq!(sent, retry_after, "{text}");
-            assert_eq!(answer.headers().contains_key(SHOULD_RETRY), code == "request_killed");
+            let status = answer.status();
+            assert_eq!(format!("{} {}", status.as_u16(), body.code), status_and_code);
+            let delay =
+                answer.headers().get(header::RETRY_AFTER).map_or("-", |value| value.to_str().unwrap());
+            assert_eq!(
+                format!("{} {delay}", body.param.as_deref().unwrap_or("-")),
+                parameter_and_delay,
+                "{text}"
+            );
+            assert_eq!((body.message, body.kind), (text, kind(status)));
+            assert_eq!(body.request_id, "00000000000000000000000000000001");
+            assert_eq!(answer.headers().contains_key(SHOULD_RETRY), body.code == "request_killed");
+            assert_eq!(answer.headers().contains_key(header::WWW_AUTHENTICATE), status == 401);
+        }
+    }
+
+    #[test]
+    fn families_have_the_names_of_openai() {
+        for (status, expected) in [
+            (400, "invalid_request_error"),
+            (401, "authentication_error"),
+            (403, "permission_error"),
+            (404, "invalid_request_error"),
+            (409, "invalid_request_error"),
+            (429, "rate_limit_error"),
+            (500, "server_error"),
+            (503, "server_error"),
+        ] {
+            assert_eq!(kind(StatusCode::from_u16(status).unwrap()), expected);
         }
     }
 }

@@ -112,14 +112,11 @@ pub(crate) async fn carry(State(open): State<OpenAnswers>, mut request: Request,
     let exchange = Exchange::new();
     let mut ending = Ending::new(&exchange, &request, open.begin());
     request.extensions_mut().insert(exchange.clone());
-    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(_) => {
-            // What a panic carries may contain what was asked: only that it happened is logged.
-            tracing::error!(request_id = %exchange.id(), "a handler panicked");
-            ApiError::Internal.into_response()
-        }
-    };
+    let response = AssertUnwindSafe(next.run(request)).catch_unwind().await.unwrap_or_else(|_| {
+        // What a panic carries may contain what was asked: only that it happened is logged.
+        tracing::error!(request_id = %exchange.id(), "a handler panicked");
+        ApiError::Internal.into_response()
+    });
     let mut response = written_out(response, &exchange);
     if let Ok(id) = HeaderValue::try_from(exchange.id().to_string()) {
         response.headers_mut().insert(REQUEST_ID, id);

@@ -94,7 +94,7 @@ pub(crate) async fn readyz(State(gateway): State<Arc<Gateway>>) -> Response {
 
 /// Metrics
 ///
-/// In the OpenMetrics text format. Covers all tenants, so it needs the role `operator`.
+/// In the `OpenMetrics` text format. Covers all tenants, so it needs the role `operator`.
 #[utoipa::path(
     get,
     path = "/metrics",

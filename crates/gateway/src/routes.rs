@@ -104,7 +104,7 @@ pub(crate) fn enclosed(routes: Router, open: &OpenAnswers) -> Router {
         .layer(middleware::from_fn_with_state(open.clone(), exchange::carry))
 }
 
-/// OpenAPI knows no wildcards: a parameter that takes the rest of the path is written like any other.
+/// `OpenAPI` knows no wildcards: a parameter that takes the rest of the path is written like any other.
 fn written(mut document: utoipa::openapi::OpenApi) -> Bytes {
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();

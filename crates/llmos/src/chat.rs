@@ -37,6 +37,12 @@ struct Turn {
     content: String,
 }
 
+/// Whom to ask, and how.
+struct Partner {
+    model: String,
+    temperature: Option<f32>,
+}
+
 /// An answer that is complete.
 #[derive(Default, Serialize)]
 struct Reply {
@@ -51,10 +57,11 @@ pub(crate) async fn run(client: &Client, args: ChatArgs, output: Output) -> Resu
         Some(model) => model,
         None => first_model(client).await?,
     };
+    let partner = Partner { model, temperature: args.temperature };
     match args.prompt {
-        Some(prompt) => once(client, &model, prompt, output).await,
-        None if io::stdin().is_terminal() => converse(client, &model, output).await,
-        None => once(client, &model, read_prompt()?, output).await,
+        Some(prompt) => once(client, &partner, prompt, output).await,
+        None if io::stdin().is_terminal() => converse(client, &partner, output).await,
+        None => once(client, &partner, read_prompt()?, output).await,
     }
 }
 
@@ -84,13 +91,13 @@ fn read_prompt() -> Result<String, Failure> {
     Ok(prompt)
 }
 
-async fn once(client: &Client, model: &str, prompt: String, output: Output) -> Result<(), Failure> {
-    answer(client, model, &[Turn { role: "user", content: prompt }], output).await.map(drop)
+async fn once(client: &Client, partner: &Partner, prompt: String, output: Output) -> Result<(), Failure> {
+    answer(client, partner, &[Turn { role: "user", content: prompt }], output).await.map(drop)
 }
 
 /// Question and answer, until the person has enough. What goes wrong with one question ends only that question.
-async fn converse(client: &Client, model: &str, output: Output) -> Result<(), Failure> {
-    output::note(format_args!("{model} listens. /new forgets the conversation, /quit ends it."));
+async fn converse(client: &Client, partner: &Partner, output: Output) -> Result<(), Failure> {
+    output::note(format_args!("{} listens. /new forgets the conversation, /quit ends it.", partner.model));
     let mut turns: Vec<Turn> = Vec::new();
     loop {
         output::prompt("> ");
@@ -106,7 +113,7 @@ async fn converse(client: &Client, model: &str, output: Output) -> Result<(), Fa
             "" => {}
             question => {
                 turns.push(Turn { role: "user", content: question.to_owned() });
-                match answer(client, model, &turns, output).await {
+                match answer(client, partner, &turns, output).await {
                     Ok(reply) => turns.push(Turn { role: "assistant", content: reply.content }),
                     Err(failure) if failure.exit == Exit::Failed => {
                         turns.pop();
@@ -120,15 +127,24 @@ async fn converse(client: &Client, model: &str, output: Output) -> Result<(), Fa
 }
 
 /// Asks, and prints what comes as it comes.
-async fn answer(client: &Client, model: &str, turns: &[Turn], output: Output) -> Result<Reply, Failure> {
-    let body = json!({
+async fn answer(
+    client: &Client,
+    partner: &Partner,
+    turns: &[Turn],
+    output: Output,
+) -> Result<Reply, Failure> {
+    let model = &partner.model;
+    let mut body = json!({
         "model": model,
         "messages": turns,
         "stream": true,
         "stream_options": { "include_usage": true },
     });
+    if let Some(temperature) = partner.temperature {
+        body["temperature"] = temperature.into();
+    }
     let mut body_stream = begin(client, model, &body).await?.into_body();
-    let mut reply = Reply { model: model.to_owned(), ..Reply::default() };
+    let mut reply = Reply { model: model.clone(), ..Reply::default() };
     let mut lines = Lines::default();
     while let Some(frame) = body_stream.frame().await {
         let frame = frame.map_err(|error| cut_off(Some(error)))?;

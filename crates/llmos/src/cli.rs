@@ -75,6 +75,9 @@ pub(crate) struct ChatArgs {
     /// Name or alias of the model [default: the first one].
     #[arg(long, short)]
     pub(crate) model: Option<String>,
+    /// How freely it draws: 0 (the same answer every time) to 2 [default: the server's].
+    #[arg(long)]
+    pub(crate) temperature: Option<f32>,
     /// What to say. Without it stdin is read, line by line if it is a terminal.
     pub(crate) prompt: Option<String>,
 }

@@ -59,7 +59,14 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let path = Arc::new(path::Path::new(access, replicas));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
-    greet(config, address, first_key.as_ref(), output)?;
+    match greet(config, address, first_key.as_ref(), output) {
+        Err(unread) if unread.exit == Exit::Ok => {
+            tracing::warn!(
+                "nobody reads stdout, so the greeting is lost; `llmos keys create` makes another key"
+            );
+        }
+        greeted => greeted?,
+    }
     tracing::info!(%address, data_dir = %config.data_dir.display(), models = config.models.len(), "serving");
 
     let grace = config.shutdown_grace;

@@ -11,8 +11,8 @@ use engine::{
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use types::{
-    DataClass, Event, FinishReason, GenerateRequest, Input, Message, Principal, PriorityClass, Prompt, RequestId,
-    Role, Sampling, SamplingValues, SequenceId, Speaker, StopStrings, TenantId, Tokens, UserId,
+    DataClass, Event, FinishReason, GenerateRequest, Input, Message, Principal, PriorityClass, Prompt,
+    RequestId, Role, Sampling, SamplingValues, SequenceId, Speaker, StopStrings, TenantId, Tokens, UserId,
 };
 
 const PARIS: &str = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
@@ -63,7 +63,8 @@ fn text(text: &str) -> Input {
 }
 
 fn chat(turns: &[(Speaker, &str)]) -> Input {
-    let message = |&(speaker, text): &(Speaker, &str)| Message { speaker, content: Prompt::from(text.to_owned()) };
+    let message =
+        |&(speaker, text): &(Speaker, &str)| Message { speaker, content: Prompt::from(text.to_owned()) };
     Input::Chat(turns.iter().map(message).collect())
 }
 
@@ -200,7 +201,8 @@ async fn a_model_whose_template_never_ends_is_no_harm() {
     let Some(path) = model() else { return };
     let mut bytes = std::fs::read(path).unwrap();
     let begin = b"{% for message in messages %}";
-    let at = bytes.windows(begin.len()).position(|window| window == begin).expect("the template is in the file");
+    let at =
+        bytes.windows(begin.len()).position(|window| window == begin).expect("the template is in the file");
     // Same length, so that the file stays well formed: the loop's variable now runs over loops over loops.
     let endless: &[u8] = b"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
     let length = u64::from_le_bytes(bytes[at - 8..at].try_into().unwrap()) as usize;

@@ -181,16 +181,16 @@ fn chat_answers_as_the_api_does() {
     let server = site.serve(&[]);
     let expected = server.chat(server.key(), "hello").body["choices"][0]["message"]["content"].clone();
     let expected = expected.as_str().unwrap();
-    let said = site.run(&["chat", "hello"]);
+    let said = site.run(&["chat", "--temperature", "0", "hello"]);
     assert_eq!(
         (said.code, said.stdout.as_str()),
         (Some(0), format!("{expected}\n").as_str()),
         "{}",
         said.stderr
     );
-    let piped = site.run_with(&["chat", "--model", "other"], "hello", &[]);
+    let piped = site.run_with(&["chat", "--temperature", "0", "--model", "other"], "hello", &[]);
     assert_eq!(piped.stdout, said.stdout, "{}", piped.stderr);
-    let document = server.json(&["chat", "hello"]);
+    let document = server.json(&["chat", "--temperature", "0", "hello"]);
     assert_eq!(document["content"], expected);
     assert_eq!(document["finish_reason"], "stop");
     assert!(document["usage"]["completion_tokens"].as_u64().unwrap() > 0);

@@ -89,7 +89,7 @@ fn a_full_queue_refuses_and_a_cancelled_sequence_frees_its_place() {
     use types::{PriorityClass, SequenceId, TenantId};
     let mut scheduler = Scheduler::new(Limits { waiting_max: 2, running_max: 1, ..LIMITS });
     let now = Instant::default();
-    let mut arrive = |scheduler: &mut Scheduler, id| {
+    let arrive = |scheduler: &mut Scheduler, id| {
         let (tenant, class) = (TenantId(0), PriorityClass::Normal);
         let sequence = SequenceId(id);
         scheduler.arrive(now, Arrival { sequence, tenant, class, prompt: [1, 2].into(), tokens_max: Tokens(5) })

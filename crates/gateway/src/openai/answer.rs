@@ -45,7 +45,8 @@ impl Head {
     }
 }
 
-/// What an answer cost.
+/// What an answer cost. The names are the protocol's.
+#[allow(clippy::struct_field_names)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Usage {
     /// Tokens of the prompt, template included.
@@ -260,13 +261,13 @@ mod tests {
         Ok(format!("{before}\"created\":7,{after}"))
     }
 
-    fn delta(text: &str) -> Result<Event, PathError> {
-        Ok(Event::Delta(Prompt::from(text.to_owned())))
+    fn delta(text: &str) -> Event {
+        Event::Delta(Prompt::from(text.to_owned()))
     }
 
     fn events() -> Events {
         let usage = Event::Usage { input: Tokens(3), output: Tokens(2) };
-        vec![delta("Hello,"), delta(" \"you\""), Ok(usage), Ok(Event::Finished(FinishReason::Length))]
+        [delta("Hello,"), delta(" \"you\""), usage, Event::Finished(FinishReason::Length)].map(Ok).into()
     }
 
     #[test]
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_an_error() {
         let killed = Err(engine::EngineError::Killed.into());
-        assert_eq!(answered(Protocol::Chat, vec![delta("a"), killed]), Err("request_killed"));
-        assert_eq!(answered(Protocol::Chat, vec![delta("a")]), Err("internal_error"));
+        assert_eq!(answered(Protocol::Chat, vec![Ok(delta("a")), killed]), Err("request_killed"));
+        assert_eq!(answered(Protocol::Chat, vec![Ok(delta("a"))]), Err("internal_error"));
     }
 }

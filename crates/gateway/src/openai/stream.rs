@@ -208,14 +208,14 @@ mod tests {
 
     type Events = Vec<Result<Event, PathError>>;
 
-    fn delta(text: &str) -> Result<Event, PathError> {
-        Ok(Event::Delta(Prompt::from(text.to_owned())))
+    fn delta(text: &str) -> Event {
+        Event::Delta(Prompt::from(text.to_owned()))
     }
 
-    fn ended(mut events: Events) -> Events {
-        events.push(Ok(Event::Usage { input: Tokens(3), output: Tokens(2) }));
-        events.push(Ok(Event::Finished(FinishReason::Stop)));
-        events
+    /// These pieces, and a proper end.
+    fn ended(pieces: &[&str]) -> Events {
+        let end = [Event::Usage { input: Tokens(3), output: Tokens(2) }, Event::Finished(FinishReason::Stop)];
+        pieces.iter().map(|piece| delta(piece)).chain(end).map(Ok).collect()
     }
 
     /// The stream's text. Ids and the like, which every chunk has, are shortened to `HEAD`.
@@ -223,16 +223,12 @@ mod tests {
         let mut encoder = Encoder::new(protocol, include_usage, RequestId(10), "m", 7);
         let mut text = String::new();
         for event in events.into_iter().map(Some).chain([None]) {
-            let (Step::More(frames) | Step::Complete(frames) | Step::Broken(frames, _)) =
-                match encoder.encode(event) {
-                    Step::More(frames) => Step::More(frames),
-                    last => {
-                        let (Step::More(frames) | Step::Complete(frames) | Step::Broken(frames, _)) = last;
-                        text.push_str(std::str::from_utf8(&frames).unwrap());
-                        break;
-                    }
-                };
-            text.push_str(std::str::from_utf8(&frames).unwrap());
+            let step = encoder.encode(event);
+            let (Step::More(frames) | Step::Complete(frames) | Step::Broken(frames, _)) = &step;
+            text.push_str(std::str::from_utf8(frames).unwrap());
+            if !matches!(step, Step::More(_)) {
+                break;
+            }
         }
         let head = match protocol {
             Protocol::Chat => {
@@ -248,7 +244,7 @@ mod tests {
     #[test]
     fn chat_streams_as_openai_does() {
         assert_eq!(
-            text(Protocol::Chat, false, ended(vec![delta("He\nllo"), delta(" \"you\"")])),
+            text(Protocol::Chat, false, ended(&["He\nllo", " \"you\""])),
             r#"data: {HEAD,"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}]}
 
 data: {HEAD,"choices":[{"index":0,"delta":{"content":"He\nllo"},"logprobs":null,"finish_reason":null}]}
@@ -266,7 +262,7 @@ data: [DONE]
     #[test]
     fn usage_comes_last_and_is_null_before() {
         assert_eq!(
-            text(Protocol::Chat, true, ended(vec![])),
+            text(Protocol::Chat, true, ended(&[])),
             r#"data: {HEAD,"choices":[{"index":0,"delta":{"role":"assistant","content":""},"logprobs":null,"finish_reason":null}],"usage":null}
 
 data: {HEAD,"choices":[{"index":0,"delta":{},"logprobs":null,"finish_reason":"stop"}],"usage":null}
@@ -282,7 +278,7 @@ data: [DONE]
     #[test]
     fn completions_stream_as_openai_does() {
         assert_eq!(
-            text(Protocol::Completions, true, ended(vec![delta("a")])),
+            text(Protocol::Completions, true, ended(&["a"])),
             r#"data: {HEAD,"choices":[{"index":0,"text":"a","logprobs":null,"finish_reason":null}],"usage":null}
 
 data: {HEAD,"choices":[{"index":0,"text":"","logprobs":null,"finish_reason":"stop"}],"usage":null}
@@ -297,13 +293,14 @@ data: [DONE]
 
     #[test]
     fn an_error_ends_the_stream_without_done() {
-        let killed = text(Protocol::Completions, false, vec![delta("a"), Err(EngineError::Killed.into())]);
+        let killed =
+            text(Protocol::Completions, false, vec![Ok(delta("a")), Err(EngineError::Killed.into())]);
         let (_, last) = killed.trim_end().rsplit_once("\n\n").unwrap();
         assert_eq!(
             last,
             r#"data: {"error":{"message":"an operator ended this request","type":"invalid_request_error","param":null,"code":"request_killed","request_id":"0000000000000000000000000000000a"}}"#
         );
-        let broken_off = text(Protocol::Chat, false, vec![delta("a")]);
+        let broken_off = text(Protocol::Chat, false, vec![Ok(delta("a"))]);
         assert!(broken_off.contains("internal_error") && !broken_off.contains("[DONE]"));
     }
 
@@ -341,7 +338,7 @@ data: [DONE]
             let _alarm = &alarm;
             std::task::Poll::Pending
         });
-        (answer(stream::iter([delta("a")]).chain(silence).boxed()), dropped)
+        (answer(stream::iter([Ok(delta("a"))]).chain(silence).boxed()), dropped)
     }
 
     /// Whether the events are dropped when the caller closes the connection, `seen` being the text after which it

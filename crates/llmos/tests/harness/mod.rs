@@ -136,7 +136,7 @@ impl Server<'_> {
         exchange(self.address(), &format!("GET {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\n\r\n"))
     }
 
-    /// Asks the model, with a key.
+    /// Asks the model, with a key, for the same answer every time.
     pub(crate) fn chat(&self, key: &str, prompt: &str) -> Answer {
         exchange(self.address(), &chat_request(key, prompt, false))
     }
@@ -248,7 +248,8 @@ pub(crate) fn modes(folder: &Path) -> Vec<(String, u32)> {
 
 fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
     let messages = json!([{ "role": "user", "content": prompt }]);
-    let body = json!({ "model": "mock", "messages": messages, "stream": stream }).to_string();
+    let body =
+        json!({ "model": "mock", "messages": messages, "stream": stream, "temperature": 0 }).to_string();
     format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -1,0 +1,111 @@
+//! The suites: each measures the figures of one part of llmos.
+
+mod engine;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{figures::Findings, process::is_file, servers::beside_us};
+
+/// Names the peer of suite `engine` where it does not lie at its usual place.
+const PEER_VARIABLE: &str = "LLMOS_BENCH_LLAMA_SERVER";
+/// Where `make run` puts the peer, below the cache folder.
+const PEER: &str = "peers/llama-server-0.3.36/llama-server";
+/// Where `make run` puts the packaged model, below the cache folder.
+const MODEL: &str =
+    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/SmolLM2-135M-Instruct.Q4_1.gguf";
+
+/// A suite that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Suite {
+    Engine,
+}
+
+/// What is measured, beside what, and on what.
+#[derive(Debug)]
+pub(crate) struct Options {
+    /// Our program.
+    pub(crate) llmos: PathBuf,
+    /// The peer, if it is there.
+    pub(crate) llama_server: Option<PathBuf>,
+    /// The GGUF model, if it is there.
+    pub(crate) model: Option<PathBuf>,
+}
+
+impl Suite {
+    pub(crate) const ALL: [Self; 1] = [Self::Engine];
+
+    /// Its name in the table of figures.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+        }
+    }
+
+    pub(crate) async fn run(self, options: &Options) -> Result<Findings> {
+        match self {
+            Self::Engine => engine::run(options).await,
+        }
+    }
+}
+
+impl Options {
+    /// What was asked for must be there; what is only expected may be missing.
+    pub(crate) fn new(paths: Vec<PathBuf>, llmos: Option<PathBuf>) -> Result<Self> {
+        ensure!(paths.len() <= 1, "suite `engine` takes one path, that of a GGUF model");
+        let llmos = match llmos {
+            Some(llmos) => llmos,
+            None => beside_us("llmos")?,
+        };
+        let named = |path: PathBuf, what: &str| {
+            ensure!(is_file(&path), "there is no file {}, which should be {what}", path.display());
+            Ok(path)
+        };
+        let model = paths.into_iter().next().map(|path| named(path, "the model")).transpose()?;
+        let peer = std::env::var_os(PEER_VARIABLE).map(PathBuf::from);
+        let peer = peer.map(|path| named(path, "the llama-server of the environment")).transpose()?;
+        let cache = cache_folder();
+        let cached = |place: &str| cache.as_ref().map(|cache| cache.join(place)).filter(|path| is_file(path));
+        Ok(Self {
+            llmos: named(llmos, "llmos; build it, or give its path by --llmos")?,
+            llama_server: peer.or_else(|| cached(PEER)),
+            model: model
+                .or_else(|| cached(MODEL))
+                .map(std::path::absolute)
+                .transpose()
+                .context("bad path")?,
+        })
+    }
+}
+
+/// `$XDG_CACHE_HOME/llmos`, by default `~/.cache/llmos`.
+fn cache_folder() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")))?;
+    Some(base.join("llmos"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::figures::targets;
+
+    #[test]
+    fn every_suite_has_figures() {
+        let targets = targets().unwrap();
+        for suite in Suite::ALL {
+            assert!(targets.iter().any(|target| target.suite == suite.name()), "{suite:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_must_be_there() {
+        let absent = || PathBuf::from("/there/is/no/such/file");
+        let error = Options::new(vec![absent()], None).unwrap_err().to_string();
+        assert!(error.contains("the model"), "{error}");
+        let error = Options::new(Vec::new(), Some(absent())).unwrap_err().to_string();
+        assert!(error.contains("--llmos"), "{error}");
+        assert!(Options::new(vec![absent(), absent()], None).is_err());
+    }
+}
