@@ -7,8 +7,7 @@
 use std::{
     env, fs,
     fs::File,
-    io,
-    io::Read,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -23,7 +22,8 @@ const READ_BYTES: usize = 1 << 20;
 pub(crate) fn root() -> Result<PathBuf> {
     let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-    let base = base.context("neither XDG_CACHE_HOME nor HOME names a folder to keep downloads in; set one")?;
+    let base =
+        base.context("neither XDG_CACHE_HOME nor HOME names a folder to keep downloads in; set one")?;
     Ok(base.join("llmos"))
 }
 
@@ -66,18 +66,22 @@ pub(crate) fn publish(finished: &Path, target: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Fails unless the file has this SHA-256 hash, in lower-case hexadecimal.
-pub(crate) fn verify_sha256(path: &Path, expected: &str) -> Result<()> {
+/// The SHA-256 hash of a file, in lower-case hexadecimal.
+pub(crate) fn sha256(path: &Path) -> Result<String> {
     let mut hasher = Sha256::new();
     let mut file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     let mut chunk = vec![0; READ_BYTES];
     loop {
         match file.read(&mut chunk)? {
-            0 => break,
+            0 => return Ok(HEXLOWER.encode(&hasher.finalize())),
             length => hasher.update(&chunk[..length]),
         }
     }
-    let found = HEXLOWER.encode(&hasher.finalize());
+}
+
+/// Fails unless the file has this SHA-256 hash, in lower-case hexadecimal.
+pub(crate) fn verify_sha256(path: &Path, expected: &str) -> Result<()> {
+    let found = sha256(path)?;
     if found != expected {
         bail!(
             "{} has sha256 {found}, expected {expected}: what was fetched is damaged or not what was \
@@ -108,8 +112,8 @@ mod tests {
 
     #[test]
     fn installs_once_and_starts_over_after_a_failure() {
-        let folder = env::temp_dir().join(format!("llmos-xtask-once-{}", std::process::id()));
-        let target = folder.join("thing");
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("deep/thing");
         let stands = || target.exists();
         let failed = once(&target, stands, |scratch| {
             fs::write(scratch.join("half"), "a")?;
@@ -124,20 +128,22 @@ mod tests {
         once(&target, stands, good).unwrap();
         assert_eq!(fs::read_to_string(&target).unwrap(), "whole");
         once(&target, stands, |_| bail!("must not run again")).unwrap();
-        let useless = folder.join("useless");
-        assert!(once(&useless, || false, |_| Ok(())).is_err(), "an installation that left nothing is an error");
-        fs::remove_dir_all(folder).unwrap();
+        let useless = folder.path().join("useless");
+        assert!(
+            once(&useless, || false, |_| Ok(())).is_err(),
+            "an installation that left nothing is an error"
+        );
     }
 
     #[test]
     fn a_wrong_hash_is_refused() {
-        let path = env::temp_dir().join(format!("llmos-xtask-hash-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
         fs::write(&path, "abc").unwrap();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         verify_sha256(&path, abc).unwrap();
         fs::write(&path, "abd").unwrap();
         let error = verify_sha256(&path, abc).unwrap_err().to_string();
         assert!(error.contains("expected ba7816bf"), "{error}");
-        fs::remove_file(path).unwrap();
     }
 }

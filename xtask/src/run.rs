@@ -1,7 +1,7 @@
 //! `make run`: starts the server that was built, with a configuration that is the user's from then on.
 
 use std::{
-    env, fs, io,
+    env, fs,
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::Command,
@@ -46,7 +46,7 @@ fn write_once(path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let partial = path.with_extension("toml.partial");
     let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
-    written.map_err(|error: io::Error| error).with_context(|| format!("cannot write {}", path.display()))?;
+    written.with_context(|| format!("cannot write {}", path.display()))?;
     eprintln!("wrote {}; it is yours to change", path.display());
     Ok(())
 }
@@ -83,11 +83,10 @@ mod tests {
 
     #[test]
     fn a_configuration_that_exists_is_kept() {
-        let folder = env::temp_dir().join(format!("llmos-xtask-run-{}", std::process::id()));
-        let path = folder.join("llmos.toml");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("deep/llmos.toml");
         write_once(&path, "a = 1\n").unwrap();
         write_once(&path, "a = 2\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "a = 1\n");
-        fs::remove_dir_all(folder).unwrap();
     }
 }

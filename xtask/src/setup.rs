@@ -31,7 +31,11 @@ struct Requirement {
 
 const REQUIREMENTS: [Requirement; 5] = [
     Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake") },
-    Requirement { name: "a C++ compiler", package: "g++", met: || shell::has("g++") || shell::has("clang++") },
+    Requirement {
+        name: "a C++ compiler",
+        package: "g++",
+        met: || shell::has("g++") || shell::has("clang++"),
+    },
     Requirement { name: "libclang", package: "libclang-dev", met: has_libclang },
     Requirement { name: "ccache", package: "ccache", met: || shell::has("ccache") },
     Requirement { name: "python3 with venv", package: "python3-venv", met: python::makes_environments },
@@ -70,7 +74,9 @@ fn system_packages() -> Result<()> {
     match missing.iter().find(|requirement| !(requirement.met)()) {
         None => Ok(()),
         Some(Requirement { name, package, .. }) => {
-            bail!("{name} is still missing after `apt-get install {package}`; install it by hand and try again")
+            bail!(
+                "{name} is still missing after `apt-get install {package}`; install it by hand and try again"
+            )
         }
     }
 }
@@ -97,9 +103,9 @@ fn is_llvm(folder: &Path) -> bool {
 
 fn is_libclang(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    let version = name.strip_prefix("libclang").and_then(|rest| {
-        rest.strip_suffix(".so").or_else(|| rest.strip_suffix(".dylib"))
-    });
+    let version = name
+        .strip_prefix("libclang")
+        .and_then(|rest| rest.strip_suffix(".so").or_else(|| rest.strip_suffix(".dylib")));
     version.is_some_and(|version| version.chars().all(|c| c == '-' || c == '.' || c.is_ascii_digit()))
 }
 

@@ -54,8 +54,8 @@ struct Greeting {
 }
 
 impl Server {
-    /// Starts llmos in a new folder, with one model or with none. Ready means that the model is loaded, if there
-    /// is one.
+    /// Starts llmos in a new folder, with a model or without one. Ready means that the model is loaded, if there is
+    /// one, and else that the server is up.
     pub(crate) async fn llmos(program: &Path, load: Option<Load<'_>>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("llmos.toml");
@@ -81,7 +81,8 @@ impl Server {
         let address = free_address()?;
         let mut command = Command::new(program);
         command.arg("-m").arg(load.model).args(["--alias", MODEL, "--host", "127.0.0.1", "--kv-unified"]);
-        command.args(["--no-webui", "--log-colors", "off"]);
+        // Its line about instruction sets is a debug line, and it writes none per token.
+        command.args(["--no-webui", "--log-colors", "off", "--verbosity", "4"]);
         // No copies of finished prompts: they would cost it time, and no prompt comes twice.
         command.args(["--no-cache-prompt", "--cache-ram", "0"]);
         for (flag, value) in [
@@ -116,19 +117,18 @@ impl Server {
     }
 }
 
+/// A server must have a model to start; the simulated one has no file, no worker and next to no memory.
 fn configuration(data_dir: &Path, load: Option<Load<'_>>) -> String {
     let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
     let data_dir = quoted(data_dir);
-    let model = load.map(|Load { model, threads }| {
-        let source = quoted(model);
-        format!(
-            "[[model]]\nname = \"{MODEL}\"\nsource = {source}\ncontext = {CONTEXT}\nthreads = {threads}\n"
-        )
-    });
+    let (source, threads) = match load {
+        Some(Load { model, threads }) => (quoted(model), threads),
+        None => ("\"simulator:\"".to_owned(), 1),
+    };
     format!(
         "listen = \"127.0.0.1:0\"\ndata_dir = {data_dir}\nshutdown_grace_s = 5\n\n\
-         [log]\nformat = \"json\"\nlevel = \"info\"\n\n{}",
-        model.unwrap_or_default()
+         [log]\nformat = \"json\"\nlevel = \"info\"\n\n\
+         [[model]]\nname = \"{MODEL}\"\nsource = {source}\ncontext = {CONTEXT}\nthreads = {threads}\n"
     )
 }
 
@@ -181,7 +181,7 @@ mod tests {
         let load = Load { model: Path::new("/a \"b\"/m.gguf"), threads: 2 };
         let text = configuration(Path::new("/data"), Some(load));
         assert!(text.contains("source = \"/a \\\"b\\\"/m.gguf\"") && text.contains("threads = 2"), "{text}");
-        assert!(!configuration(Path::new("/data"), None).contains("[[model]]"));
+        assert!(configuration(Path::new("/data"), None).contains("source = \"simulator:\""));
     }
 
     #[tokio::test]

@@ -178,7 +178,7 @@ impl Drop for Ending {
             route = self.route.as_ref().map_or("none", MatchedPath::as_str),
             status = self.status.map_or(CALLER_LEFT, |status| status.as_u16()),
             complete = self.complete,
-            duration_ms = self.started.elapsed().as_secs_f64() * 1e3,
+            duration_ms = self.started.elapsed().as_micros() as f64 / 1e3,
             model = notes.model.get().map(ModelName::as_str),
             tokens_in = used.map(|(input, _)| input.0),
             tokens_out = used.map(|(_, output)| output.0),

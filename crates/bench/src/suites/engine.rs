@@ -68,7 +68,7 @@ const TASKS: [Task; 5] = [
 ];
 
 /// Measured once before the rounds, and thrown away: first requests fault pages in and start threads.
-const WARM_UP: Task = decode("", 2, 8, 1);
+const WARM_UP: Task = decode("warm-up", 2, 8, 1);
 
 pub(crate) async fn run(options: &Options) -> Result<Findings> {
     let mut findings = Findings::default();
@@ -127,6 +127,12 @@ impl Side {
     fn new(name: &'static str, server: Server) -> Self {
         Self { name, server, rates: Vec::new(), cpu_seconds: 0.0 }
     }
+
+    /// What to say when a task fails.
+    fn complaint(&self, task: &Task) -> String {
+        let log = self.server.process.last_lines();
+        format!("{}, {}; the end of its log:\n{log}\nwhat went wrong", self.name, task.figure)
+    }
 }
 
 /// All tasks at one number of threads. Returns a ratio for each task, or nothing for each if there is no peer.
@@ -149,7 +155,7 @@ async fn at(load: Load<'_>, options: &Options, findings: &mut Findings) -> Resul
     for task in &TASKS {
         progress(&format!("engine: threads = {threads}, {}, {} rounds", task.figure, task.rounds));
         for side in &mut sides {
-            once(&side.server, &WARM_UP, &mut prompts).await.context(side.name)?;
+            once(&side.server, &WARM_UP, &mut prompts).await.with_context(|| side.complaint(&WARM_UP))?;
             (side.rates, side.cpu_seconds) = (Vec::new(), 0.0);
         }
         for round in 0..task.rounds {
@@ -160,7 +166,7 @@ async fn at(load: Load<'_>, options: &Options, findings: &mut Findings) -> Resul
                 sleep(TURN_PAUSE).await;
                 let before = side.server.process.cpu_seconds()?;
                 let rate = once(&side.server, task, &mut prompts).await;
-                side.rates.push(rate.with_context(|| format!("{}, {}", side.name, task.figure))?);
+                side.rates.push(rate.with_context(|| side.complaint(task))?);
                 side.cpu_seconds += side.server.process.cpu_seconds()? - before;
             }
         }

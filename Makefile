@@ -1,0 +1,92 @@
+# Two commands: `make run` and `make test`. The others are for those who work on llmos; all of them may be
+# repeated and interrupted at any time.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# With it set, ggml silently falls back to its slowest kernels.
+unexport SOURCE_DATE_EPOCH
+
+# Outside the checkout, so that what one run of CI has built serves the next.
+ifeq ($(CI),true)
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/llmos/target
+endif
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+
+# Setup may install ccache, so whatever builds C++ runs in a second make, which looks again.
+ifneq ($(shell command -v ccache),)
+export CMAKE_C_COMPILER_LAUNCHER ?= ccache
+export CMAKE_CXX_COMPILER_LAUNCHER ?= ccache
+endif
+
+XTASK := cargo xtask
+title = @printf '\n\033[1m== %s\033[0m\n' $(1) >&2
+
+.PHONY: help run test test-full bench fmt clean
+.PHONY: build-and-run checks tests build-and-bench
+
+help:
+	@echo 'make run        set up, build and start the server; prints its address, a key and a line to try'
+	@echo 'make test       everything that CI runs'
+	@echo 'make test-full  the same, with the slow tests and llama-server beside ours'
+	@echo 'make bench      measure every figure, beside its peers; writes docs/benchmarks.md'
+	@echo 'make fmt        format the code'
+	@echo 'make clean      remove what was built; downloads and data stay'
+
+run:
+	$(call title,'setup')
+	@$(XTASK) setup run
+	@$(MAKE) build-and-run
+
+build-and-run:
+	$(call title,'build')
+	@cargo build --profile ci -p llmos --locked
+	@$(XTASK) run
+
+test:
+	$(call title,'setup')
+	@$(XTASK) setup test
+	@$(MAKE) checks tests
+
+checks:
+	$(call title,'format')
+	@cargo fmt --all --check
+	$(call title,'rules')
+	@$(XTASK) check
+	$(call title,'dependencies')
+	@$(XTASK) deny
+	$(call title,'lints')
+	@cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings
+
+tests: export LLMOS_TEST_BINARY = $(TARGET)/ci/llmos
+tests:
+	$(call title,'Rust tests')
+	@LLMOS_TEST_MODEL="$$($(XTASK) path model)" cargo test --profile ci --workspace --locked
+	$(call title,'tests through the openai client')
+	@LLMOS_TEST_MODEL="$$($(XTASK) path model)" "$$($(XTASK) path venv)/bin/python3" -m pytest tests
+
+test-full: test
+	$(call title,'setup')
+	@$(XTASK) setup bench
+	$(call title,'golden files')
+	@$(XTASK) golden --check
+	@LLMOS_TEST_FULL=1 $(MAKE) tests
+
+bench:
+	$(call title,'setup')
+	@$(XTASK) setup bench
+	@$(MAKE) build-and-bench
+
+build-and-bench:
+	$(call title,'build')
+	@cargo build --release --locked -p llmos -p bench
+	$(call title,'measure')
+	@$(TARGET)/release/llmos-bench all "$$($(XTASK) path model)" --write docs/benchmarks.md
+
+fmt:
+	@cargo fmt --all
+
+clean:
+	@cargo clean
