@@ -9,6 +9,8 @@
 //! OpenAI's protocol in `openai/`. A request goes `server` → `exchange` → a handler of `routes` → its codec →
 //! [`path::Path::serve`] → `openai/answer` or `openai/stream`.
 
+#![forbid(unsafe_code)]
+
 mod admin;
 pub mod admin_types;
 mod body;
