@@ -87,11 +87,12 @@ def test_an_answer_ends_before_a_stop_string(client, model):
 
 def test_a_seed_repeats_an_answer(client, model):
     def draw(seed):
-        asked = {"model": model, "prompt": "Once upon a time", "max_tokens": 24, "logit_bias": ENDLESS}
+        asked = {"model": model, "prompt": "Once upon a time", "max_tokens": 16, "logit_bias": ENDLESS}
         return client.completions.create(**asked, temperature=1, seed=seed).choices[0].text
 
-    assert draw(7) == draw(7)
-    assert len({draw(seed) for seed in (7, 8, 9)}) > 1
+    first = draw(7)
+    assert draw(7) == first
+    assert any(draw(seed) != first for seed in (8, 9))
 
 
 def rendered(conversation):
@@ -144,7 +145,7 @@ def test_who_leaves_frees_the_model(server, client, model):
 
 
 def test_sixteen_streams_of_different_lengths_all_finish(client, model):
-    lengths = [(8 + index, 4 + 3 * index) for index in range(16)]
+    lengths = [(8 + index, 4 + 2 * index) for index in range(16)]
 
     def run(length):
         prompt, tokens = length

@@ -48,7 +48,7 @@ pub(crate) fn setup() -> Result<()> {
 }
 
 fn build(scratch: &Path, target: &Path) -> Result<()> {
-    eprintln!("building the peer, {PROGRAM} of {PACKAGE} {VERSION}: once, about 15 CPU-minutes");
+    eprintln!("building the peer, {PROGRAM} of {PACKAGE} {VERSION}: once, about 8 minutes on two cores");
     let mut pip = python::scratch_pip(scratch)?;
     shell::run(pip.args(["install", "--quiet"]).args(BUILD_BACKENDS))?;
     let mut pip = Command::new(pip.get_program());

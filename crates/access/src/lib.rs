@@ -9,6 +9,7 @@
 //!
 //! The text of a key is shown once, when it is made. What is kept is a keyed hash, and the secret that it is keyed
 //! with lies in a file of its own: who has the database alone can neither use a key nor test a guess.
+#![forbid(unsafe_code)]
 
 mod access;
 mod action;

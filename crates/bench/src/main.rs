@@ -9,6 +9,7 @@
 //!
 //! Main types: [`figures::Target`], a row of the table; [`figures::Findings`], what a suite found;
 //! [`figures::Report`], what is printed.
+#![forbid(unsafe_code)]
 
 mod figures;
 mod http;

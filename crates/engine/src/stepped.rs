@@ -11,7 +11,9 @@ use tokio::{
     sync::{mpsc, oneshot, watch},
     time::Instant as Clock,
 };
-use types::{Event, FinishReason, GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens};
+use types::{
+    Event, FinishReason, GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens,
+};
 
 use crate::{
     Driver, DriverState, EngineError, EventStream, Launch, Loaded, ModelCard, SequenceStatus, StepEngine,
@@ -72,7 +74,8 @@ impl Stepped {
         let (load, load_seen) = watch::channel(Load::default());
         let started = Clock::now();
         let outlook = Outlook { front, state, load };
-        let kernel = Loop { name, launch, inbox, outlook, deliveries: BTreeMap::new(), scheduler: None, started };
+        let kernel =
+            Loop { name, launch, inbox, outlook, deliveries: BTreeMap::new(), scheduler: None, started };
         let task = tokio::spawn(kernel.run());
         Self { commands, front: front_seen, state: state_seen, load: load_seen, task }
     }
@@ -165,7 +168,10 @@ async fn encode(front: &Front, request: &GenerateRequest) -> Result<Vec<u32>, En
     if let Input::Tokens(tokens) = &request.input {
         if let Some(bad) = tokens.iter().find(|&&token| token as usize >= front.card.pieces.len()) {
             let known = front.card.pieces.len();
-            return Err(EngineError::BadInput(format!("the model has no token {bad}; ids go up to {}", known - 1)));
+            return Err(EngineError::BadInput(format!(
+                "the model has no token {bad}; ids go up to {}",
+                known - 1
+            )));
         }
         return Ok(tokens.clone());
     }

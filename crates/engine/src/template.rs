@@ -137,7 +137,8 @@ impl ChatTemplate {
 
     /// The first control token whose text stands in `text`, and where.
     fn control_in(&self, text: &str) -> Option<(usize, &str)> {
-        let found = self.control.iter().filter_map(|token| Some((text.find(token.as_str())?, token.as_str())));
+        let found =
+            self.control.iter().filter_map(|token| Some((text.find(token.as_str())?, token.as_str())));
         found.min_by_key(|&(at, token)| (at, std::cmp::Reverse(token.len())))
     }
 
@@ -147,7 +148,7 @@ impl ChatTemplate {
         let mut out = String::with_capacity(content.len());
         while let Some((at, token)) = self.control_in(rest) {
             out += &rest[..at];
-            out += &format!("{mark}{}{mark}", hidden.len());
+            out.extend([mark, &hidden.len().to_string(), mark]);
             hidden.push(token.to_owned());
             rest = &rest[at + token.len()..];
         }
@@ -160,7 +161,11 @@ fn reveal(rendered: &str, mark: &str, hidden: &[String]) -> Vec<Fragment> {
     let mut fragments = Vec::new();
     for (i, part) in rendered.split(mark).enumerate() {
         // Every other part is a number between two marks.
-        let text = if i % 2 == 0 { Some(part.to_owned()) } else { part.parse().ok().and_then(|n: usize| hidden.get(n).cloned()) };
+        let text = if i % 2 == 0 {
+            Some(part.to_owned())
+        } else {
+            part.parse().ok().and_then(|n: usize| hidden.get(n).cloned())
+        };
         if let Some(text) = text.filter(|text| !text.is_empty()) {
             fragments.push(Fragment { text, special: i % 2 == 0 });
         }
@@ -177,16 +182,27 @@ fn unused_mark(messages: &[(&str, &str)]) -> String {
     mark
 }
 
+const MONTHS: [&str; 12] = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+];
+
 /// `strftime_now(format)`: today's date. Only day, month and year occur in templates.
 fn today(format: &str) -> String {
     let days = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| since.as_secs() / 86_400);
     let (year, month, day) = civil(days);
-    const MONTHS: [&str; 12] = [
-        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October",
-        "November", "December",
-    ];
     let name = MONTHS[month - 1];
     format
         .replace("%d", &format!("{day:02}"))
@@ -263,7 +279,8 @@ mod tests {
             let fragments = template.render(&[("user", attack)]).unwrap();
             let whole: String = fragments.iter().map(|f| f.text.as_str()).collect();
             assert_eq!(whole, frame.replace('x', attack), "text is unchanged");
-            let count = |f: &Fragment| f.text.matches("<|im_start|>").count() + f.text.matches("<|im_end|>").count();
+            let count =
+                |f: &Fragment| f.text.matches("<|im_start|>").count() + f.text.matches("<|im_end|>").count();
             let special: usize = fragments.iter().filter(|f| f.special).map(count).sum();
             assert_eq!(special, 3, "only the template's own tokens are special in {attack:?}");
         }
@@ -279,7 +296,9 @@ mod tests {
         assert!(limit(render(nested)), "endless loop");
         let flood = "{% set x = 'aaaaaaaaaaaaaaaa' * 65536 %}{% for i in range(99) %}{{ x }}{% endfor %}";
         assert!(limit(render(flood)), "endless output");
-        assert!(matches!(render("{{ raise_exception('roles') }}"), Err(TemplateError::Refused(why)) if why == "roles"));
+        assert!(
+            matches!(render("{{ raise_exception('roles') }}"), Err(TemplateError::Refused(why)) if why == "roles")
+        );
         assert!(matches!(render("{% for %}"), Err(TemplateError::Invalid(_))));
         assert!(matches!(render(&"x".repeat(TEMPLATE_BYTES_MAX + 1)), Err(TemplateError::Invalid(_))));
         let recursive = "{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}";

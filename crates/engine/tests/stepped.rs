@@ -15,8 +15,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use scheduler::{RefusalReason, StepOutcome, StepPlan};
 use simulator::{MockLaunch, replay::StepTime};
 use types::{
-    DataClass, Event, FinishReason, GenerateRequest, Input, Principal, PriorityClass, Prompt, RequestId, Role,
-    Sampling, SamplingValues, SequenceId, StopStrings, TenantId, Tokens, UserId,
+    DataClass, Event, FinishReason, GenerateRequest, Input, Principal, PriorityClass, Prompt, RequestId,
+    Role, Sampling, SamplingValues, SequenceId, StopStrings, TenantId, Tokens, UserId,
 };
 
 fn work(id: u64, text: &str, tokens_max: Option<u32>, stop: &[&str]) -> Work {

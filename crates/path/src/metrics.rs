@@ -127,7 +127,11 @@ impl ReplicaFigures {
         };
         registry.register("vllm:num_requests_running", "Sequences on the device", all.running.clone());
         registry.register("vllm:num_requests_waiting", "Sequences that wait", all.waiting.clone());
-        registry.register("vllm:kv_cache_usage_perc", "Share of KV memory in use, 0 to 1", all.kv_usage.clone());
+        registry.register(
+            "vllm:kv_cache_usage_perc",
+            "Share of KV memory in use, 0 to 1",
+            all.kv_usage.clone(),
+        );
         registry.register("vllm:num_preemptions", "Sequences taken off the device", all.preemptions.clone());
         all
     }
@@ -167,13 +171,21 @@ impl RequestFigures {
         registry.register("vllm:inter_token_latency_seconds", "Token to token", all.inter_token.clone());
         registry.register("vllm:e2e_request_latency_seconds", "Arrival to last token", all.e2e.clone());
         registry.register("vllm:request_prompt_tokens", "Tokens of a prompt", all.request_prompt.clone());
-        registry.register("vllm:request_generation_tokens", "Tokens of an answer", all.request_generation.clone());
+        registry.register(
+            "vllm:request_generation_tokens",
+            "Tokens of an answer",
+            all.request_generation.clone(),
+        );
         let duration = all.gen_ai_duration.clone();
         registry.register("gen_ai_server_request_duration_seconds", "Arrival to last token", duration);
         let ttft = all.gen_ai_ttft.clone();
         registry.register("gen_ai_server_time_to_first_token_seconds", "Arrival to first token", ttft);
         let tpot = all.gen_ai_tpot.clone();
-        registry.register("gen_ai_server_time_per_output_token_seconds", "Time per token after the first", tpot);
+        registry.register(
+            "gen_ai_server_time_per_output_token_seconds",
+            "Time per token after the first",
+            tpot,
+        );
         registry.register("gen_ai_client_token_usage", "Tokens used, by type", all.gen_ai_tokens.clone());
         all
     }

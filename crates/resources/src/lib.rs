@@ -15,5 +15,5 @@ mod replicas;
 mod spec;
 
 pub use cores::available_cores;
-pub use replicas::{ModelView, Replicas, ReplicaView, Route, RouteError};
+pub use replicas::{ModelView, ReplicaView, Replicas, Route, RouteError};
 pub use spec::{ModelSpec, ResourcesError, Source};

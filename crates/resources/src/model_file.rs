@@ -115,7 +115,11 @@ mod tests {
         assert_eq!(verify(&path, Some(abc)), Ok(()));
         assert_eq!(verify(&path, None), Ok(()));
         let refused = verify(&path, Some(&"0".repeat(64))).unwrap_err();
-        assert!(refused.why.contains(abc) && refused.why.contains("000000") && !refused.retry, "{}", refused.why);
+        assert!(
+            refused.why.contains(abc) && refused.why.contains("000000") && !refused.retry,
+            "{}",
+            refused.why
+        );
         assert!(verify(&folder.path().join("none"), None).unwrap_err().why.contains("cannot open"));
         assert!(verify(folder.path(), None).unwrap_err().why.contains("not a file"));
     }

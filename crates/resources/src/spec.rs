@@ -37,7 +37,9 @@ pub enum Source {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResourcesError {
     /// More threads are asked for than there are cores.
-    #[error("model `{model}` asks for {asked} threads, but {left} of {cores} cores are left; lower `threads`")]
+    #[error(
+        "model `{model}` asks for {asked} threads, but {left} of {cores} cores are left; lower `threads`"
+    )]
     NotEnoughCores {
         /// The model.
         model: ModelName,

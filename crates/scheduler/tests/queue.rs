@@ -6,8 +6,13 @@ use scheduler::{Limits, Load, Scheduler};
 use simulator::replay::{End, StepTime, Visit, replay};
 use types::{Instant, Tokens};
 
-const LIMITS: Limits =
-    Limits { kv: Tokens(2048), sequence_max: Tokens(1024), step: Tokens(128), running_max: 8, waiting_max: 10_000 };
+const LIMITS: Limits = Limits {
+    kv: Tokens(2048),
+    sequence_max: Tokens(1024),
+    step: Tokens(128),
+    running_max: 8,
+    waiting_max: 10_000,
+};
 
 /// Visits with prompts of up to 600 and answers of up to 400 tokens, about every 50 ms.
 fn trace(seed: u64, count: usize) -> Vec<Visit> {
@@ -92,7 +97,8 @@ fn a_full_queue_refuses_and_a_cancelled_sequence_frees_its_place() {
     let arrive = |scheduler: &mut Scheduler, id| {
         let (tenant, class) = (TenantId(0), PriorityClass::Normal);
         let sequence = SequenceId(id);
-        scheduler.arrive(now, Arrival { sequence, tenant, class, prompt: [1, 2].into(), tokens_max: Tokens(5) })
+        scheduler
+            .arrive(now, Arrival { sequence, tenant, class, prompt: [1, 2].into(), tokens_max: Tokens(5) })
     };
     for id in 0..3 {
         assert!(matches!(arrive(&mut scheduler, id), Admission::Accepted { .. }));
@@ -101,7 +107,10 @@ fn a_full_queue_refuses_and_a_cancelled_sequence_frees_its_place() {
     }
     let refused = arrive(&mut scheduler, 3);
     assert!(matches!(refused, Admission::Refused { why: RefusalReason::QueueFull, .. }), "{refused:?}");
-    assert_eq!(scheduler.explain(SequenceId(2)), ["is number 2 of 2 waiting", "1 sequences run, which is the most"]);
+    assert_eq!(
+        scheduler.explain(SequenceId(2)),
+        ["is number 2 of 2 waiting", "1 sequences run, which is the most"]
+    );
     scheduler.cancel(SequenceId(0));
     assert_eq!(scheduler.plan().release, [SequenceId(0)]);
     assert!(matches!(arrive(&mut scheduler, 4), Admission::Accepted { .. }));

@@ -30,8 +30,8 @@ const TEMPLATE: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.co
     <|im_start|>assistant\n";
 
 const WORDS: [&str; 16] = [
-    "time", "and", "again", "the", "quiet", "river", "carries", "small", "boats", "of", "paper", "past", "our",
-    "old", "stone", "house",
+    "time", "and", "again", "the", "quiet", "river", "carries", "small", "boats", "of", "paper", "past",
+    "our", "old", "stone", "house",
 ];
 
 /// Launches a [`MockEngine`].
@@ -121,23 +121,20 @@ impl Tokenizer for MockTokenizer {
 fn tokens_of(text: &str, special: bool) -> Vec<u32> {
     let mut tokens = Vec::with_capacity(text.len());
     let mut rest = text;
-    while let Some(byte) = rest.bytes().next() {
+    while !rest.is_empty() {
         let token = [(TURN_START_TEXT, TURN_START), (TURN_END_TEXT, TURN_END)]
             .into_iter()
             .find(|(text, _)| special && rest.starts_with(text));
-        match token {
-            Some((text, token)) => {
-                tokens.push(token);
-                rest = &rest[text.len()..];
-            }
-            None => {
-                tokens.push(u32::from(byte));
-                // A multi-byte character is taken byte by byte: push all of it, then go on behind it.
-                let width = rest.chars().next().map_or(1, char::len_utf8);
-                tokens.extend(rest.as_bytes()[1..width].iter().map(|&byte| u32::from(byte)));
-                rest = &rest[width..];
-            }
-        }
+        let width = if let Some((text, token)) = token {
+            tokens.push(token);
+            text.len()
+        } else {
+            // A character of several bytes is as many tokens.
+            let width = rest.chars().next().map_or(1, char::len_utf8);
+            tokens.extend(rest.bytes().take(width).map(u32::from));
+            width
+        };
+        rest = &rest[width..];
     }
     tokens
 }

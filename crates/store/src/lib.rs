@@ -8,6 +8,7 @@
 //! The three types to know: [`Store`], [`KeyRecord`], [`StoreError`].
 //!
 //! One connection writes, a few read. To the readers the file is read-only, so a second writer cannot slip in.
+#![forbid(unsafe_code)]
 
 mod database;
 mod error;

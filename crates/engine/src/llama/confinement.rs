@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, path::Path};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetStatus,
 };
 use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},

@@ -21,7 +21,7 @@ use tokio::{
 use types::{Input, Sampling, SequenceId};
 
 use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
-use crate::{EngineError, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+use crate::{EngineError, Launch, LaunchError, Loaded, StepEngine, Tokenizer};
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
@@ -66,7 +66,8 @@ impl Launch for LlamaLaunch {
 
 impl LlamaLaunch {
     async fn start(&self) -> Result<Loaded, LaunchError> {
-        let failed = |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
+        let failed =
+            |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
         let (steps, texts, mut process) = self.spawn().map_err(failed)?;
         let pid = process.child.id();
         let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
@@ -75,7 +76,9 @@ impl LlamaLaunch {
         let card = match loading {
             Ok(Ok(Report::Loaded(card))) => card,
             Ok(Ok(Report::Failed(why))) => return Err(process.refused(&why).await),
-            Ok(Ok(Report::Stepped(_)) | Err(_)) => return Err(process.refused("the worker died while loading").await),
+            Ok(Ok(Report::Stepped(_)) | Err(_)) => {
+                return Err(process.refused("the worker died while loading").await);
+            }
             Err(_) => return Err(process.refused("loading took too long").await),
         };
         engine.process = Some(process);
@@ -234,7 +237,8 @@ impl Tokenizer for LlamaTokenizer {
                 Input::Tokens(tokens) => return Ok(tokens.clone()),
                 Input::Text(text) => Text::Plain(text.expose().to_owned()),
                 Input::Chat(messages) => {
-                    let pair = |m: &types::Message| (m.speaker.as_str().to_owned(), m.content.expose().to_owned());
+                    let pair =
+                        |m: &types::Message| (m.speaker.as_str().to_owned(), m.content.expose().to_owned());
                     Text::Chat(messages.iter().map(pair).collect())
                 }
             };
@@ -274,7 +278,11 @@ fn wire_plan(plan: &StepPlan) -> WirePlan {
 fn step_outcome(outcome: WireOutcome) -> StepOutcome {
     StepOutcome {
         took: Duration::from_nanos(outcome.took_ns),
-        produced: outcome.produced.into_iter().map(|(sequence, token)| (SequenceId(sequence), token)).collect(),
+        produced: outcome
+            .produced
+            .into_iter()
+            .map(|(sequence, token)| (SequenceId(sequence), token))
+            .collect(),
         finished: outcome.finished.into_iter().map(SequenceId).collect(),
     }
 }

@@ -1,5 +1,8 @@
 //! How the next token is drawn.
 
+// Neutral values and the greatest of a set are compared exactly: nothing was computed in between.
+#![allow(clippy::float_cmp)]
+
 use llama_cpp_2::{
     context::LlamaContext,
     sampling::LlamaSampler,
@@ -25,14 +28,16 @@ impl Sampler {
         let mut chain = Vec::new();
         if !sampling.logit_bias.is_empty() {
             let known = sampling.logit_bias.iter().filter(|(token, _)| (*token as i32) < vocabulary);
-            let bias: Vec<_> =
-                known.map(|&(token, bias)| LlamaLogitBias::new(LlamaToken::new(token as i32), bias)).collect();
+            let bias: Vec<_> = known
+                .map(|&(token, bias)| LlamaLogitBias::new(LlamaToken::new(token as i32), bias))
+                .collect();
             chain.push(LlamaSampler::logit_bias(vocabulary, &bias));
         }
         // As the field does it: repetition counts the prompt, presence and frequency only the answer.
         if sampling.repetition_penalty != 1.0 {
             let recent = prompt.iter().rev().take(PENALTY_WINDOW as usize).rev();
-            let penalty = LlamaSampler::penalties(vocabulary, PENALTY_WINDOW, sampling.repetition_penalty, 0.0, 0.0);
+            let penalty =
+                LlamaSampler::penalties(vocabulary, PENALTY_WINDOW, sampling.repetition_penalty, 0.0, 0.0);
             chain.push(penalty.with_tokens(recent.map(|&token| LlamaToken::new(token as i32))));
         }
         if sampling.frequency_penalty != 0.0 || sampling.presence_penalty != 0.0 {

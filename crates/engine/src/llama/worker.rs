@@ -5,10 +5,7 @@ use std::{
     ffi::CStr,
     io::{self, BufReader},
     num::NonZeroU32,
-    os::{
-        fd::AsFd,
-        unix::net::UnixStream,
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
     time::Instant,
 };
@@ -47,7 +44,8 @@ pub fn worker_main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
-    let (steps, texts) = sockets().map_err(|error| format!("this command is started by `llmos serve`: {error}"))?;
+    let (steps, texts) =
+        sockets().map_err(|error| format!("this command is started by `llmos serve`: {error}"))?;
     let mut orders = BufReader::new(steps.try_clone().map_err(|error| error.to_string())?);
     let mut reports = steps;
     let Order::Load(order) = wire::read(&mut orders).map_err(|error| error.to_string())? else {
@@ -84,9 +82,9 @@ fn serve(
     let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
     let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
         .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
-    let context = model
-        .new_context(&backend, context_parameters(order))
-        .map_err(|error| format!("cannot make a context of {} tokens ({error}): lower `context`", order.context))?;
+    let context = model.new_context(&backend, context_parameters(order)).map_err(|error| {
+        format!("cannot make a context of {} tokens ({error}): lower `context`", order.context)
+    })?;
     let card = card(&model, &context, order, confinement);
     let template = template(&model);
     let mut stepper = Stepper::new(&model, context, order);
@@ -126,7 +124,12 @@ fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
         .with_no_perf(true)
 }
 
-fn card(model: &LlamaModel, context: &LlamaContext<'_>, order: &WorkerOrder, confinement: String) -> ModelCard {
+fn card(
+    model: &LlamaModel,
+    context: &LlamaContext<'_>,
+    order: &WorkerOrder,
+    confinement: String,
+) -> ModelCard {
     let vocabulary = model.vocab();
     let piece = |token| vocabulary.token_to_piece(token, false, None);
     ModelCard {
@@ -151,15 +154,15 @@ fn hardware() -> String {
 type Template = Result<ChatTemplate, crate::template::TemplateError>;
 
 fn template(model: &LlamaModel) -> Template {
-    let source = model
-        .meta_val_str("tokenizer.chat_template")
-        .map_err(|_| crate::template::TemplateError::Absent)?;
+    let source =
+        model.meta_val_str("tokenizer.chat_template").map_err(|_| crate::template::TemplateError::Absent)?;
     let vocabulary = model.vocab();
     let text = |token: LlamaToken| {
         let known = (0..vocabulary.n_tokens()).contains(&token.0);
         known.then(|| vocabulary.text(token)).flatten().map(|text| text.to_string_lossy().into_owned())
     };
-    let control = vocabulary.tokens().filter(|&token| vocabulary.is_control(token)).filter_map(text).collect();
+    let control =
+        vocabulary.tokens().filter(|&token| vocabulary.is_control(token)).filter_map(text).collect();
     let bos = text(vocabulary.bos()).unwrap_or_default();
     let eos = text(vocabulary.eos()).unwrap_or_default();
     ChatTemplate::new(&source, &bos, &eos, control)
