@@ -1,4 +1,4 @@
-//! What operators measure: vLLM's names and OTel's `gen_ai.*`, so that existing dashboards work unchanged.
+//! What operators measure: vLLM's names and OpenTelemetry's `gen_ai.*`, so that existing dashboards work unchanged.
 
 use std::{sync::Arc, time::Instant};
 
@@ -35,6 +35,7 @@ struct GenAi {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+#[allow(clippy::struct_field_names)] // The field names are OpenTelemetry's label names.
 struct GenAiTokens {
     gen_ai_operation_name: &'static str,
     gen_ai_request_model: String,

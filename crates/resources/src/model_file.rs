@@ -31,7 +31,7 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>) -> Result<(), LaunchErro
             Err(error) => return Err(refuse(format!("cannot read the model file {shown} ({error})"))),
         }
     }
-    let is: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let is = data_encoding::HEXLOWER.encode(&hash.finalize());
     if is == want {
         return Ok(());
     }
