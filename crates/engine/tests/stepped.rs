@@ -1,4 +1,6 @@
 //! The driver around a step engine: the mock's virtual clock makes these exact and fast.
+// Functions beside the tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     sync::{

@@ -2,6 +2,8 @@
 //!
 //! `LLMOS_TEST_MODEL` names the model file; `make test` sets it. Without it these tests say so and pass.
 #![cfg(feature = "llama")]
+// Functions beside the tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
