@@ -18,6 +18,9 @@ pub trait StepEngine: Send {
     /// `produced` holds one token for each slice that reached the end of its sequence; a sequence whose token
     /// ends the answer is in `finished` too.
     fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>>;
+
+    /// Resolves when the engine dies although it has nothing to do. May be dropped and asked again.
+    fn death(&mut self) -> BoxFuture<'_, EngineError>;
 }
 
 /// Renders and tokenises prompts, while the engine steps.

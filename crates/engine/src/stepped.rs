@@ -74,8 +74,16 @@ impl Stepped {
         let (load, load_seen) = watch::channel(Load::default());
         let started = Clock::now();
         let outlook = Outlook { front, state, load };
-        let kernel =
-            Loop { name, launch, inbox, outlook, deliveries: BTreeMap::new(), scheduler: None, started };
+        let kernel = Loop {
+            name,
+            launch,
+            inbox,
+            outlook,
+            deliveries: BTreeMap::new(),
+            scheduler: None,
+            pause: BACK_OFF_MIN,
+            started,
+        };
         let task = tokio::spawn(kernel.run());
         Self { commands, front: front_seen, state: state_seen, load: load_seen, task }
     }
@@ -100,6 +108,8 @@ impl Stepped {
         let front = self.ready().await?;
         let prompt = encode(&front, &work.request).await?;
         let tokens_max = fit(&front.card, &prompt, work.request.tokens_max)?;
+        check_bias(&front.card, &work.request.sampling)?;
+        tracing::debug!(request_id = %work.request.id, sequence = %work.id, prompt = prompt.len(), "prepared");
         let prompt: Arc<[u32]> = prompt.into();
         // As many places as there can be events: a slow reader never holds up the loop.
         let (events, mut received) = mpsc::channel(tokens_max.0 as usize + 4);
@@ -137,6 +147,11 @@ impl Driver for Stepped {
     }
 
     fn state(&self) -> DriverState {
+        if self.task.is_finished() {
+            let why =
+                "its loop has ended by a defect of llmos; restart the server and report its log".to_owned();
+            return DriverState::Failed { why, retry_in: None };
+        }
         self.state.borrow().clone()
     }
 
@@ -164,14 +179,21 @@ fn gone() -> EngineError {
     EngineError::Unready { why: "the model is being unloaded".to_owned(), retry_after: READY_RETRY_AFTER }
 }
 
+/// A bias on a token that does not exist would silently do nothing.
+fn check_bias(card: &ModelCard, sampling: &Sampling) -> Result<(), EngineError> {
+    let mut ids = sampling.values().logit_bias.iter().map(|&(token, _)| token);
+    ids.find(|&token| token as usize >= card.pieces.len()).map_or(Ok(()), |bad| Err(unknown_token(card, bad)))
+}
+
+fn unknown_token(card: &ModelCard, token: u32) -> EngineError {
+    let last = card.pieces.len().saturating_sub(1);
+    EngineError::BadInput(format!("the model has no token {token}; ids go up to {last}"))
+}
+
 async fn encode(front: &Front, request: &GenerateRequest) -> Result<Vec<u32>, EngineError> {
     if let Input::Tokens(tokens) = &request.input {
         if let Some(bad) = tokens.iter().find(|&&token| token as usize >= front.card.pieces.len()) {
-            let known = front.card.pieces.len();
-            return Err(EngineError::BadInput(format!(
-                "the model has no token {bad}; ids go up to {}",
-                known - 1
-            )));
+            return Err(unknown_token(&front.card, *bad));
         }
         return Ok(tokens.clone());
     }
@@ -232,6 +254,8 @@ struct Loop {
     deliveries: BTreeMap<SequenceId, Delivery>,
     /// Made when the model is loaded for the first time: its limits come from the model.
     scheduler: Option<Scheduler>,
+    /// Before the next attempt to start the engine.
+    pause: Duration,
     started: Clock,
 }
 
@@ -246,12 +270,14 @@ impl Loop {
             let lost = self.scheduler.as_mut().map(Scheduler::lose_engine).unwrap_or_default();
             self.fail(&lost, &error);
             self.publish();
+            if self.back_off().await.is_none() {
+                return;
+            }
         }
     }
 
     /// Launches until it works. Meanwhile commands are answered; what waits is failed at the first refusal.
     async fn launch_until_loaded(&mut self) -> Option<Loaded> {
-        let mut pause = BACK_OFF_MIN;
         for attempt in 1.. {
             self.outlook.state.send_replace(DriverState::Starting { attempt });
             let launch = self.launch.clone();
@@ -260,7 +286,7 @@ impl Loop {
                 Err(error) => error,
             };
             tracing::error!(model = self.name, attempt, error = %error, "engine did not start");
-            let retry_in = error.retry.then_some(pause);
+            let retry_in = error.retry.then_some(self.pause);
             self.outlook.state.send_replace(DriverState::Failed { why: error.why.clone(), retry_in });
             let waiting: Vec<_> = self.deliveries.keys().copied().collect();
             let told = EngineError::Unready { why: error.why, retry_after: retry_in.unwrap_or(BACK_OFF_MAX) };
@@ -269,10 +295,16 @@ impl Loop {
                 // Nothing will change by itself: answer commands until the driver is dropped.
                 self.meanwhile(std::future::pending::<()>()).await?;
             }
-            self.meanwhile(tokio::time::sleep(pause)).await?;
-            pause = (pause * 2).min(BACK_OFF_MAX);
+            self.back_off().await?;
         }
         None
+    }
+
+    /// Waits before the next attempt, longer each time until a step succeeds.
+    async fn back_off(&mut self) -> Option<()> {
+        let pause = self.pause;
+        self.pause = (pause * 2).min(BACK_OFF_MAX);
+        self.meanwhile(tokio::time::sleep(pause)).await
     }
 
     /// Waits for `future` and answers commands until then. `None` when the driver is gone.
@@ -313,7 +345,10 @@ impl Loop {
             let plan = self.scheduler.as_mut()?.plan();
             self.publish();
             if plan.is_empty() {
-                let command = self.inbox.recv().await?;
+                let command = tokio::select! {
+                    command = self.inbox.recv() => command?,
+                    error = engine.death() => return Some(error),
+                };
                 self.take_in(command, engine.as_mut());
                 continue;
             }
@@ -333,7 +368,10 @@ impl Loop {
                 self.introduce(sequence, engine.as_mut());
             }
             match outcome {
-                Ok(outcome) => self.deliver(outcome, &front.card),
+                Ok(outcome) => {
+                    self.pause = BACK_OFF_MIN;
+                    self.deliver(outcome, &front.card);
+                }
                 Err(error) => return Some(error),
             }
         }

@@ -61,6 +61,8 @@ pub struct ChatTemplate {
     eos: String,
     /// Longest first, so that of two that begin alike the longer is found.
     control: Vec<String>,
+    /// Which bytes control tokens begin with.
+    first_bytes: [bool; 256],
 }
 
 const NAME: &str = "chat";
@@ -87,12 +89,16 @@ impl ChatTemplate {
             .map_err(|error| TemplateError::Invalid(error.to_string()))?;
         control.retain(|text| !text.is_empty());
         control.sort_by_key(|text| std::cmp::Reverse(text.len()));
-        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned(), control })
+        let mut first_bytes = [false; 256];
+        for first in control.iter().filter_map(|text| text.bytes().next()) {
+            first_bytes[usize::from(first)] = true;
+        }
+        Ok(Self { environment, bos: bos.to_owned(), eos: eos.to_owned(), control, first_bytes })
     }
 
     /// Renders (role, content) pairs, and the beginning of the model's turn.
     pub fn render(&self, messages: &[(&str, &str)]) -> Result<Vec<Fragment>, TemplateError> {
-        let attacked = messages.iter().any(|(_, content)| self.control_in(content).is_some());
+        let attacked = messages.iter().any(|(_, content)| self.next_control(content, 0).is_some());
         if !attacked {
             let text = self.render_text(messages)?;
             return Ok(vec![Fragment { text, special: true }]);
@@ -135,24 +141,27 @@ impl ChatTemplate {
         Ok(String::from_utf8_lossy(&output.bytes).into_owned())
     }
 
-    /// The first control token whose text stands in `text`, and where.
-    fn control_in(&self, text: &str) -> Option<(usize, &str)> {
-        let found =
-            self.control.iter().filter_map(|token| Some((text.find(token.as_str())?, token.as_str())));
-        found.min_by_key(|&(at, token)| (at, std::cmp::Reverse(token.len())))
+    /// The first control token whose text stands in `text` at or after `from`, and where. Looks at each byte once.
+    fn next_control(&self, text: &str, from: usize) -> Option<(usize, &str)> {
+        let begins =
+            |at: &usize| self.first_bytes[usize::from(text.as_bytes()[*at])] && text.is_char_boundary(*at);
+        (from..text.len()).filter(begins).find_map(|at| {
+            let token = self.control.iter().find(|token| text[at..].starts_with(token.as_str()))?;
+            Some((at, token.as_str()))
+        })
     }
 
     /// `content` with a numbered mark in place of each control token.
     fn hide(&self, content: &str, mark: &str, hidden: &mut Vec<String>) -> String {
-        let mut rest = content;
+        let mut from = 0;
         let mut out = String::with_capacity(content.len());
-        while let Some((at, token)) = self.control_in(rest) {
-            out += &rest[..at];
+        while let Some((at, token)) = self.next_control(content, from) {
+            out += &content[from..at];
             out.extend([mark, &hidden.len().to_string(), mark]);
             hidden.push(token.to_owned());
-            rest = &rest[at + token.len()..];
+            from = at + token.len();
         }
-        out + rest
+        out + &content[from..]
     }
 }
 
@@ -175,11 +184,10 @@ fn reveal(rendered: &str, mark: &str, hidden: &[String]) -> Vec<Fragment> {
 
 /// A text of noncharacters that stands in no message, so that it marks only what we marked.
 fn unused_mark(messages: &[(&str, &str)]) -> String {
-    let mut mark = "\u{fdd0}\u{fdd1}".to_owned();
-    while messages.iter().any(|(_, content)| content.contains(&mark)) {
-        mark.insert(0, '\u{fdd0}');
-    }
-    mark
+    // One more of the first than ever stand in a row.
+    let runs = messages.iter().flat_map(|(_, content)| content.split(|c| c != '\u{fdd0}'));
+    let longest = runs.map(|run| run.chars().count()).max().unwrap_or(0);
+    "\u{fdd0}".repeat(longest + 1) + "\u{fdd1}"
 }
 
 const MONTHS: [&str; 12] = [
@@ -284,6 +292,13 @@ mod tests {
             let special: usize = fragments.iter().filter(|f| f.special).map(count).sum();
             assert_eq!(special, 3, "only the template's own tokens are special in {attack:?}");
         }
+    }
+
+    #[test]
+    fn a_megabyte_of_special_text_takes_one_pass() {
+        let flood = "<|im_end|>".repeat(100_000) + &"\u{fdd0}".repeat(100_000);
+        let fragments = chatml().render(&[("user", &flood)]).unwrap();
+        assert_eq!(fragments.iter().filter(|fragment| !fragment.special).count(), 100_000);
     }
 
     #[test]

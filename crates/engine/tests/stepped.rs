@@ -178,6 +178,10 @@ impl StepEngine for Dying {
         }
         self.engine.step(plan)
     }
+
+    fn death(&mut self) -> BoxFuture<'_, EngineError> {
+        self.engine.death()
+    }
 }
 
 impl Launch for Fragile {

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     error::ApiError,
     json,
-    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, DISCARD_BYTES_MAX},
+    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX},
 };
 
 /// A body that is one JSON object of `T`'s shape.
@@ -25,7 +25,7 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
         let (parts, body) = request.into_parts();
         // Read first, complain after: a caller who still sends would not see the answer.
-        let bytes = timeout(BODY_READ_TIMEOUT, read(&parts.headers, body))
+        let bytes = timeout(BODY_TOTAL_TIMEOUT, read(&parts.headers, body))
             .await
             .map_err(|_| ApiError::BodyTooSlow)??;
         if bytes.trim_ascii().is_empty() {
@@ -47,7 +47,9 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> 
     }
     let mut bytes = Vec::with_capacity(declared.min(BODY_BYTES_MAX));
     let mut arrived = 0_usize;
-    while let Some(frame) = body.frame().await {
+    while let Some(frame) =
+        timeout(BODY_READ_TIMEOUT, body.frame()).await.map_err(|_| ApiError::BodyTooSlow)?
+    {
         let Ok(data) = frame.map_err(|_| ApiError::BrokenBody)?.into_data() else { continue };
         arrived = arrived.saturating_add(data.len());
         if arrived > DISCARD_BYTES_MAX {

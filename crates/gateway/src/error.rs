@@ -15,7 +15,7 @@ use serde::Serialize;
 use types::{OutOfRange, RequestId};
 use utoipa::ToSchema;
 
-use crate::limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT};
+use crate::limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT};
 
 /// A request that is asked again at once finds the engine being restarted; this is long enough for it to say so.
 const RETRY_AFTER_DEATH: Duration = Duration::from_secs(1);
@@ -61,7 +61,11 @@ pub(crate) enum ApiError {
     #[error("the body is larger than {BODY_BYTES_MAX} bytes; send less at once")]
     BodyTooLarge,
     /// The body came too slowly.
-    #[error("the body was not sent: nothing arrived for {} s", BODY_READ_TIMEOUT.as_secs())]
+    #[error(
+        "the body came too slowly: a pause of {} s, or {} s in all, is the most",
+        BODY_READ_TIMEOUT.as_secs(),
+        BODY_TOTAL_TIMEOUT.as_secs()
+    )]
     BodyTooSlow,
     /// The body does not say that it is JSON.
     #[error("the body must be JSON; send it with the header `Content-Type: application/json`")]

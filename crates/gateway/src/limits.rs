@@ -9,6 +9,8 @@ pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(crate) const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Longest wait for the next piece of a body. Then 408.
 pub(crate) const BODY_READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time for a whole body. Then 408.
+pub(crate) const BODY_TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 /// Most messages of one conversation. More are answered 400.
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Most parts of one message. More are answered 400.

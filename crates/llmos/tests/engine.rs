@@ -169,6 +169,12 @@ async fn rendered_prompts_equal_llama_servers() {
     assert_eq!(tokens.iter().filter(|&&token| token == start[0]).count(), 3, "only the template's own");
 }
 
+fn kill(driver: &Stepped) {
+    let DriverState::Ready { pid: Some(pid) } = driver.state() else { panic!("a worker has a pid") };
+    let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_is_replaced_and_takes_only_its_own_sequences() {
     let Some((path, _turn)) = model().await else { return };
@@ -183,11 +189,16 @@ async fn a_killed_worker_is_replaced_and_takes_only_its_own_sequences() {
         lost.next().await.unwrap().expect("it has begun");
         // At a random point of a step: the seed is the round, so a failure can be repeated.
         tokio::time::sleep(Duration::from_micros(u64::from(round) * 7919 % 20_000)).await;
-        let DriverState::Ready { pid: Some(pid) } = victim.state() else { panic!("a worker has a pid") };
-        let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+        kill(&victim);
         let error = answer(lost).await.unwrap_err();
         assert!(error.to_string().contains("signal: 9"), "{error}");
+        // A worker that dies with nothing to do is missed all the same.
+        let next = victim.generate(work(4, text(PARIS), 2, 0.0)).await.unwrap();
+        answer(next).await.unwrap();
+        kill(&victim);
+        while matches!(victim.state(), DriverState::Ready { .. }) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         let again = answer(victim.generate(work(3, text(PARIS), 20, 0.0)).await.unwrap()).await.unwrap();
         assert!(again.0.contains("Paris"), "the new worker answers in round {round}");
     }

@@ -23,8 +23,8 @@ pub struct Limits {
     pub waiting_max: usize,
 }
 
-/// A sequence that asks to run.
-#[derive(Debug, Clone)]
+/// A sequence that asks to run. Holds what a person wrote, as tokens, so it cannot be printed.
+#[derive(Clone)]
 pub struct Arrival {
     /// Its name from here on.
     pub sequence: SequenceId,
@@ -119,7 +119,6 @@ pub struct Load {
 }
 
 /// The queues and the KV ledger of one replica.
-#[derive(Debug)]
 pub struct Scheduler {
     limits: Limits,
     cost: StepCost,
@@ -136,7 +135,6 @@ pub struct Scheduler {
     planned: Tokens,
 }
 
-#[derive(Debug)]
 struct Entry {
     arrival: Arrival,
     arrived: Instant,
@@ -271,7 +269,7 @@ impl Scheduler {
         if self.running.len() >= self.limits.running_max {
             why.push(format!("{} sequences run, which is the most", self.running.len()));
         }
-        let (needed, free) = (entry.length() + Tokens(1), self.kv_free());
+        let (needed, free) = (entry.length() + Tokens(1), self.kv_unclaimed());
         if place == 0 && needed > free {
             why.push(format!("needs {needed} tokens of KV memory, {free} are free"));
         }

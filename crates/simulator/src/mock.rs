@@ -215,6 +215,10 @@ impl StepEngine for MockEngine {
         }
         .boxed()
     }
+
+    fn death(&mut self) -> BoxFuture<'_, EngineError> {
+        std::future::pending().boxed()
+    }
 }
 
 /// Words drawn by a linear congruential generator that starts from a hash of the prompt.

@@ -10,7 +10,10 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_setaffinity},
 };
-use seccompiler::{SeccompAction, SeccompFilter, apply_filter_all_threads};
+use seccompiler::{
+    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    apply_filter_all_threads,
+};
 
 use super::parent::WorkerOrder;
 
@@ -75,6 +78,13 @@ fn landlock_rules(model: &Path) -> Result<RulesetStatus, Box<dyn std::error::Err
     Ok(rules.restrict_self()?.ruleset)
 }
 
+/// Matches a call unless its argument number `index` is `allowed`.
+fn unless(index: u8, length: SeccompCmpArgLen, allowed: u64) -> Result<SeccompRule, String> {
+    SeccompCondition::new(index, length, SeccompCmpOp::Ne, allowed)
+        .and_then(|condition| SeccompRule::new(vec![condition]))
+        .map_err(|error| format!("cannot make a seccomp rule: {error}"))
+}
+
 /// Seccomp: calls that a model has no use for fail with EPERM. A kernel without seccomp is refused.
 fn deny_system_calls() -> Result<(), String> {
     let denied = [
@@ -87,6 +97,12 @@ fn deny_system_calls() -> Result<(), String> {
         libc::SYS_accept4,
         libc::SYS_execve,
         libc::SYS_execveat,
+        libc::SYS_kill,
+        libc::SYS_tkill,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_sched_setaffinity,
+        libc::SYS_setrlimit,
         libc::SYS_ptrace,
         libc::SYS_process_vm_readv,
         libc::SYS_process_vm_writev,
@@ -108,7 +124,11 @@ fn deny_system_calls() -> Result<(), String> {
         libc::SYS_finit_module,
         libc::SYS_kexec_load,
     ];
-    let rules: BTreeMap<i64, Vec<_>> = denied.into_iter().map(|call| (call, Vec::new())).collect();
+    let mut rules: BTreeMap<i64, Vec<_>> = denied.into_iter().map(|call| (call, Vec::new())).collect();
+    // Limits may be read, not set; signals go to itself only, as `abort` sends them.
+    let itself = u64::from(std::process::id());
+    rules.insert(libc::SYS_prlimit64, vec![unless(2, SeccompCmpArgLen::Qword, 0)?]);
+    rules.insert(libc::SYS_tgkill, vec![unless(0, SeccompCmpArgLen::Dword, itself)?]);
     let target = std::env::consts::ARCH.try_into().map_err(|error| format!("no seccomp here: {error}"))?;
     let filter =
         SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), target)

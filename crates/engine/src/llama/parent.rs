@@ -14,23 +14,27 @@ use futures::{FutureExt, future::BoxFuture};
 use scheduler::{Preemption, StepOutcome, StepPlan};
 use serde::{Deserialize, Serialize};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::UnixStream,
     process::{Child, ChildStderr, Command},
 };
 use types::{Input, Sampling, SequenceId};
 
 use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
-use crate::{EngineError, Launch, LaunchError, Loaded, StepEngine, Tokenizer};
+use crate::{EngineError, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
 /// How long a dying worker may take to be gone, before its death is reported without its exit status.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
+/// How long one step may take. Far above any real one: a step is bounded by its tokens.
+const STEP_WAIT: Duration = Duration::from_secs(300);
+/// How long one prompt may take to be rendered and tokenised. A worker that takes longer is given up.
+const ENCODE_WAIT: Duration = Duration::from_secs(30);
 /// Lines of a worker's standard error that are kept to explain its death.
 const LAST_WORDS_LINES: usize = 8;
 /// Bytes kept of each.
-const LAST_WORDS_LINE_BYTES: usize = 200;
+const LAST_WORDS_LINE_BYTES: u64 = 200;
 
 /// What a worker is told to load, and with what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -74,7 +78,10 @@ impl LlamaLaunch {
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
         let loading = tokio::time::timeout(LOAD_WAIT, engine.ask()).await;
         let card = match loading {
-            Ok(Ok(Report::Loaded(card))) => card,
+            Ok(Ok(Report::Loaded(card))) if is_sound(&card) => card,
+            Ok(Ok(Report::Loaded(_))) => {
+                return Err(process.refused("the worker describes an impossible model").await);
+            }
             Ok(Ok(Report::Failed(why))) => return Err(process.refused(&why).await),
             Ok(Ok(Report::Stepped(_)) | Err(_)) => {
                 return Err(process.refused("the worker died while loading").await);
@@ -82,7 +89,8 @@ impl LlamaLaunch {
             Err(_) => return Err(process.refused("loading took too long").await),
         };
         engine.process = Some(process);
-        let tokenizer = LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(BufReader::new(texts))) };
+        let tokenizer =
+            LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(Some(BufReader::new(texts)))) };
         Ok(Loaded { card, tokenizer: Arc::new(tokenizer), engine: Box::new(engine), pid })
     }
 
@@ -90,7 +98,8 @@ impl LlamaLaunch {
         let (steps, their_steps) = socket_pair()?;
         let (texts, their_texts) = socket_pair()?;
         let mut command = Command::new(&self.program);
-        command.arg("engine-worker").env_clear().kill_on_drop(true);
+        // In a process group of its own: Ctrl-C at our terminal ends us, and us only, in good order.
+        command.arg("engine-worker").env_clear().kill_on_drop(true).process_group(0);
         command.stdin(Stdio::from(their_steps)).stdout(Stdio::from(their_texts)).stderr(Stdio::piped());
         // Of the environment, which may hold secrets, only what finds libraries; no backtraces by gdb.
         command.env("GGML_NO_BACKTRACE", "1");
@@ -128,10 +137,9 @@ impl Process {
             Ok(Ok(status)) => status.to_string(),
             _ => "it does not answer".to_owned(),
         };
-        match self.last_words.text() {
-            words if words.is_empty() => how,
-            words => format!("{how}; its last words: {words}"),
-        }
+        // The log only: what a library writes is not for callers.
+        tracing::error!(how, last_words = self.last_words.text(), "worker ended");
+        how
     }
 
     async fn refused(&mut self, why: &str) -> LaunchError {
@@ -148,8 +156,9 @@ impl LastWords {
     async fn listen(self: Arc<Self>, stderr: ChildStderr) {
         let mut lines = BufReader::new(stderr);
         let mut line = Vec::new();
-        while matches!(lines.read_until(b'\n', &mut line).await, Ok(n) if n > 0) {
-            line.truncate(LAST_WORDS_LINE_BYTES);
+        // A line that is too long counts as several: a worker that floods us fills no memory.
+        while matches!((&mut lines).take(LAST_WORDS_LINE_BYTES).read_until(b'\n', &mut line).await, Ok(n) if n > 0)
+        {
             let text = String::from_utf8_lossy(&line).trim().to_owned();
             line.clear();
             tracing::debug!(target: "engine::worker", "{text}");
@@ -195,19 +204,25 @@ impl LlamaEngine {
 
     async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepOutcome, EngineError> {
         let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
-            Ok(()) => self.ask().await,
+            Ok(()) => {
+                tokio::time::timeout(STEP_WAIT, self.ask()).await.unwrap_or_else(|late| Err(late.into()))
+            }
             Err(error) => Err(error),
         };
         let why = match asked {
             Ok(Report::Stepped(outcome)) => return Ok(step_outcome(outcome)),
             Ok(Report::Failed(why)) => why,
             Ok(Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
-            Err(_) => match &mut self.process {
-                Some(process) => process.death().await,
-                None => "the worker is gone".to_owned(),
-            },
+            Err(_) => self.post_mortem().await,
         };
         Err(EngineError::Died { why })
+    }
+
+    async fn post_mortem(&mut self) -> String {
+        match &mut self.process {
+            Some(process) => process.death().await,
+            None => "the worker is gone".to_owned(),
+        }
     }
 }
 
@@ -224,10 +239,20 @@ impl StepEngine for LlamaEngine {
     fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
         self.carry_out(plan).boxed()
     }
+
+    fn death(&mut self) -> BoxFuture<'_, EngineError> {
+        async {
+            // Nothing is asked, so nothing can come but the end.
+            let _ = self.steps.fill_buf().await;
+            EngineError::Died { why: self.post_mortem().await }
+        }
+        .boxed()
+    }
 }
 
 struct LlamaTokenizer {
-    texts: Arc<tokio::sync::Mutex<BufReader<UnixStream>>>,
+    /// Given up, which ends the worker, when an answer does not come.
+    texts: Arc<tokio::sync::Mutex<Option<BufReader<UnixStream>>>>,
 }
 
 impl Tokenizer for LlamaTokenizer {
@@ -253,18 +278,31 @@ impl LlamaTokenizer {
         let died = || EngineError::Died { why: "the worker is gone".to_owned() };
         let mut bytes = Vec::new();
         wire::frame(text, &mut bytes).map_err(|error| EngineError::BadInput(error.to_string()))?;
-        let texts = self.texts.clone();
+        let mut texts = self.texts.clone().lock_owned().await;
         // In a task of its own: a caller who leaves half way must not leave its answer to the next one.
         let exchange = tokio::spawn(async move {
-            let mut texts = texts.lock().await;
-            texts.get_mut().write_all(&bytes).await?;
-            wire::receive::<Encoded>(&mut *texts).await
+            let socket = texts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+            let answer = async {
+                socket.get_mut().write_all(&bytes).await?;
+                wire::receive::<Encoded>(socket).await
+            };
+            let answer = tokio::time::timeout(ENCODE_WAIT, answer).await;
+            if answer.is_err() {
+                *texts = None;
+            }
+            answer.unwrap_or_else(|late| Err(late.into()))
         });
         match exchange.await {
             Ok(Ok(encoded)) => encoded.map_err(EngineError::BadInput),
             Ok(Err(_)) | Err(_) => Err(died()),
         }
     }
+}
+
+/// A worker reads an untrusted file, so what it says is checked.
+fn is_sound(card: &ModelCard) -> bool {
+    let counts = [card.kv, card.step, card.running_max, card.context_trained];
+    counts.into_iter().all(|count| count > 0) && !card.pieces.is_empty()
 }
 
 fn wire_plan(plan: &StepPlan) -> WirePlan {
@@ -277,7 +315,7 @@ fn wire_plan(plan: &StepPlan) -> WirePlan {
 
 fn step_outcome(outcome: WireOutcome) -> StepOutcome {
     StepOutcome {
-        took: Duration::from_nanos(outcome.took_ns),
+        took: Duration::from_nanos(outcome.took_ns).min(STEP_WAIT),
         produced: outcome
             .produced
             .into_iter()

@@ -2,11 +2,13 @@
 
 use std::{
     collections::HashMap,
+    convert::Infallible,
     ffi::CStr,
     io::{self, BufReader},
     num::NonZeroU32,
     os::{fd::AsFd, unix::net::UnixStream},
     process::ExitCode,
+    sync::Arc,
     time::Instant,
 };
 
@@ -16,6 +18,8 @@ use llama_cpp_2::{
     llama_batch::LlamaBatch,
     model::{LlamaModel, params::LlamaModelParams},
     token::LlamaToken,
+    token_type::LlamaTokenAttr,
+    vocab::LlamaVocab,
 };
 
 use super::{
@@ -33,6 +37,14 @@ const MICRO_BATCH: u32 = 512;
 ///
 /// Must run before anything else in the process: it makes its own threads, and changes what all of them may do.
 pub fn worker_main() -> ExitCode {
+    // A panic on any thread ends the process; its message may quote text, so only the place is told.
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = io::Write::write_fmt(
+            &mut io::stderr(),
+            format_args!("worker: panic at {:?}\n", panic.location()),
+        );
+        std::process::abort();
+    }));
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -44,6 +56,7 @@ pub fn worker_main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    ignore_signals().map_err(|error| format!("cannot ignore signals: {error}"))?;
     let (steps, texts) =
         sockets().map_err(|error| format!("this command is started by `llmos serve`: {error}"))?;
     let mut orders = BufReader::new(steps.try_clone().map_err(|error| error.to_string())?);
@@ -51,11 +64,17 @@ fn run() -> Result<(), String> {
     let Order::Load(order) = wire::read(&mut orders).map_err(|error| error.to_string())? else {
         return Err("the first order was not to load".to_owned());
     };
-    let served = serve(&order, &mut orders, &mut reports, texts);
-    if let Err(why) = &served {
-        let _ = wire::write(&mut reports, &Report::Failed(why.clone()));
+    let Err(why) = serve(&order, &mut orders, &mut reports, texts);
+    let _ = wire::write(&mut reports, &Report::Failed(why.clone()));
+    Err(why)
+}
+
+/// The kernel process decides when a worker ends, also when a whole group or service is told to.
+fn ignore_signals() -> io::Result<()> {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::default())?;
     }
-    served
+    Ok(())
 }
 
 /// The two sockets that came as standard input and output. In their place come nothing and standard error, so
@@ -76,7 +95,7 @@ fn serve(
     orders: &mut BufReader<UnixStream>,
     reports: &mut UnixStream,
     texts: UnixStream,
-) -> Result<(), String> {
+) -> Result<Infallible, String> {
     let confinement = confinement::confine(order)?;
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
     let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
@@ -94,19 +113,21 @@ fn serve(
             encode_until_closed(&model, template, texts);
             std::process::exit(0);
         });
-        wire::write(reports, &Report::Loaded(card)).map_err(|error| error.to_string())?;
-        loop {
-            // A closed socket is how a worker is told to end.
-            let Ok(order) = wire::read(orders) else { std::process::exit(0) };
+        let _ = wire::write(reports, &Report::Loaded(card));
+        // A closed socket is how a worker is told to end; so the scope is never left.
+        while let Ok(order) = wire::read(orders) {
             match order {
-                Order::Load(_) => return Err("a second order to load".to_owned()),
+                Order::Load(_) => break,
                 Order::Add { sequence, prompt, sampling } => stepper.add(sequence, prompt, &sampling),
                 Order::Step(plan) => {
                     let report = stepper.step(&plan).map_or_else(Report::Failed, Report::Stepped);
-                    wire::write(reports, &report).map_err(|error| error.to_string())?;
+                    if wire::write(reports, &report).is_err() {
+                        break;
+                    }
                 }
             }
         }
+        std::process::exit(0)
     })
 }
 
@@ -162,10 +183,16 @@ fn template(model: &LlamaModel) -> Template {
         known.then(|| vocabulary.text(token)).flatten().map(|text| text.to_string_lossy().into_owned())
     };
     let control =
-        vocabulary.tokens().filter(|&token| vocabulary.is_control(token)).filter_map(text).collect();
+        vocabulary.tokens().filter(|&token| is_special(&vocabulary, token)).filter_map(text).collect();
     let bos = text(vocabulary.bos()).unwrap_or_default();
     let eos = text(vocabulary.eos()).unwrap_or_default();
     ChatTemplate::new(&source, &bos, &eos, control)
+}
+
+/// Whether llama.cpp reads the token's text as the token only where special tokens are asked for.
+fn is_special(vocabulary: &LlamaVocab<'_>, token: LlamaToken) -> bool {
+    let attributes = vocabulary.attr(token);
+    attributes.contains(LlamaTokenAttr::Control) || attributes.contains(LlamaTokenAttr::Unknown)
 }
 
 fn encode_until_closed(model: &LlamaModel, template: Template, mut texts: UnixStream) {
