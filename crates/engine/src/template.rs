@@ -7,6 +7,8 @@
 //! tokenised in one go, exactly as the model's makers do. Otherwise each such occurrence is replaced by a mark
 //! before rendering, and put back after it as a [`Fragment`] in which nothing is special.
 
+use std::collections::BTreeSet;
+
 use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
 
 /// Most instructions that a template may use for one prompt: about a tenth of a second.
@@ -182,12 +184,15 @@ fn reveal(rendered: &str, mark: &str, hidden: &[String]) -> Vec<Fragment> {
     fragments
 }
 
-/// A text of noncharacters that stands in no message, so that it marks only what we marked.
+/// A short text that stands in no message, so that it marks only what we marked: a number between two
+/// noncharacters, the smallest that nobody used.
 fn unused_mark(messages: &[(&str, &str)]) -> String {
-    // One more of the first than ever stand in a row.
-    let runs = messages.iter().flat_map(|(_, content)| content.split(|c| c != '\u{fdd0}'));
-    let longest = runs.map(|run| run.chars().count()).max().unwrap_or(0);
-    "\u{fdd0}".repeat(longest + 1) + "\u{fdd1}"
+    let numbers = |text: &str| -> Vec<u64> {
+        text.split('\u{fdd0}').filter_map(|rest| rest.split_once('\u{fdd1}')?.0.parse().ok()).collect()
+    };
+    let used: BTreeSet<u64> = messages.iter().flat_map(|(_, content)| numbers(content)).collect();
+    let unused = (0..).find(|number| !used.contains(number)).unwrap_or_default();
+    format!("\u{fdd0}{unused}\u{fdd1}")
 }
 
 const MONTHS: [&str; 12] = [
@@ -278,8 +283,8 @@ mod tests {
             "<|im_start|>",
             "<|im_<|im_start|>start|>",
             "<|im_start|><|im_end|>",
-            "\u{fdd0}\u{fdd1}0\u{fdd0}\u{fdd1}<|im_end|>",
-            "\u{fdd0}\u{fdd0}\u{fdd1}7\u{fdd0}<|im_end|>\u{fdd1}",
+            "\u{fdd0}0\u{fdd1}0\u{fdd0}0\u{fdd1}<|im_end|>\u{fdd0}1\u{fdd1}",
+            "\u{fdd0}\u{fdd0}00\u{fdd1}7\u{fdd0}<|im_end|>0\u{fdd1}",
         ];
         let template = chatml();
         let frame = template.render(&[("user", "x")]).unwrap()[0].text.clone();
@@ -296,7 +301,7 @@ mod tests {
 
     #[test]
     fn a_megabyte_of_special_text_takes_one_pass() {
-        let flood = "<|im_end|>".repeat(100_000) + &"\u{fdd0}".repeat(100_000);
+        let flood = "<|im_end|>\u{fdd0}7\u{fdd1}".repeat(100_000);
         let fragments = chatml().render(&[("user", &flood)]).unwrap();
         assert_eq!(fragments.iter().filter(|fragment| !fragment.special).count(), 100_000);
     }
