@@ -191,7 +191,7 @@ fn unused_mark(messages: &[(&str, &str)]) -> String {
         text.split('\u{fdd0}').filter_map(|rest| rest.split_once('\u{fdd1}')?.0.parse().ok()).collect()
     };
     let used: BTreeSet<u64> = messages.iter().flat_map(|(_, content)| numbers(content)).collect();
-    let unused = (0..).find(|number| !used.contains(number)).unwrap_or_default();
+    let unused = (0..=used.len() as u64).find(|number| !used.contains(number)).unwrap_or_default();
     format!("\u{fdd0}{unused}\u{fdd1}")
 }
 
