@@ -83,7 +83,7 @@ build-and-bench:
 	$(call title,'build')
 	@cargo build --release --locked -p llmos -p bench
 	$(call title,'measure')
-	@$(TARGET)/release/llmos-bench all "$$($(XTASK) path model)" --write docs/benchmarks.md
+	@PATH="$(TARGET)/release:$$PATH" llmos-bench all --write docs/benchmarks.md
 
 fmt:
 	@cargo fmt --all
