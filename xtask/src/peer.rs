@@ -33,6 +33,8 @@ const CONFIGURE: [&str; 13] = [
     "-DLLAMA_BUILD_TOOLS=ON",
     "-DLLAMA_BUILD_SERVER=ON",
     "-DLLAMA_BUILD_NUMBER=0",
+    // Otherwise the commit of whatever repository lies around the folder.
+    "-DLLAMA_BUILD_COMMIT=llama-cpp-python-0.3.36",
     "-Wno-dev",
 ];
 
