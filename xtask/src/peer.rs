@@ -19,7 +19,7 @@ const SDIST_SHA256: &str = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a3637
 const BUILD_BACKENDS: [&str; 2] = ["scikit-build-core", "flit-core"];
 const PROGRAM: &str = "llama-server";
 
-const CONFIGURE: [&str; 13] = [
+const CONFIGURE: [&str; 14] = [
     "-DCMAKE_BUILD_TYPE=Release",
     "-DBUILD_SHARED_LIBS=OFF",
     // Like ours: the instruction sets of every machine of the last ten years, not those of this one.
