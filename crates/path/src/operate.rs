@@ -53,6 +53,7 @@ impl Path {
 
     /// The models that the caller may use.
     pub async fn models(&self, credential: Credential) -> Result<ModelList, PathError> {
+        self.open()?;
         self.authorized::<ListModels>(credential, ()).await?;
         Ok(self.replicas.models())
     }

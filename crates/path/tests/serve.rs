@@ -87,5 +87,8 @@ async fn each_step_refuses_and_what_passes_all_is_answered() {
     path.close();
     let refused = path.serve(key(&member), request("mock", None, None)).await.err().unwrap();
     assert!(matches!(refused, PathError::Closing { .. }), "{refused}");
+    assert!(matches!(path.models(key(&member)).await, Err(PathError::Closing { .. })));
     assert_eq!(path.not_ready().len(), 1);
+    // Operators still see what drains.
+    assert!(path.processes(key(&administrator)).await.is_ok());
 }
