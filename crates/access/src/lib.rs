@@ -21,7 +21,7 @@ mod pepper;
 
 pub use access::{Access, Credential};
 pub use action::{
-    Action, Authorized, Generate, Generation, KillSequence, ListModels, ListSequences, ManageKeys, ReadApi,
+    Action, Authorized, Embed, Generate, KillSequence, ListModels, ListSequences, ManageKeys, ModelUse, ReadApi,
     ReadMetrics,
 };
 pub use error::{AccessError, OpenError};

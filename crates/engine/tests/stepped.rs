@@ -11,10 +11,10 @@ use std::{
 };
 
 use engine::{
-    Driver, DriverState, EngineError, EventStream, Launch, LaunchError, Loaded, StepEngine, Stepped, Work,
+    Driver, DriverState, EngineError, EventStream, Launch, LaunchError, Loaded, StepEngine, StepResult, Stepped, Work,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use scheduler::{RefusalReason, StepOutcome, StepPlan};
+use scheduler::{RefusalReason, StepPlan};
 use simulator::{MockLaunch, replay::StepTime};
 use types::{
     DataClass, Event, FinishReason, GenerateRequest, Input, Principal, PriorityClass, Prompt, RequestId,
@@ -167,11 +167,11 @@ struct Dying {
 }
 
 impl StepEngine for Dying {
-    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling) {
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>) {
         self.engine.add(sequence, prompt, sampling);
     }
 
-    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>> {
         self.steps_left -= 1;
         if self.steps_left == 0 {
             return async { Err(EngineError::Died { why: "signal 9".into() }) }.boxed();

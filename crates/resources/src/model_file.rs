@@ -79,6 +79,7 @@ mod launch {
                     .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
                 let order = WorkerOrder {
                     path: self.path.clone(),
+                    purpose: Purpose::Generate,
                     context: self.spec.context.0,
                     step: STEP_TOKENS.min(self.spec.context.0),
                     running_max: RUNNING_MAX,

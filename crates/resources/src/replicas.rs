@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use engine::{Driver, DriverState, Launch, SequenceStatus, Stepped};
+use engine::{Driver, DriverState, Launch, Purpose, SequenceStatus, Stepped};
 use scheduler::Load;
 use types::{ModelName, Principal, SequenceId, Tokens};
 
@@ -120,6 +120,13 @@ impl Replicas {
             return Err(RouteError::Failed { model: replica.spec.name.clone(), why, retry_after });
         }
         Ok(Route { driver: replica.driver.clone(), model: replica.spec.name.clone() })
+    }
+
+    /// Names of the running models that are made to do this.
+    pub fn made_to(&self, purpose: Purpose) -> Vec<&str> {
+        let is = |replica: &&Replica| replica.driver.capabilities().is_some_and(|can| can.purpose == purpose);
+        let names = self.replicas.iter().filter(is).map(|replica| replica.spec.name.as_str());
+        names.take(NAMES_SHOWN_MAX).collect()
     }
 
     /// The models, in their configured order.
