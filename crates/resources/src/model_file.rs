@@ -5,7 +5,8 @@ pub(crate) use launch::FileLaunch;
 
 use std::{fs::File, io::Read, path::Path};
 
-use engine::LaunchError;
+use engine::{LaunchError, Purpose};
+use modelfile::Gguf;
 use sha2::{Digest, Sha256};
 
 /// Bytes read at once while hashing.
@@ -41,21 +42,36 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>) -> Result<(), LaunchErro
     )))
 }
 
+/// What the file says that its model is for.
+pub(crate) fn purpose(path: &Path) -> Result<Purpose, LaunchError> {
+    let shape = Gguf::open(path).and_then(|file| file.shape()).map_err(|error| {
+        let why = format!("the model file {} cannot be used: {error}", path.display());
+        LaunchError { why, retry: false }
+    })?;
+    Ok(match shape.purpose {
+        modelfile::Purpose::Generate => Purpose::Generate,
+        modelfile::Purpose::Embed => Purpose::Embed,
+        modelfile::Purpose::Rank => Purpose::Rank,
+    })
+}
+
 #[cfg(feature = "llama")]
 mod launch {
     use std::path::PathBuf;
 
     use engine::{
-        Launch, LaunchError, Loaded,
+        Launch, LaunchError, Loaded, Purpose,
         llama::{LlamaLaunch, WorkerOrder},
     };
     use futures::{FutureExt, future::BoxFuture};
 
-    use super::verify;
+    use super::{purpose, verify};
     use crate::ModelSpec;
 
     /// Most tokens of one step: bounds how long a step lasts, and so how soon a cancelled request is gone.
     const STEP_TOKENS: u32 = 256;
+    /// The same for what is read whole: several short texts share a step.
+    const WHOLE_STEP_TOKENS: u32 = 512;
     /// Most sequences at once.
     const RUNNING_MAX: u32 = 32;
     /// Memory for a worker of which nothing is configured: this share, in percent, of what is available.
@@ -74,14 +90,19 @@ mod launch {
         fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
             async {
                 let (path, sha256) = (self.path.clone(), self.sha256.clone());
-                tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref()))
+                let read = move || verify(&path, sha256.as_deref()).and_then(|()| purpose(&path));
+                let purpose = tokio::task::spawn_blocking(read)
                     .await
                     .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
+                let step = match purpose {
+                    Purpose::Generate => STEP_TOKENS,
+                    Purpose::Embed | Purpose::Rank => WHOLE_STEP_TOKENS,
+                };
                 let order = WorkerOrder {
                     path: self.path.clone(),
-                    purpose: Purpose::Generate,
+                    purpose,
                     context: self.spec.context.0,
-                    step: STEP_TOKENS.min(self.spec.context.0),
+                    step: step.min(self.spec.context.0),
                     running_max: RUNNING_MAX,
                     cores: self.cores.clone(),
                     memory_max: self.spec.memory_max.unwrap_or_else(share_of_available_memory),

@@ -139,12 +139,15 @@ fn serve(
     })
 }
 
-/// Most tokens of one step. Of what is read whole the longest must fit, and no position may be used on which the
-/// model was not trained.
+/// Most tokens of one step. Of what is read whole the longest must fit, which is as long as the model was trained on.
 fn step(model: &LlamaModel, order: &WorkerOrder) -> u32 {
     match order.purpose {
         Purpose::Generate => order.step,
-        Purpose::Embed | Purpose::Rank => order.step.max(order.context.min(model.n_ctx_train())),
+        // llama.cpp aborts when it reserves memory to pool a number of tokens that its sequences cannot share evenly.
+        Purpose::Embed | Purpose::Rank => {
+            let longest = order.context.min(model.n_ctx_train());
+            order.step.max(longest).next_multiple_of(order.running_max)
+        }
     }
 }
 
