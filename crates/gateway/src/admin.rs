@@ -230,6 +230,7 @@ impl From<ReplicaView> for Replica {
             percent,
             left_s,
             memory: view.memory,
+            resident: view.resident,
             requests: view.requests,
             pinned: view.pinned,
             cores: view.cores,

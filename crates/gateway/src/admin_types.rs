@@ -50,6 +50,9 @@ pub struct Replica {
     /// Bytes that are set aside for it; absent when it is not in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<u64>,
+    /// Bytes that its worker was measured to have; absent when it has no process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u64>,
     /// Requests that hold it in memory.
     pub requests: usize,
     /// Whether it stays in memory once it is there.

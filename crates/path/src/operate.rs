@@ -73,7 +73,7 @@ impl Path {
     pub async fn processes(&self, credential: Credential) -> Result<ProcessList, PathError> {
         self.authorized::<ListSequences>(credential, ()).await?;
         let sequences = self.replicas.sequences().await;
-        Ok(ProcessList { replicas: self.replicas.replicas(), sequences })
+        Ok(ProcessList { replicas: self.replicas.measured().await, sequences })
     }
 
     /// Ends a sequence. False if there is none of that id.

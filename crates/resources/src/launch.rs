@@ -83,6 +83,12 @@ mod file {
             tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref(), &hashing))
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
+            // Our own reader goes before llama.cpp's: what it refuses never reaches any C++.
+            let path = self.path.clone();
+            tokio::task::spawn_blocking(move || modelfile::Gguf::open(&path)?.shape())
+                .await
+                .map_err(|error| LaunchError { why: error.to_string(), retry: true })?
+                .map_err(|error| LaunchError { why: error.to_string(), retry: false })?;
             let order = WorkerOrder {
                 path: self.path.clone(),
                 context: self.spec.context.0,

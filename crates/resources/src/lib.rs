@@ -19,6 +19,7 @@ mod state;
 #[cfg(any(feature = "llama", test))]
 mod verify;
 mod views;
+mod worker_memory;
 
 pub use cores::available_cores;
 pub use granted::memory_for_models;

@@ -80,6 +80,7 @@ impl Model {
             load,
             cores: self.grant.cores.clone(),
             memory,
+            resident: None,
             requests,
             pinned: self.spec.stay.pinned,
             loads_at_start: self.spec.stay.load == LoadWhen::Start,

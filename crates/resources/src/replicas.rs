@@ -17,6 +17,7 @@ use crate::{
     model::Model,
     residency::{Decision, Residency, Rights},
     state::State,
+    worker_memory,
 };
 
 /// How long a request waits until models that work make room for its own.
@@ -226,6 +227,20 @@ impl Replicas {
     /// The replicas, in the order of their models.
     pub fn replicas(&self) -> Vec<ReplicaView> {
         (0..self.house.models.len()).map(|model| self.house.view(model)).collect()
+    }
+
+    /// The same, with what their workers are measured to have. What cannot be measured is left out.
+    pub async fn measured(&self) -> Vec<ReplicaView> {
+        let mut replicas = self.replicas();
+        let measuring = tokio::task::spawn_blocking(move || {
+            for replica in &mut replicas {
+                if let ReplicaState::Ready { pid: Some(pid) } = replica.state {
+                    replica.resident = worker_memory::resident(pid).ok();
+                }
+            }
+            replicas
+        });
+        measuring.await.unwrap_or_else(|_| self.replicas())
     }
 
     /// What runs and waits, everywhere.

@@ -32,6 +32,8 @@ pub struct ReplicaView {
     pub cores: Vec<usize>,
     /// Bytes that are set aside for it; none when it is not in memory.
     pub memory: Option<u64>,
+    /// Bytes that its worker was measured to have, where that was asked for.
+    pub resident: Option<u64>,
     /// Requests that hold it in memory.
     pub requests: usize,
     /// Whether it stays in memory once it is there.
