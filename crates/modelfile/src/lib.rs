@@ -15,7 +15,7 @@ pub use error::ModelFileError;
 pub use gguf::{Gguf, Tensor, Writer};
 pub use safetensors::Safetensors;
 pub use shape::{
-    ARCHITECTURE_BYTES_MAX, CONTEXT_MAX, DIMENSION_MAX, EXPERTS_MAX, Experts, HEADS_MAX, LAYERS_MAX, Mla, ModelShape,
-    Pooling, Purpose, Recurrent, SlidingWindow, Weights, WindowKind,
+    ARCHITECTURE_BYTES_MAX, CONTEXT_MAX, DIMENSION_MAX, EXPERTS_MAX, Experts, HEADS_MAX, LAYERS_MAX, Mla,
+    ModelShape, Pooling, Purpose, Recurrent, SlidingWindow, Weights, WindowKind,
 };
 pub use tensor_type::TensorType;

@@ -114,10 +114,13 @@ impl Safetensors {
     /// The first thing that is wrong with it.
     pub fn read(from: &mut impl Read, length: u64) -> Result<Self, ModelFileError> {
         let header = header(from, length)?;
-        let refuse = |why: String| ModelFileError::Malformed { what: "the header".to_owned(), at: PREFIX_BYTES, why };
+        let refuse =
+            |why: String| ModelFileError::Malformed { what: "the header".to_owned(), at: PREFIX_BYTES, why };
         let Header { metadata, mut tensors } =
             serde_json::from_slice(&header).map_err(|error| refuse(format!("cannot be read ({error})")))?;
-        tensors.sort_by(|one, other| (one.begin, one.end, &one.name).cmp(&(other.begin, other.end, &other.name)));
+        tensors.sort_by(|one, other| {
+            (one.begin, one.end, &one.name).cmp(&(other.begin, other.end, &other.name))
+        });
         let data_offset = PREFIX_BYTES + header.len() as u64;
         check_layout(&tensors, data_offset, length)?;
         Ok(Self { metadata, tensors, data_offset })
@@ -139,7 +142,8 @@ impl Safetensors {
         mut see: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut at = self.data_offset + tensor.begin;
-        let failed = |at: u64, error: std::io::Error| ModelFileError::CannotRead { at, why: error.to_string() };
+        let failed =
+            |at: u64, error: std::io::Error| ModelFileError::CannotRead { at, why: error.to_string() };
         from.seek(SeekFrom::Start(at)).map_err(|error| failed(at, error))?;
         let mut chunk = vec![0; CHUNK_BYTES];
         let mut left = tensor.end - tensor.begin;
@@ -194,7 +198,8 @@ fn check_layout(tensors: &[SafeTensor], data_offset: u64, length: u64) -> Result
             let what = if tensor.begin < end { "overlaps" } else { "leaves a gap after" };
             return refuse(format!("{what} the data before it, which ends at offset {end}"));
         }
-        let elements = tensor.shape.iter().try_fold(1, |product: u64, dimension| product.checked_mul(*dimension));
+        let elements =
+            tensor.shape.iter().try_fold(1, |product: u64, dimension| product.checked_mul(*dimension));
         let bytes = elements.and_then(|elements| elements.checked_mul(tensor.kind.bytes()));
         if bytes.is_none() || bytes != tensor.end.checked_sub(tensor.begin) {
             return refuse(format!(
@@ -250,7 +255,8 @@ impl<'de> Visitor<'de> for HeaderVisitor {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             if name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
-                let text = format!("a name must have at most {NAME_BYTES_MAX} bytes and no control characters");
+                let text =
+                    format!("a name must have at most {NAME_BYTES_MAX} bytes and no control characters");
                 return Err(A::Error::custom(text));
             }
             if !seen.insert(name.clone()) {
@@ -259,7 +265,9 @@ impl<'de> Visitor<'de> for HeaderVisitor {
             if name == METADATA {
                 header.metadata = map.next_value()?;
                 if header.metadata.len() > METADATA_MAX {
-                    return Err(A::Error::custom(format!("`{METADATA}` has more than {METADATA_MAX} entries")));
+                    return Err(A::Error::custom(format!(
+                        "`{METADATA}` has more than {METADATA_MAX} entries"
+                    )));
                 }
                 continue;
             }
@@ -288,7 +296,9 @@ fn shape<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u64>, D::Erro
             let mut shape = Vec::new();
             while let Some(dimension) = list.next_element()? {
                 if shape.len() == DIMENSIONS_MAX {
-                    return Err(A::Error::custom(format!("a shape has more than {DIMENSIONS_MAX} dimensions")));
+                    return Err(A::Error::custom(format!(
+                        "a shape has more than {DIMENSIONS_MAX} dimensions"
+                    )));
                 }
                 shape.push(dimension);
             }

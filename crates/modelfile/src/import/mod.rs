@@ -62,7 +62,11 @@ pub struct Imported {
 ///
 /// # Errors
 /// What is missing, not understood, not supported, or wrong. What `out` holds then is not to be used.
-pub fn folder_to_gguf(folder: &Path, options: &ImportOptions, out: &mut impl Write) -> Result<Imported, ImportError> {
+pub fn folder_to_gguf(
+    folder: &Path,
+    options: &ImportOptions,
+    out: &mut impl Write,
+) -> Result<Imported, ImportError> {
     let settings = Settings::read(folder)?;
     let vocabulary = Vocabulary::read(folder, &settings)?;
     let path = folder.join(WEIGHTS);

@@ -99,10 +99,16 @@ impl Settings {
         let config: Config = json(&file)?;
         let unsupported = |what: String| ImportError::Unsupported { file: file.clone(), what };
         if !ACTIVATIONS.contains(&config.hidden_act.as_str()) {
-            return Err(unsupported(format!("its activation is `{}`, not `gelu`", config.hidden_act.escape_debug())));
+            return Err(unsupported(format!(
+                "its activation is `{}`, not `gelu`",
+                config.hidden_act.escape_debug()
+            )));
         }
         if config.position_embedding_type != "absolute" {
-            return Err(unsupported(format!("its positions are `{}`, not `absolute`", config.position_embedding_type.escape_debug())));
+            return Err(unsupported(format!(
+                "its positions are `{}`, not `absolute`",
+                config.position_embedding_type.escape_debug()
+            )));
         }
         let pooling = match config.architectures.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["BertForSequenceClassification"] => Pooling::Rank,
@@ -143,7 +149,12 @@ fn pooling_of(file: &Path) -> Result<Pooling, ImportError> {
     let other = config.pooling_mode_max_tokens
         || config.pooling_mode_mean_sqrt_len_tokens
         || config.pooling_mode_weightedmean_tokens;
-    let modes = (config.pooling_mode_mean_tokens, config.pooling_mode_cls_token, config.pooling_mode_lasttoken, other);
+    let modes = (
+        config.pooling_mode_mean_tokens,
+        config.pooling_mode_cls_token,
+        config.pooling_mode_lasttoken,
+        other,
+    );
     match modes {
         (true, false, false, false) => Ok(Pooling::Mean),
         (false, true, false, false) => Ok(Pooling::Cls),
@@ -183,9 +194,11 @@ fn licence_of(readme: &str) -> Option<String> {
     if lines.next()?.trim_end() != "---" {
         return None;
     }
-    let licence = lines.take_while(|line| line.trim_end() != "---").find_map(|line| line.strip_prefix("license:"))?;
+    let licence =
+        lines.take_while(|line| line.trim_end() != "---").find_map(|line| line.strip_prefix("license:"))?;
     let licence = licence.trim().trim_matches(['"', '\'']);
-    let plain = !licence.is_empty() && licence.len() <= LICENCE_BYTES_MAX && !licence.chars().any(char::is_control);
+    let plain =
+        !licence.is_empty() && licence.len() <= LICENCE_BYTES_MAX && !licence.chars().any(char::is_control);
     plain.then(|| licence.to_owned())
 }
 

@@ -17,7 +17,8 @@ use crate::{
 /// What weights may have in front of their names.
 const PREFIX: &str = "bert.";
 /// Left out: positions that count from 0, and heads for training.
-const LEFT_OUT: [&str; 4] = ["embeddings.position_ids", "pooler.", "cls.predictions.", "cls.seq_relationship."];
+const LEFT_OUT: [&str; 4] =
+    ["embeddings.position_ids", "pooler.", "cls.predictions.", "cls.seq_relationship."];
 /// Within a layer, BERT's name and llama.cpp's. Each has a weight and a bias.
 const LAYER: [(&str, &str); 8] = [
     ("attention.self.query", "attn_q"),
@@ -96,12 +97,13 @@ impl<'s> Plan<'s> {
     ) -> Result<(), ImportError> {
         let mut converted = Vec::new();
         for step in &self.steps {
-            source.data(step.source, weights, |piece| {
-                converted.clear();
-                step.convert(piece, &mut converted)?;
-                data.push(&converted).map_err(|error| Piece::Write(error.to_string()))
-            })
-            .map_err(|piece| piece.into_import_error(&step.source.name, path))?;
+            source
+                .data(step.source, weights, |piece| {
+                    converted.clear();
+                    step.convert(piece, &mut converted)?;
+                    data.push(&converted).map_err(|error| Piece::Write(error.to_string()))
+                })
+                .map_err(|piece| piece.into_import_error(&step.source.name, path))?;
         }
         Ok(())
     }
@@ -133,8 +135,12 @@ impl Piece {
 impl Step<'_> {
     fn convert(&self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), Piece> {
         match self.source.kind {
-            ElementType::F32 => self.numbers(piece.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)), out),
-            ElementType::F16 => self.numbers(piece.as_chunks().0.iter().map(|bytes| f16(u16::from_le_bytes(*bytes))), out),
+            ElementType::F32 => {
+                self.numbers(piece.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)), out)
+            }
+            ElementType::F16 => {
+                self.numbers(piece.as_chunks().0.iter().map(|bytes| f16(u16::from_le_bytes(*bytes))), out)
+            }
             _ => self.numbers(piece.as_chunks().0.iter().map(|bytes| bf16(u16::from_le_bytes(*bytes))), out),
         }
     }
@@ -179,7 +185,13 @@ impl<'s> Finder<'s> {
     }
 
     /// A weight, of this type if it has two dimensions, and its bias.
-    fn pair(&mut self, from: &str, to: &str, dimensions: &[u64], kind: TensorType) -> Result<(), ImportError> {
+    fn pair(
+        &mut self,
+        from: &str,
+        to: &str,
+        dimensions: &[u64],
+        kind: TensorType,
+    ) -> Result<(), ImportError> {
         let kind = if dimensions.len() == 1 { TensorType::F32 } else { kind };
         self.find(&format!("{from}.weight"), format!("{to}.weight"), dimensions, kind)?;
         // As long as the last dimension: one for each row.
@@ -187,7 +199,13 @@ impl<'s> Finder<'s> {
         self.find(&format!("{from}.bias"), format!("{to}.bias"), rows, TensorType::F32)
     }
 
-    fn find(&mut self, from: &str, name: String, dimensions: &[u64], kind: TensorType) -> Result<(), ImportError> {
+    fn find(
+        &mut self,
+        from: &str,
+        name: String,
+        dimensions: &[u64],
+        kind: TensorType,
+    ) -> Result<(), ImportError> {
         let refuse = |why: String| ImportError::Tensor { tensor: from.to_owned(), why };
         let source = *self.source.get(from).ok_or_else(|| refuse("is absent".to_owned()))?;
         if !source.shape.iter().eq(dimensions.iter().rev()) {
@@ -195,7 +213,10 @@ impl<'s> Finder<'s> {
             return Err(refuse(format!("has the shape {:?}, and must have {wanted:?}", source.shape)));
         }
         if !matches!(source.kind, ElementType::F32 | ElementType::F16 | ElementType::BF16) {
-            return Err(refuse(format!("has elements of type {:?}, and F32, F16 and BF16 are converted", source.kind)));
+            return Err(refuse(format!(
+                "has elements of type {:?}, and F32, F16 and BF16 are converted",
+                source.kind
+            )));
         }
         self.used.insert(&source.name);
         self.steps.push(Step { source, name, dimensions: dimensions.to_owned(), kind });
@@ -205,8 +226,13 @@ impl<'s> Finder<'s> {
     /// Refuses weights that nothing was made of: the model would not be the one that was published.
     fn finish(self) -> Result<Plan<'s>, ImportError> {
         for (name, tensor) in &self.source {
-            if !self.used.contains(tensor.name.as_str()) && !LEFT_OUT.iter().any(|start| name.starts_with(start)) {
-                return Err(ImportError::Tensor { tensor: tensor.name.clone(), why: "is not known".to_owned() });
+            if !self.used.contains(tensor.name.as_str())
+                && !LEFT_OUT.iter().any(|start| name.starts_with(start))
+            {
+                return Err(ImportError::Tensor {
+                    tensor: tensor.name.clone(),
+                    why: "is not known".to_owned(),
+                });
             }
         }
         Ok(Plan { steps: self.steps })

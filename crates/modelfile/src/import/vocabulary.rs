@@ -120,9 +120,12 @@ impl Vocabulary {
         let texts = padded(&file, texts, settings.config.vocab_size)?;
         let special = Special::find(&file, &texts, &config)?;
         let normalizer = tokenizer.as_ref().and_then(|tokenizer| tokenizer.normalizer.as_ref());
-        let lowercase = normalizer.and_then(|normalizer| normalizer.lowercase).or(config.do_lower_case).unwrap_or(true);
-        let strip_accents = normalizer.and_then(|normalizer| normalizer.strip_accents).or(config.strip_accents);
-        let (tokens, types) = texts.iter().enumerate().map(|(id, text)| special.form(id as u32, text.as_deref())).unzip();
+        let lowercase =
+            normalizer.and_then(|normalizer| normalizer.lowercase).or(config.do_lower_case).unwrap_or(true);
+        let strip_accents =
+            normalizer.and_then(|normalizer| normalizer.strip_accents).or(config.strip_accents);
+        let (tokens, types) =
+            texts.iter().enumerate().map(|(id, text)| special.form(id as u32, text.as_deref())).unzip();
         let token_types = settings.config.type_vocab_size;
         // What BERT does where nothing is said.
         let strip_accents = strip_accents.unwrap_or(lowercase);
@@ -156,7 +159,10 @@ impl Special {
         let find = |named: &Option<Token>, usual: &str| {
             let text = named.as_ref().map_or(usual, Token::text);
             let id = texts.iter().position(|token| token.as_deref() == Some(text));
-            let missing = || ImportError::Malformed { file: file.to_owned(), why: format!("it has no token `{}`", text.escape_debug()) };
+            let missing = || ImportError::Malformed {
+                file: file.to_owned(),
+                why: format!("it has no token `{}`", text.escape_debug()),
+            };
             id.map(|id| id as u32).ok_or_else(missing)
         };
         Ok(Self {
@@ -191,8 +197,13 @@ fn tokenizer(file: &Path) -> Result<Tokenizer, ImportError> {
     if let Some(kind) = tokenizer.model.kind.as_deref().filter(|kind| *kind != "WordPiece") {
         return unsupported(format!("its tokens are `{}`, not `WordPiece`", kind.escape_debug()));
     }
-    if let Some(normalizer) = tokenizer.normalizer.as_ref().filter(|normalizer| normalizer.kind != "BertNormalizer") {
-        return unsupported(format!("its text is prepared by `{}`, not `BertNormalizer`", normalizer.kind.escape_debug()));
+    if let Some(normalizer) =
+        tokenizer.normalizer.as_ref().filter(|normalizer| normalizer.kind != "BertNormalizer")
+    {
+        return unsupported(format!(
+            "its text is prepared by `{}`, not `BertNormalizer`",
+            normalizer.kind.escape_debug()
+        ));
     }
     Ok(tokenizer)
 }
@@ -205,7 +216,12 @@ fn of_lines(text: &str) -> Vec<Option<String>> {
 
 fn by_id(vocab: &BTreeMap<String, u32>) -> Vec<Option<String>> {
     // Ids beyond the limit are left out here and missed below.
-    let length = vocab.values().copied().filter(|id| u64::from(*id) < VOCABULARY_MAX).max().map_or(0, |id| id as usize + 1);
+    let length = vocab
+        .values()
+        .copied()
+        .filter(|id| u64::from(*id) < VOCABULARY_MAX)
+        .max()
+        .map_or(0, |id| id as usize + 1);
     let mut texts = vec![None; length];
     for (text, id) in vocab {
         if let Some(place) = texts.get_mut(*id as usize) {
@@ -216,7 +232,11 @@ fn by_id(vocab: &BTreeMap<String, u32>) -> Vec<Option<String>> {
 }
 
 /// As many tokens as the model has vectors for.
-fn padded(file: &Path, mut texts: Vec<Option<String>>, wanted: u32) -> Result<Vec<Option<String>>, ImportError> {
+fn padded(
+    file: &Path,
+    mut texts: Vec<Option<String>>,
+    wanted: u32,
+) -> Result<Vec<Option<String>>, ImportError> {
     if texts.len() > wanted as usize || u64::from(wanted) > VOCABULARY_MAX {
         let why = format!(
             "it has {} tokens, and `config.json` says {wanted}, of which at most {VOCABULARY_MAX} are read",

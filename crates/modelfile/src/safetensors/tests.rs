@@ -61,7 +61,9 @@ fn hostile_headers_are_refused() {
     let tensor = |shape: &str, offsets: &str| {
         one(&format!(r#"{{"dtype":"F32","shape":{shape},"data_offsets":{offsets}}}"#))
     };
-    let many = |count: usize| format!("{{{}}}", (0..count).map(|n| format!(r#""{n}":"""#)).collect::<Vec<_>>().join(","));
+    let many = |count: usize| {
+        format!("{{{}}}", (0..count).map(|n| format!(r#""{n}":"""#)).collect::<Vec<_>>().join(","))
+    };
     let cases: Vec<(String, usize, &str)> = vec![
         (String::new(), 0, "cannot be read"),
         ("[]".to_owned(), 0, "an object of tensors"),
@@ -82,12 +84,12 @@ fn hostile_headers_are_refused() {
         (tensor("[1]", "[4,0]"), 4, "leaves a gap after the data before it, which ends at offset 0"),
         (tensor("[1]", "[4,8]"), 8, "leaves a gap after"),
         (tensor("[1]", "[0,4,8]"), 8, "cannot be read"),
-        (tensor("[1]", "[0,4]"), 3, "the data at byte 67 needs 4 bytes, and 3 are left"),
+        (tensor("[1]", "[0,4]"), 3, "the data at byte 62 needs 4 bytes, and 3 are left"),
         (tensor("[1]", "[0,4]"), 5, "1 more bytes follow that no tensor has"),
         (
             r#"{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[3],"data_offsets":[2,5]}}"#.to_owned(),
             5,
-            "the data of tensor `b` at byte 114 overlaps the data before it, which ends at offset 4",
+            "the data of tensor `b` at byte 115 overlaps the data before it, which ends at offset 4",
         ),
         (
             r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"a":{"dtype":"U8","shape":[1],"data_offsets":[1,2]}}"#.to_owned(),
@@ -112,7 +114,10 @@ fn hostile_headers_are_refused() {
 fn lengths_that_lie_are_refused_before_there_is_room_for_them() {
     let mut bytes = file(GOOD, 29);
     let cases = [
-        (u64::MAX, "the length in bytes of the header at byte 0 is 18446744073709551615, more than the 8388608"),
+        (
+            u64::MAX,
+            "the length in bytes of the header at byte 0 is 18446744073709551615, more than the 8388608",
+        ),
         (HEADER_BYTES_MAX + 1, "more than the 8388608"),
         (HEADER_BYTES_MAX, "the header at byte 8 needs 8388608 bytes, and"),
         (0, "cannot be read"),
@@ -155,5 +160,8 @@ fn damaged_files_are_read_or_refused() {
         }
         assert_eq!(read.data_offset + end, bytes.len() as u64);
     }
-    assert!(accepted > 30 && refused > 30, "{accepted} accepted, {refused} refused: the damage does not reach");
+    assert!(
+        accepted > 30 && refused > 30,
+        "{accepted} accepted, {refused} refused: the damage does not reach"
+    );
 }
