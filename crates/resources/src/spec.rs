@@ -70,6 +70,11 @@ pub enum Source {
         /// 64 lower-case hexadecimal digits, if configured.
         sha256: Option<String>,
     },
+    /// A model of the store. It is claimed there, and becomes a file, before replicas are started.
+    Store {
+        /// Its name, alias or digest there.
+        model: String,
+    },
     /// The simulator's mock engine: no weights, deterministic text.
     Simulator,
 }
@@ -103,6 +108,9 @@ pub enum ResourcesError {
          \"auto\" or 0, or build with the feature `cuda` or `vulkan`"
     )]
     NoGpuEngine(ModelName),
+    /// A model of the store that nobody has claimed there.
+    #[error("model `{0}` is in the store and was not claimed there before it was started")]
+    NotClaimed(ModelName),
     /// The program that workers are made of is not known.
     #[error("cannot find the running program, which workers are started from: {0}")]
     NoProgram(String),

@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay};
+use outbound::{Network, Rules, Url};
+use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
 
 use super::{
-    Config, Log, LogFormat, Origin, Problem,
-    file::{File, Model},
+    Config, Log, LogFormat, Origin, Outbound, Problem,
+    file::{self, File, Model},
 };
 
 /// Longest that a server may take to go away.
@@ -36,6 +37,10 @@ const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 const MEMORY_MB_MAX: i64 = 1 << 30;
 /// The source that needs no file.
 const SIMULATOR: &str = "simulator:";
+/// What stands before the name of a model of the store.
+const STORE: &str = "store:";
+/// Networks that are not public and may be reached all the same.
+const PRIVATE_MAX: usize = 64;
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 
@@ -67,15 +72,17 @@ pub(super) fn check(
     let level = check.one_of("log.level", &values.log.level, &LEVELS);
     let memory_total =
         values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
+    let outbound = check.outbound(&values.outbound);
     let models = check.models(&values.model);
 
-    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), true) =
-        (listen, data_dir, grace, format, level, check.problems.is_empty())
+    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), Some(outbound), true) =
+        (listen, data_dir, grace, format, level, outbound, check.problems.is_empty())
     else {
         return Err(check.problems);
     };
     // `config show` prints where things really are.
     values.data_dir = data_dir.to_string_lossy().into_owned();
+    values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
     for (shown, spec) in values.model.iter_mut().zip(&models) {
         if let Source::File { path, .. } = &spec.source {
             shown.source = path.to_string_lossy().into_owned();
@@ -89,6 +96,7 @@ pub(super) fn check(
         shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
         memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
         log: Log { format, level },
+        outbound,
         models,
         effective,
         origins,
@@ -186,6 +194,41 @@ impl Check<'_> {
             self.refuse(key, format!("`{name}` is `{text}`; allowed: {}", names.join(", ")));
         }
         found
+    }
+
+    fn outbound(&mut self, outbound: &file::Outbound) -> Option<Outbound> {
+        if outbound.private.len() > PRIVATE_MAX {
+            let message = format!("there are {} networks; at most {PRIVATE_MAX}", outbound.private.len());
+            self.refuse("outbound.private", message);
+        }
+        let mut private = Vec::new();
+        for text in outbound.private.iter().take(PRIVATE_MAX) {
+            match Network::from_str(text) {
+                Ok(network) => private.push(network),
+                Err(error) => self.refuse("outbound.private", error.to_string()),
+            }
+        }
+        let ca_file = outbound.ca_file.as_deref().and_then(|path| self.path("outbound.ca_file", path));
+        Some(Outbound { rules: Rules { private, ca_file }, hub: self.hub(&outbound.hub)? })
+    }
+
+    fn hub(&mut self, text: &str) -> Option<Url> {
+        let plain = |url: &Url| {
+            url.scheme() == "https"
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        let url = Url::parse(text).ok().filter(plain);
+        if url.is_none() {
+            let message = format!(
+                "`outbound.hub` is `{text}`; write the address of a hub, as in https://huggingface.co, without user, \
+                 query and fragment"
+            );
+            self.refuse("outbound.hub", message);
+        }
+        url
     }
 
     fn models(&mut self, models: &[Model]) -> Vec<ModelSpec> {
@@ -287,15 +330,38 @@ impl Check<'_> {
             self.refuse(key, message);
             return None;
         }
+        if let Some(model) = text.strip_prefix(STORE) {
+            return self.stored(key, model, sha256);
+        }
         if let Some(scheme) = scheme(text) {
             let message = format!(
                 "`{scheme}:` is not a known kind of source; write the path of a GGUF file (`./{text}` if this is \
-                 one), or \"{SIMULATOR}\""
+                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`, or \"{SIMULATOR}\""
             );
             self.refuse(key, message);
             return None;
         }
         Some(Source::File { path: self.path(key, text)?, sha256 })
+    }
+
+    /// A model of the store, by name or by digest.
+    fn stored(&mut self, key: &str, model: &str, sha256: Option<String>) -> Option<Source> {
+        let wrong = if model.starts_with("sha256:") {
+            model.parse::<Digest>().err().map(|error| error.to_string())
+        } else {
+            model.parse::<ModelName>().err().map(|error| format!("a name has {}", error.allowed))
+        };
+        if let Some(wrong) = wrong {
+            self.refuse(key, format!("`{STORE}{model}` names no model of the store: {wrong}"));
+            return None;
+        }
+        if sha256.is_some() {
+            let message = format!(
+                "a model of the store is known by its digest; remove its `sha256`, or write \"{STORE}sha256:…\""
+            );
+            self.refuse(&key.replace("source", "sha256"), message);
+        }
+        Some(Source::Store { model: model.to_owned() })
     }
 
     fn sha256(&mut self, key: &str, text: Option<&str>) -> Option<String> {

@@ -14,6 +14,7 @@ pub(crate) struct File {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_total_mb: Option<i64>,
     pub(crate) log: Log,
+    pub(crate) outbound: Outbound,
     #[serde(default)]
     pub(crate) model: Vec<Model>,
 }
@@ -22,6 +23,16 @@ pub(crate) struct File {
 pub(crate) struct Log {
     pub(crate) format: String,
     pub(crate) level: String,
+}
+
+/// What is fetched from elsewhere, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outbound {
+    pub(crate) hub: String,
+    #[serde(default)]
+    pub(crate) private: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<String>,
 }
 
 /// A `[[model]]` section. A name or source that is missing is reported by `check.rs` as one that is empty.
@@ -66,6 +77,9 @@ fn default_load() -> String {
     "start".to_owned()
 }
 
+/// The hub of models that `hf:` stands for.
+const HUB: &str = "https://huggingface.co";
+
 fn default_context() -> i64 {
     4096
 }
@@ -79,6 +93,7 @@ impl File {
             shutdown_grace_s: 30,
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
+            outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
             model: Vec::new(),
         }
     }
@@ -99,6 +114,12 @@ impl File {
             keep_alive_s: Some(600),
             pinned: false,
         };
-        Self { memory_total_mb: Some(16_384), model: vec![model], ..Self::defaults("data".to_owned()) }
+        let outbound = Outbound {
+            private: vec!["10.20.0.0/16".to_owned()],
+            ca_file: Some("ca.pem".to_owned()),
+            hub: HUB.to_owned(),
+        };
+        let memory_total_mb = Some(16_384);
+        Self { memory_total_mb, model: vec![model], outbound, ..Self::defaults("data".to_owned()) }
     }
 }

@@ -98,6 +98,8 @@ mod tests {
             ("LLMOS_MEMORY_TOTAL_MB", "5"),
             ("LLMOS_LOG_FORMAT", "json"),
             ("LLMOS_LOG_LEVEL", "warn"),
+            ("LLMOS_OUTBOUND_CA_FILE", "/ca.pem"),
+            ("LLMOS_OUTBOUND_HUB", "https://hub.test"),
             ("LLMOS_CONFIG", "x"),
             ("LLMOS_API_KEY", "x"),
             ("LLMOS_TEST_MODEL", "x"),

@@ -95,6 +95,21 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         ("[[model]]\nname = 'a'", "line 1: this model has no `source`"),
         ("[[model]]\nname = 'two words'\nsource = 'simulator:'", "line 2: `name` contains `two words`"),
         ("[[model]]\nname = 'a'\nsource = 'hf:org/m'", "`hf:` is not a known kind of source"),
+        ("[[model]]\nname = 'a'\nsource = 'store:'", "line 3: `store:` names no model of the store"),
+        ("[[model]]\nname = 'a'\nsource = 'store:../x y'", "names no model of the store: a name has"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'store:sha256:AB'",
+            "names no model of the store: a digest is written",
+        ),
+        (
+            &format!("[[model]]\nname = 'a'\nsource = 'store:m'\nsha256 = '{}'", "a".repeat(64)),
+            "line 4: a model of the store is known by its digest",
+        ),
+        ("[outbound]\nhub = 'http://hub.test'", "line 2: `outbound.hub` is `http://hub.test`"),
+        ("[outbound]\nhub = 'https://me:pw@hub.test'", "without user"),
+        ("[outbound]\nprivate = ['10.0.0.1/8']", "line 2: `10.0.0.1/8` is not a network"),
+        ("[outbound]\nprivate = ['everything']", "`everything` is not a network"),
+        ("[outbound]\nca_file = '~/ca.pem'", "write the whole path"),
         (
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
             "line 4: `context` is 0; allowed: 1 to",
@@ -146,6 +161,25 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         assert_eq!(problems.len(), 1, "{text}: {problems:?}");
         assert!(problems[0].to_string().contains(message), "{text}: {}", problems[0]);
     }
+}
+
+#[test]
+fn models_of_the_store_are_named_or_pinned() {
+    for model in ["org/model-7b", &format!("sha256:{}", "0a".repeat(32))] {
+        let text = format!("[[model]]\nname = 'a'\nsource = 'store:{model}'\n");
+        let config = load(&text, &[HOME], ConfigArgs::default()).unwrap();
+        assert!(matches!(&config.models[0].source, Source::Store { model: found } if found == model));
+    }
+}
+
+#[test]
+fn what_is_elsewhere_is_configured() {
+    let file = "[outbound]\nhub = 'https://hub.test/mirror'\nprivate = ['10.0.0.0/8', 'fd00::/8']\nca_file = 'ca.pem'\n";
+    let config = load(file, &[HOME], ConfigArgs::default()).unwrap();
+    assert_eq!(config.outbound.hub.as_str(), "https://hub.test/mirror");
+    assert_eq!(config.outbound.rules.private.len(), 2);
+    let ca_file = config.outbound.rules.ca_file.as_ref().unwrap();
+    assert!(ca_file.is_absolute() && ca_file.ends_with("ca.pem"), "{ca_file:?}");
 }
 
 #[test]
