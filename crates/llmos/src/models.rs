@@ -103,7 +103,11 @@ pub(crate) fn remove(config: &Config, name: Option<String>, output: Output) -> R
             let sources: Vec<&str> = removed.iter().map(|partial| partial.source.as_str()).collect();
             return output::document(&json!({ "removed": sources, "freed": freed }));
         }
-        return output.text(&format!("removed {} downloads, freed {}\n", removed.len(), Size(freed)));
+        let count = match removed.len() {
+            1 => "1 download".to_owned(),
+            count => format!("{count} downloads"),
+        };
+        return output.text(&format!("removed {count}, freed {}\n", Size(freed)));
     };
     let removed = store.remove(&name).map_err(failure)?;
     let names: Vec<&str> = removed.names.iter().map(ModelName::as_str).collect();
@@ -201,7 +205,7 @@ fn pulled(model: &StoredModel, output: Output) -> Result<(), Failure> {
 
 fn tables(listing: &Listing, output: Output) -> Result<(), Failure> {
     let headers =
-        ["NAME", "ALIASES", "SIZE", "ARCHITECTURE", "QUANTISATION", "CONTEXT", "LICENCE", "SOURCE", "ADDED"];
+        ["NAME", "ALIASES", "SIZE", "ARCHITECTURE", "QUANTISATION", "CONTEXT", "LICENCE", "ADDED", "SOURCE"];
     output.table(&headers, &listing.models.iter().map(row).collect::<Vec<_>>())?;
     if listing.partial.is_empty() {
         return Ok(());
@@ -221,8 +225,8 @@ fn row(model: &StoredModel) -> Vec<String> {
         model.quantisation.clone().unwrap_or_else(none),
         model.context.to_string(),
         model.licence.as_ref().map_or_else(none, |licence| licence.name.clone()),
-        model.source.clone(),
         date(model.added_at),
+        model.source.clone(),
     ]
 }
 

@@ -43,7 +43,8 @@ impl Web {
         answer: impl Fn(&Request, Out<'_>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
-        let mut authorities = fs::OpenOptions::new().create(true).append(true).open(folder.join("ca.pem")).unwrap();
+        let mut authorities =
+            fs::OpenOptions::new().create(true).append(true).open(folder.join("ca.pem")).unwrap();
         authorities.write_all(made.cert.pem().as_bytes()).unwrap();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
         let config = ServerConfig::builder().with_no_client_auth();
@@ -56,7 +57,9 @@ impl Web {
             for stream in listener.incoming() {
                 let (config, seen, answer) = (config.clone(), seen.clone(), answer.clone());
                 // A client that was killed is no problem of the server.
-                thread::spawn(move || stream.and_then(|stream| serve(stream, config, &seen, answer.as_ref())));
+                thread::spawn(move || {
+                    stream.and_then(|stream| serve(stream, config, &seen, answer.as_ref()))
+                });
             }
         });
         Self { address, requests }
@@ -103,13 +106,25 @@ fn serve(
 }
 
 /// Sends a file, or the part of it that is asked for, if it is still the same.
-pub(crate) fn send_file(request: &Request, out: Out<'_>, content: &[u8], etag: &str, fields: &str) -> io::Result<()> {
-    let asked = request.field("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+pub(crate) fn send_file(
+    request: &Request,
+    out: Out<'_>,
+    content: &[u8],
+    etag: &str,
+    fields: &str,
+) -> io::Result<()> {
+    let asked = request
+        .field("range")
+        .and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
     let same = request.field("if-range").is_none_or(|known| known == etag);
     let length = content.len();
     let from = match asked {
         Some(from) if same => {
-            write!(out, "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {from}-{}/{length}\r\n", length - 1)?;
+            write!(
+                out,
+                "HTTP/1.1 206 Partial Content\r\ncontent-range: bytes {from}-{}/{length}\r\n",
+                length - 1
+            )?;
             from
         }
         _ => {

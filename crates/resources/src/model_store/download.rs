@@ -102,7 +102,7 @@ impl Download<'_> {
                 self.shown
             )));
         }
-        partial.begin(from, version, answer.total)?;
+        partial.begin(from, version, answer.total, watch)?;
         watch(Progress::Begins { what: format!("pulling {}", self.shown), total: answer.total, done: from });
         let mut head = Vec::new();
         let mut is_known = from > 0;

@@ -26,7 +26,7 @@ pub(super) fn import(
 ) -> Result<Origin, StoreError> {
     let weights = folder.join(WEIGHTS);
     let bytes = fs::metadata(&weights).doing("read", &weights)?.len();
-    partial.begin(0, None, None)?;
+    partial.begin(0, None, None, watch)?;
     // Imported weights have 16 bits; published ones have that or more.
     partial.reserve(bytes)?;
     watch(Progress::Begins { what: format!("importing {shown}"), total: None, done: 0 });

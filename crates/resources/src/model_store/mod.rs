@@ -26,6 +26,7 @@ mod folder;
 mod hub;
 mod import;
 mod inspect;
+mod kept;
 mod licence;
 mod manifest;
 mod partial;
@@ -49,9 +50,9 @@ use types::ModelName;
 pub use archive::ArchiveError;
 pub use digest::{Digest, DigestError};
 pub use error::StoreError;
+pub use kept::PartialView;
 pub use licence::Licence;
 pub use manifest::StoredModel;
-pub use partial::PartialView;
 pub use pull::{Doors, Names, Pull};
 pub use size::Size;
 pub use source::{PullSource, SourceError};
@@ -146,12 +147,13 @@ impl ModelStore {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let folder = Folder::open(root.to_owned())?;
         folder.sweep(&folder.lock()?)?;
+        kept::sweep(&folder)?;
         Ok(Self { folder })
     }
 
     /// All that is there.
     pub fn list(&self) -> Result<Listing, StoreError> {
-        let mut listing = Listing { partial: partial::list(&self.folder)?, ..Listing::default() };
+        let mut listing = Listing { partial: kept::list(&self.folder)?, ..Listing::default() };
         for path in entries(&self.folder.names())?.iter().filter(|path| manifest::is_manifest(path)) {
             match StoredModel::read(path) {
                 Ok(model) => listing.models.extend(model),
@@ -222,7 +224,7 @@ impl ModelStore {
 
     /// Removes all partial downloads that nobody is at.
     pub fn remove_partial(&self) -> Result<Vec<PartialView>, StoreError> {
-        partial::remove_all(&self.folder)
+        kept::remove_all(&self.folder)
     }
 
     /// Reads every file again and compares it with its digest. Blocks: about 1 s per GB.

