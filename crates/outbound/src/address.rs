@@ -36,7 +36,7 @@ impl Network {
         Self { base: IpAddr::V6(base), prefix }
     }
 
-    /// Whether `address` is in it. IPv4 is never in IPv6, whatever notation: see [`canonical`].
+    /// Whether `address` is in it. IPv4 that is written as IPv6 (`::ffff:10.0.0.1`) is in no network of IPv4 here.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {

@@ -10,6 +10,8 @@ use super::*;
 const SECRET: &str = "s3cr3t";
 /// What the tests take at the most.
 const BYTES_MAX: u64 = 1 << 20;
+/// No test waits longer than this.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// For a wait that is certain to end without what is waited for.
 const SHORT: Duration = Duration::from_millis(100);
 
@@ -38,11 +40,14 @@ fn from_byte(from_byte: u64) -> Fetch {
 }
 
 async fn read(outbound: &Outbound, url: &Url, fetch: &Fetch) -> Result<(Extent, Bytes), OutboundError> {
-    let answer = outbound.get(url, fetch).await?;
-    let (extent, length) = (answer.extent, answer.length);
-    let bytes = answer.body.collect().await?;
-    assert!(length.is_none_or(|length| length == bytes.len() as u64));
-    Ok((extent, bytes))
+    let reading = async {
+        let answer = outbound.get(url, fetch).await?;
+        let (extent, length) = (answer.extent, answer.length);
+        let bytes = answer.body.collect().await?;
+        assert!(length.is_none_or(|length| length == bytes.len() as u64));
+        Ok((extent, bytes))
+    };
+    timeout(PATIENCE, reading).await.unwrap()
 }
 
 /// The text of the error that a request ends with. Whatever it is, it tells no secret.
