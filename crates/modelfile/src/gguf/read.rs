@@ -208,11 +208,11 @@ fn array<R: Read>(input: &mut Input<'_, R>, key: &str, text: &mut Vec<u8>) -> Re
         ValueType::Array => {
             return Err(place.malformed(at, "is an array of arrays, and llama.cpp reads none"));
         }
-        ValueType::Text => 8,
         ValueType::U8 | ValueType::I8 | ValueType::Bool => 1,
         ValueType::U16 | ValueType::I16 => 2,
         ValueType::U32 | ValueType::I32 | ValueType::F32 => 4,
-        ValueType::U64 | ValueType::I64 | ValueType::F64 => 8,
+        // A text has its length in front.
+        ValueType::U64 | ValueType::I64 | ValueType::F64 | ValueType::Text => 8,
     };
     input.needs(place, length.saturating_mul(bytes_min))?;
     place.at_most(length_at, "elements", length, ARRAY_LENGTH_MAX)?;
