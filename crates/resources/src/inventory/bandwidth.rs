@@ -170,7 +170,9 @@ fn read(file: &Path) -> Option<Kept> {
 /// The file appears complete or not at all.
 fn write(file: &Path, kept: &Kept) -> io::Result<()> {
     let new = file.with_extension("new");
-    let mut to = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+    // What a killed process left is in the way; anything else there, a link for one, is not followed.
+    let _ = fs::remove_file(&new);
+    let mut to = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
     to.write_all(&serde_json::to_vec(kept)?)?;
     fs::rename(new, file)
 }
