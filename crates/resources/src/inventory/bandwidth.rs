@@ -63,7 +63,10 @@ impl Inventory {
             Ok(bandwidth) => {
                 self.memory.bandwidth = Some(bandwidth.clone());
                 if let Err(error) = write(file, &Kept { machine, bandwidth }) {
-                    self.notes.push(format!("memory.bandwidth: not kept in {}: {error}", file.display()));
+                    self.notes.push(format!(
+                        "memory.bandwidth: cannot be kept in {}, so it is measured each time: {error}",
+                        file.display()
+                    ));
                 }
             }
             Err(why) => self.notes.push(format!("memory.bandwidth: not measured: {why}")),

@@ -127,7 +127,8 @@ impl Check {
             self.range(field("level"), cache.level, 1, CACHE_LEVEL_MAX);
             self.range(field("bytes"), cache.bytes, 1, CACHE_BYTES_MAX);
             self.at_most(field("shared_by"), cache.shared_by.len(), online.len());
-            self.disjoint(cache.shared_by.iter().map(|cpus| (field("shared_by"), cpus)), online);
+            let sets = cache.shared_by.iter().take(online.len());
+            self.disjoint(sets.map(|cpus| (field("shared_by"), cpus)), online);
         }
         if granted.cpus.is_empty() {
             self.refuse("cpus.granted.cpus", "is empty; a program that runs has a CPU");
@@ -137,7 +138,7 @@ impl Check {
         let bears = quota.map_or(u64::MAX, |millicpus| (millicpus / 1_000).max(1));
         self.range("cpus.granted.threads", granted.threads, 1, bears.min(granted.cpus.len().max(1) as u64));
         self.at_most("cpus.granted.limits", granted.limits.len(), LIST_MAX);
-        for (number, limit) in granted.limits.iter().enumerate() {
+        for (number, limit) in granted.limits.iter().enumerate().take(LIST_MAX) {
             let field = format!("cpus.granted.limits[{number}]");
             if limit.cpus.is_some() == limit.quota_millicpus.is_some() {
                 self.refuse(&field, "must have either `cpus` or `quota_millicpus`");
@@ -157,7 +158,7 @@ impl Check {
             if !twice.is_empty() {
                 self.refuse(field, format!("has CPUs {twice}, which are in another one already"));
             }
-            seen = seen.iter().chain(cpus.iter()).collect();
+            seen = seen.or(cpus);
         }
     }
 
@@ -173,7 +174,7 @@ impl Check {
         self.part("memory.granted", memory.granted, "memory.total or the least limit", least.unwrap_or(0));
         self.at_most("memory.limits", memory.limits.len(), LIST_MAX);
         self.at_most("memory.huge_pages", memory.huge_pages.len(), LIST_MAX);
-        for (number, pages) in memory.huge_pages.iter().enumerate() {
+        for (number, pages) in memory.huge_pages.iter().enumerate().take(LIST_MAX) {
             let field = |name: &str| format!("memory.huge_pages[{number}].{name}");
             self.part(field("free"), pages.free, &field("total"), pages.total);
             let bytes = pages.bytes.checked_mul(pages.total).unwrap_or(u64::MAX);
@@ -211,7 +212,11 @@ impl Check {
                 self.range(field(number, "distances"), distance, 1, DISTANCE_MAX);
             }
         }
-        let sets = nodes.iter().enumerate().map(|(number, node)| (field(number, "cpus"), &node.cpus));
+        let sets = nodes
+            .iter()
+            .enumerate()
+            .take(NODES_MAX)
+            .map(|(number, node)| (field(number, "cpus"), &node.cpus));
         self.disjoint(sets, online);
     }
 

@@ -114,7 +114,7 @@ impl Cpus {
             notes.push("cpus: sockets and cores are not known, because the kernel shows no topology".into());
         }
         Self {
-            model: field(&cpuinfo, "model name").or_else(|| root.words("/proc/device-tree/model")),
+            model: model(&cpuinfo),
             vendor: field(&cpuinfo, "vendor_id"),
             sockets,
             cores,
@@ -240,6 +240,14 @@ fn field(cpuinfo: &str, name: &str) -> Option<String> {
     cpuinfo.lines().find_map(|line| value(line, name)).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
+/// Arm's processors have no name, but numbers of who made them and which they are.
+fn model(cpuinfo: &str) -> Option<String> {
+    field(cpuinfo, "model name").or_else(|| {
+        let (maker, part) = (field(cpuinfo, "CPU implementer")?, field(cpuinfo, "CPU part")?);
+        Some(format!("Arm, implementer {maker}, part {part}"))
+    })
+}
+
 /// The kernel's names of what inference uses, and the field's.
 const INSTRUCTION_SETS: &[(&str, &str)] = &[
     ("sse4_2", "sse4.2"),
@@ -325,6 +333,18 @@ mod tests {
         ];
         for (cpuinfo, expected) in cases {
             assert_eq!(instruction_sets(cpuinfo).join(" "), expected, "{cpuinfo}");
+        }
+    }
+
+    #[test]
+    fn names_of_processors() {
+        let cases = [
+            ("model name\t: AMD EPYC\n", Some("AMD EPYC")),
+            ("CPU implementer\t: 0x41\nCPU part\t: 0xd40\n", Some("Arm, implementer 0x41, part 0xd40")),
+            ("", None),
+        ];
+        for (cpuinfo, name) in cases {
+            assert_eq!(model(cpuinfo).as_deref(), name);
         }
     }
 

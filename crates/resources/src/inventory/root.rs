@@ -19,12 +19,13 @@ impl Root {
         Self(path)
     }
 
-    /// The text of a file, without white space at its ends. `path` is absolute on the machine described.
+    /// The text of a file, without white space and zeros at its ends. `path` is absolute on the machine described.
     pub(super) fn text(&self, path: impl AsRef<Path>) -> io::Result<String> {
         let mut bytes = Vec::new();
         File::open(self.at(path.as_ref()))?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
         // Names of devices come from firmware, in whatever encoding.
-        Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(text.trim_matches(|c: char| c.is_whitespace() || c == '\0').to_owned())
     }
 
     /// The value in a file, if there is one that can be read.

@@ -201,6 +201,32 @@ fn files_that_describe_nothing_are_refused() {
     assert!(error.to_string().contains("cannot read"), "{error}");
 }
 
+/// Bounds on what is listed hold before anything is made of the list.
+#[test]
+fn many_of_everything_are_refused() {
+    let many = |value: Value, count: usize| Value::Array(vec![value; count]);
+    let device = json!({ "index": 0, "vendor": "amd", "name": "a", "state": "ready" });
+    let cases = [
+        ("/devices", many(device, 2_000), "devices"),
+        ("/notes", many(json!("n"), 10_000), "notes"),
+        ("/cpus/caches/0/shared_by", many(json!("0-8191"), 50_000), "cpus.caches[0].shared_by"),
+        ("/numa", many(document()["numa"][0].clone(), 3_000), "numa"),
+        (
+            "/devices/0/nvlinks",
+            many(json!({ "link": 0, "active": true, "peer": 1 }), 1_000),
+            "devices[0].nvlinks",
+        ),
+    ];
+    for (place, value, field) in cases {
+        let mut document = document();
+        put(&mut document, place, value);
+        let problems = Inventory::from_document(document).expect_err(place);
+        let named =
+            problems.iter().any(|problem| problem.field == field && problem.message.contains("at most"));
+        assert!(named && problems.len() <= 64, "{place}: {:?}", &problems[..3]);
+    }
+}
+
 #[test]
 fn the_examples_are_machines() {
     let cases = [("two-cores", 2, 0), ("workstation-24gb", 32, 1), ("server-8x80gb", 224, 8)];
