@@ -123,7 +123,7 @@ fn this_machine_described_by_a_file_is_the_same_machine() {
     let notes = described["notes"].to_string();
     assert!(notes.contains("NVML cannot be loaded"), "{notes}");
     fs::write(site.path("m.json"), described.to_string()).unwrap();
-    assert_eq!(site.documents(&["--inventory", "m.json"]), [described.clone()]);
+    assert_eq!(site.documents(&["--inventory", "m.json"]), std::slice::from_ref(&described));
 
     // The speed of memory is measured once and kept.
     let kept: Value = serde_json::from_slice(&fs::read(site.path("data/bandwidth.json")).unwrap()).unwrap();

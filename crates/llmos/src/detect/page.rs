@@ -178,7 +178,7 @@ fn device(page: &mut Page, device: &Device) {
     match (device.state, &device.lost_because) {
         (DeviceState::Ready, _) => page.row("state", "ready"),
         (DeviceState::Lost, why) => {
-            page.row("state", format_args!("lost: {}", why.as_deref().unwrap_or("unknown")))
+            page.row("state", format_args!("lost: {}", why.as_deref().unwrap_or("unknown")));
         }
     }
     page.known("memory", device.memory.as_ref().map(device_memory));

@@ -36,7 +36,7 @@ const FILE_MODE: u32 = 0o600;
 #[serde(deny_unknown_fields)]
 pub struct Bandwidth {
     /// Bytes read and bytes written per second together, by all threads; the best of a few rounds. The copy of the
-    /// STREAM benchmark counts so too (McCalpin, 1995).
+    /// STREAM benchmark counts so too.
     pub bytes_per_s: u64,
     /// Threads that copied, each on a CPU of its own.
     pub threads: u32,
@@ -53,6 +53,7 @@ struct Kept {
 impl Inventory {
     /// Fills in the speed of memory: the one kept in `file` if it is of this machine, else one that is measured
     /// now, in about half a second, and kept. `again` measures in any case. What goes wrong becomes a note.
+    #[must_use]
     pub fn with_bandwidth(mut self, file: &Path, again: bool) -> Self {
         let machine = self.key();
         if !again && let Some(kept) = read(file).filter(|kept| kept.machine == machine) {

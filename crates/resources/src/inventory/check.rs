@@ -177,7 +177,7 @@ impl Check {
         for (number, pages) in memory.huge_pages.iter().enumerate().take(LIST_MAX) {
             let field = |name: &str| format!("memory.huge_pages[{number}].{name}");
             self.part(field("free"), pages.free, &field("total"), pages.total);
-            let bytes = pages.bytes.checked_mul(pages.total).unwrap_or(u64::MAX);
+            let bytes = pages.bytes.saturating_mul(pages.total);
             if bytes > memory.total || pages.bytes == 0 {
                 let message =
                     format!("{} pages of {} bytes do not fit into `memory.total`", pages.total, pages.bytes);

@@ -123,7 +123,7 @@ impl ControlGroups {
     }
 }
 
-/// A file system that is mounted, as in proc_pid_mountinfo(5).
+/// A file system that is mounted, as in proc(5).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mount<'a> {
     /// `major:minor`.

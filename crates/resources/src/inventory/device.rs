@@ -2,7 +2,7 @@ use serde::{Deserialize, Serialize};
 
 /// Most devices of one machine.
 pub const DEVICES_MAX: usize = 64;
-/// Most NVLinks of one device: twice what NVML knows of today.
+/// Most links of one device: twice what NVML knows of today.
 pub(super) const LINKS_MAX: usize = 36;
 /// Most parts that a device is split into by MIG.
 pub(super) const MIG_INSTANCES_MAX: usize = 64;

@@ -77,13 +77,12 @@ impl Nvidia {
         let mut unread = Vec::new();
         let mut reader = Reader { handle: &handle, index: device.index, lost: None, notes: &mut unread };
         let (live, memory) = (reader.live(), reader.memory());
-        match reader.lost {
-            Some(why) => device.lose(why),
-            None => {
-                device.state = DeviceState::Ready;
-                device.lost_because = None;
-                (device.live, device.memory) = (live, memory);
-            }
+        if let Some(why) = reader.lost {
+            device.lose(why);
+        } else {
+            device.state = DeviceState::Ready;
+            device.lost_because = None;
+            (device.live, device.memory) = (live, memory);
         }
         true
     }

@@ -239,16 +239,20 @@ fn the_examples_are_machines() {
 
 #[test]
 fn this_machine_can_be_described_by_what_is_printed_of_it() {
-    let mut probed = Inventory::probe();
+    let mut inventory = Inventory::probe();
     let read = |inventory: &Inventory| Inventory::from_document(serde_json::to_value(inventory).unwrap());
-    assert_eq!(read(&probed).as_ref(), Ok(&probed));
+    assert_eq!(read(&inventory).as_ref(), Ok(&inventory));
     let prober = Prober::new("/".into(), std::env::temp_dir(), Some(Path::new("/nowhere/nvml.so")));
-    probed = prober.probe();
-    prober.refresh(&mut probed);
-    assert_eq!(read(&probed).as_ref(), Ok(&probed));
-    assert!(probed.notes.iter().any(|note| note.contains("NVML cannot be loaded")), "{:?}", probed.notes);
-    assert!(probed.data_dir.is_some());
-    assert_eq!(crate::available_cores().len(), probed.cpus.granted.threads as usize);
+    inventory = prober.probe();
+    prober.refresh(&mut inventory);
+    assert_eq!(read(&inventory).as_ref(), Ok(&inventory));
+    assert!(
+        inventory.notes.iter().any(|note| note.contains("NVML cannot be loaded")),
+        "{:?}",
+        inventory.notes
+    );
+    assert!(inventory.data_dir.is_some());
+    assert_eq!(crate::available_cores().len(), inventory.cpus.granted.threads as usize);
 }
 
 #[test]
