@@ -4,7 +4,7 @@ use futures::future::BoxFuture;
 use scheduler::{StepOutcome, StepPlan};
 use types::{Input, Sampling, SequenceId, Tokens};
 
-use crate::EngineError;
+use crate::{EngineError, LoadProgress};
 
 /// An engine that we step ourselves: the llama worker, and the simulator's mock.
 ///
@@ -75,8 +75,8 @@ pub struct Loaded {
 
 /// Starts an engine; called again after each death.
 pub trait Launch: Send + Sync {
-    /// Loads the model.
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>>;
+    /// Loads the model, and says on the way how far it has come.
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>>;
 }
 
 /// Why a model could not be loaded.

@@ -52,6 +52,16 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Show the models and what runs on them.
     Ps,
+    /// Bring a model into memory.
+    Load {
+        /// Its name or alias.
+        model: String,
+    },
+    /// Send a model out of memory.
+    Unload {
+        /// Its name or alias.
+        model: String,
+    },
     /// End a sequence.
     Kill {
         /// The number that `llmos ps` shows.

@@ -52,7 +52,8 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let store = Store::open(&data_dir.store()).await.trying("open the store")?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
-    let replicas = Replicas::start(config.models.clone(), &simulated).map_err(|error| {
+    let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
+    let replicas = Replicas::start(config.models.clone(), memory, &simulated).map_err(|error| {
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;

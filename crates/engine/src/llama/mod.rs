@@ -18,3 +18,6 @@ mod worker;
 
 pub use parent::{LlamaLaunch, WorkerOrder};
 pub use worker::worker_main;
+
+/// Whether this build has an engine for GPUs. Without one every layer is computed by processors.
+pub const COMPUTES_ON_GPUS: bool = cfg!(any(feature = "cuda", feature = "vulkan"));

@@ -98,7 +98,9 @@ fn serve(
 ) -> Result<Infallible, String> {
     let confinement = confinement::confine(order)?;
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+    let parameters = LlamaModelParams::default()
+        .with_n_gpu_layers(order.gpu_layers)
+        .with_progress_callback(progress(reports.try_clone().map_err(|error| error.to_string())?));
     let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
         .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
     let context = model.new_context(&backend, context_parameters(order)).map_err(|error| {
@@ -129,6 +131,19 @@ fn serve(
         }
         std::process::exit(0)
     })
+}
+
+/// Tells the kernel process of each percent that is loaded. If that is gone, the load is broken off.
+fn progress(mut reports: UnixStream) -> impl FnMut(f32) -> bool + 'static {
+    let mut told = 0;
+    move |share| {
+        let percent = (share * 100.0) as u32;
+        if percent <= told {
+            return true;
+        }
+        told = percent;
+        wire::write(&mut reports, &Report::Loading(share)).is_ok()
+    }
 }
 
 fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {

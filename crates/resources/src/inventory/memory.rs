@@ -109,6 +109,12 @@ impl Memory {
     }
 }
 
+/// What this process and its workers could use now, in bytes; `None` where the system does not say.
+pub(crate) fn free_memory_here() -> Option<u64> {
+    let memory = Memory::read(&Root::new("/".into()), &mut Vec::new());
+    (memory.total > 0).then(|| memory.free_to_us())
+}
+
 impl NumaNode {
     pub(super) fn read_all(root: &Root, online: &CpuSet) -> Vec<Self> {
         const FOLDER: &str = "/sys/devices/system/node";

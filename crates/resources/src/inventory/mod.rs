@@ -40,6 +40,7 @@ pub use device::{
 pub use disks::{DataVolume, Disk};
 pub use document::{InventoryError, Problem};
 pub use machine::Machine;
+pub(crate) use memory::free_memory_here;
 pub use memory::{HugePages, Memory, MemoryLimit, NumaNode};
 pub use network::Interface;
 use nvml::Nvidia;
