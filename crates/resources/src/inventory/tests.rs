@@ -201,6 +201,33 @@ fn files_that_describe_nothing_are_refused() {
     assert!(error.to_string().contains("cannot read"), "{error}");
 }
 
+/// Flips of single bytes, and every prefix: refused or read, never a crash.
+#[test]
+fn a_damaged_file_is_refused_or_read() {
+    let whole = fs::read(Path::new(EXAMPLES).join("two-cores.json")).unwrap();
+    let mut damaged: Vec<Vec<u8>> = (0..whole.len()).map(|length| whole[..length].to_vec()).collect();
+    for place in 0..whole.len() {
+        for flip in [0x01, 0x08, 0x10] {
+            let mut bytes = whole.clone();
+            bytes[place] ^= flip;
+            damaged.push(bytes);
+        }
+    }
+    let mut read = 0;
+    for bytes in damaged {
+        let Ok(document) = serde_json::from_slice(&bytes) else { continue };
+        match Inventory::from_document(document) {
+            Ok(inventory) => {
+                assert!(inventory.cpus.granted.threads as usize <= inventory.cpus.online.len());
+                assert!(inventory.memory.free_to_us() <= inventory.memory.total);
+                read += 1;
+            }
+            Err(problems) => assert!(!problems.is_empty()),
+        }
+    }
+    assert!(read > 0);
+}
+
 /// Bounds on what is listed hold before anything is made of the list.
 #[test]
 fn many_of_everything_are_refused() {
