@@ -5,6 +5,10 @@ use types::{DataClass, PriorityClass, Role};
 
 use crate::exit::Exit;
 
+/// Shortest and longest time between two looks at the machine, in seconds.
+const INTERVAL_S_MIN: f64 = 0.1;
+const INTERVAL_S_MAX: f64 = 3_600.0;
+
 /// Runs large language models on your own machines.
 #[derive(Debug, Parser)]
 #[command(name = "llmos", version, arg_required_else_help = true, after_help = exit_codes())]
@@ -82,6 +86,8 @@ pub(crate) enum Command {
     },
     /// Make a model of a folder with safetensors, and put it into the store.
     Import(ImportArgs),
+    /// Show this machine: processors, memory, disks, network, accelerators, and what of them is granted.
+    Detect(DetectArgs),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -97,6 +103,25 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Show the machine that a file describes, in the shape that `--json` prints.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "measure", "nvml"])]
+    pub(crate) inventory: Option<PathBuf>,
+    /// Show it again and again, every so many seconds [default: 1].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    pub(crate) watch: Option<f64>,
+    /// Show it so many times, then end.
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Measure the speed of memory again, even if it is known.
+    #[arg(long)]
+    pub(crate) measure: bool,
+    /// Library to load in place of the driver's NVML: for tests, and for drivers at odd places.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) nvml: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -186,6 +211,12 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the effective values and where each comes from.
     Show,
+}
+
+/// Seconds between two looks at the machine.
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (INTERVAL_S_MIN..=INTERVAL_S_MAX).contains(seconds));
+    seconds.ok_or_else(|| format!("write seconds from {INTERVAL_S_MIN} to {INTERVAL_S_MAX}"))
 }
 
 fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> PossibleValuesParser {

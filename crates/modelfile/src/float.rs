@@ -37,12 +37,12 @@ pub(crate) fn f16_bits(number: f32) -> u16 {
 /// The number that these 16 bits are (IEEE 754, `binary16`).
 pub(crate) fn f16(bits: u16) -> f32 {
     let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let (exponent, fraction) = (i32::from((bits >> 10) & 0x1f), f32::from(bits & 0x3ff));
+    let (exponent, fraction) = (i32::from((bits >> 10) & 0x1f), bits & 0x3ff);
     sign * match exponent {
-        0 => fraction * 2f32.powi(-24),
-        0x1f if bits & 0x3ff == 0 => f32::INFINITY,
+        0 => f32::from(fraction) * 2f32.powi(-24),
+        0x1f if fraction == 0 => f32::INFINITY,
         0x1f => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * 2f32.powi(exponent - 15),
+        _ => (1.0 + f32::from(fraction) / 1024.0) * 2f32.powi(exponent - 15),
     }
 }
 

@@ -12,9 +12,9 @@ use std::{
 
 use crate::{OutboundError, Place};
 
-/// Shortest prefix of an IPv4 network that may be named: wide enough for 10.0.0.0/8, too narrow for "everything".
+/// Shortest prefix of an IPv4 network that may be named: wide enough for `10.0.0.0/8`, too narrow for "everything".
 const PREFIX_MIN_V4: u8 = 8;
-/// The same for IPv6: wide enough for fc00::/7.
+/// The same for IPv6: wide enough for `fc00::/7`.
 const PREFIX_MIN_V6: u8 = 7;
 
 /// A network in CIDR notation, such as `10.20.0.0/16`, `fd12:3456::/32`, or one address.
@@ -25,15 +25,18 @@ pub struct Network {
 }
 
 impl Network {
-    const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8) -> Self {
-        Self { base: IpAddr::V4(Ipv4Addr::new(a, b, c, d)), prefix }
+    const fn v4(base: [u8; 4], prefix: u8) -> Self {
+        let [first, second, third, fourth] = base;
+        Self { base: IpAddr::V4(Ipv4Addr::new(first, second, third, fourth)), prefix }
     }
 
-    const fn v6(a: u16, b: u16, c: u16, d: u16, e: u16, f: u16, prefix: u8) -> Self {
-        Self { base: IpAddr::V6(Ipv6Addr::new(a, b, c, d, e, f, 0, 0)), prefix }
+    const fn v6(front: [u16; 6], prefix: u8) -> Self {
+        let [first, second, third, fourth, fifth, sixth] = front;
+        let base = Ipv6Addr::new(first, second, third, fourth, fifth, sixth, 0, 0);
+        Self { base: IpAddr::V6(base), prefix }
     }
 
-    /// Whether `address` is in it. IPv4 is never in IPv6, whatever notation: see [`canonical`].
+    /// Whether `address` is in it. IPv4 that is written as IPv6 (`::ffff:10.0.0.1`) is in no network of IPv4 here.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.base, address) {
             (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => {
@@ -106,55 +109,55 @@ impl fmt::Display for Network {
 
 /// IPv4 that nobody on the internet is at, and what it is instead.
 const NOT_PUBLIC_V4: [(Network, &str); 18] = [
-    (Network::v4(0, 0, 0, 0, 8), "an address of this machine"),
-    (Network::v4(10, 0, 0, 0, 8), "private"),
-    (Network::v4(100, 64, 0, 0, 10), "shared by a provider's customers (carrier-grade NAT)"),
-    (Network::v4(127, 0, 0, 0, 8), "this machine itself (loopback)"),
+    (Network::v4([0, 0, 0, 0], 8), "an address of this machine"),
+    (Network::v4([10, 0, 0, 0], 8), "private"),
+    (Network::v4([100, 64, 0, 0], 10), "shared by a provider's customers (carrier-grade NAT)"),
+    (Network::v4([127, 0, 0, 0], 8), "this machine itself (loopback)"),
     // Also where clouds serve the machine's own credentials: 169.254.169.254.
-    (Network::v4(169, 254, 0, 0, 16), "link-local"),
+    (Network::v4([169, 254, 0, 0], 16), "link-local"),
     // Not reserved by anybody, but on Azure's machines it is the platform itself.
-    (Network::v4(168, 63, 129, 16, 32), "a cloud's service for its own machines"),
-    (Network::v4(172, 16, 0, 0, 12), "private"),
-    (Network::v4(192, 0, 0, 0, 24), "reserved for protocols"),
-    (Network::v4(192, 0, 2, 0, 24), "for documentation"),
-    (Network::v4(192, 88, 99, 0, 24), "a retired relay (6to4)"),
-    (Network::v4(192, 168, 0, 0, 16), "private"),
-    (Network::v4(198, 18, 0, 0, 15), "for benchmarks"),
-    (Network::v4(198, 51, 100, 0, 24), "for documentation"),
-    (Network::v4(203, 0, 113, 0, 24), "for documentation"),
-    (Network::v4(224, 0, 0, 0, 4), "multicast"),
+    (Network::v4([168, 63, 129, 16], 32), "a cloud's service for its own machines"),
+    (Network::v4([172, 16, 0, 0], 12), "private"),
+    (Network::v4([192, 0, 0, 0], 24), "reserved for protocols"),
+    (Network::v4([192, 0, 2, 0], 24), "for documentation"),
+    (Network::v4([192, 31, 196, 0], 24), "a sink for queries about private addresses"),
+    (Network::v4([192, 88, 99, 0], 24), "a retired relay (6to4)"),
+    (Network::v4([192, 168, 0, 0], 16), "private"),
+    (Network::v4([198, 18, 0, 0], 15), "for benchmarks"),
+    (Network::v4([198, 51, 100, 0], 24), "for documentation"),
+    (Network::v4([203, 0, 113, 0], 24), "for documentation"),
+    (Network::v4([224, 0, 0, 0], 4), "multicast"),
     // Before the wider 240.0.0.0/4, so that the text is exact.
-    (Network::v4(255, 255, 255, 255, 32), "broadcast"),
-    (Network::v4(240, 0, 0, 0, 4), "reserved"),
-    (Network::v4(192, 31, 196, 0, 24), "a sink for queries about private addresses"),
+    (Network::v4([255, 255, 255, 255], 32), "broadcast"),
+    (Network::v4([240, 0, 0, 0], 4), "reserved"),
 ];
 
 /// The same for IPv6, as far as it needs a name: all that is outside [`GLOBAL_V6`] is refused.
 const NOT_PUBLIC_V6: [(Network, &str); 15] = [
-    (Network::v6(0, 0, 0, 0, 0, 0, 96), "an address of this machine, or IPv4 in a retired notation"),
+    (Network::v6([0, 0, 0, 0, 0, 0], 96), "an address of this machine, or IPv4 in a retired notation"),
     // RFC 8215: where in it the IPv4 address stands is the operator's choice, so that it cannot be judged.
-    (Network::v6(0x64, 0xff9b, 1, 0, 0, 0, 48), "a translator to IPv4 for local use (NAT64)"),
-    (Network::v6(0x100, 0, 0, 0, 0, 0, 64), "for discarding"),
-    (Network::v6(0x2001, 0, 0, 0, 0, 0, 32), "a tunnel (Teredo)"),
-    (Network::v6(0x2001, 2, 0, 0, 0, 0, 48), "for benchmarks"),
-    (Network::v6(0x2001, 0xdb8, 0, 0, 0, 0, 32), "for documentation"),
-    (Network::v6(0x2001, 0, 0, 0, 0, 0, 23), "reserved for protocols"),
-    (Network::v6(0x3fff, 0, 0, 0, 0, 0, 20), "for documentation"),
-    (Network::v6(0x5f00, 0, 0, 0, 0, 0, 16), "for segment routing"),
-    (Network::v6(0xfc00, 0, 0, 0, 0, 0, 7), "private (unique local)"),
-    (Network::v6(0xfe80, 0, 0, 0, 0, 0, 10), "link-local"),
-    (Network::v6(0xfec0, 0, 0, 0, 0, 0, 10), "private (site-local)"),
-    (Network::v6(0xff00, 0, 0, 0, 0, 0, 8), "multicast"),
-    (Network::v6(0x2620, 0x4f, 0x8000, 0, 0, 0, 48), "a sink for queries about private addresses"),
-    (Network::v6(0, 0, 0, 0, 0xffff, 0, 96), "IPv4 in a translator's notation"),
+    (Network::v6([0x64, 0xff9b, 1, 0, 0, 0], 48), "a translator to IPv4 for local use (NAT64)"),
+    (Network::v6([0x100, 0, 0, 0, 0, 0], 64), "for discarding"),
+    (Network::v6([0x2001, 0, 0, 0, 0, 0], 32), "a tunnel (Teredo)"),
+    (Network::v6([0x2001, 2, 0, 0, 0, 0], 48), "for benchmarks"),
+    (Network::v6([0x2001, 0xdb8, 0, 0, 0, 0], 32), "for documentation"),
+    (Network::v6([0x2001, 0, 0, 0, 0, 0], 23), "reserved for protocols"),
+    (Network::v6([0x3fff, 0, 0, 0, 0, 0], 20), "for documentation"),
+    (Network::v6([0x5f00, 0, 0, 0, 0, 0], 16), "for segment routing"),
+    (Network::v6([0xfc00, 0, 0, 0, 0, 0], 7), "private (unique local)"),
+    (Network::v6([0xfe80, 0, 0, 0, 0, 0], 10), "link-local"),
+    (Network::v6([0xfec0, 0, 0, 0, 0, 0], 10), "private (site-local)"),
+    (Network::v6([0xff00, 0, 0, 0, 0, 0], 8), "multicast"),
+    (Network::v6([0x2620, 0x4f, 0x8000, 0, 0, 0], 48), "a sink for queries about private addresses"),
+    (Network::v6([0, 0, 0, 0, 0xffff, 0], 96), "IPv4 in a translator's notation"),
 ];
 
 /// All IPv6 that is given out to the internet so far.
-const GLOBAL_V6: Network = Network::v6(0x2000, 0, 0, 0, 0, 0, 3);
+const GLOBAL_V6: Network = Network::v6([0x2000, 0, 0, 0, 0, 0], 3);
 /// NAT64 (RFC 6052): the last 32 bits are the IPv4 address that it leads to.
-const NAT64: Network = Network::v6(0x64, 0xff9b, 0, 0, 0, 0, 96);
+const NAT64: Network = Network::v6([0x64, 0xff9b, 0, 0, 0, 0], 96);
 /// 6to4 (RFC 3056): the 32 bits behind the prefix are the IPv4 address that it leads to.
-const SIX_TO_FOUR: Network = Network::v6(0x2002, 0, 0, 0, 0, 0, 16);
+const SIX_TO_FOUR: Network = Network::v6([0x2002, 0, 0, 0, 0, 0], 16);
 
 /// IPv4 that is written as IPv6 (`::ffff:10.0.0.1`) is IPv4: the system connects to just that.
 fn canonical(address: IpAddr) -> IpAddr {

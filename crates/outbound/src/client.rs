@@ -332,7 +332,7 @@ fn late(place: Place, what: &str, wait: Duration) -> OutboundError {
 }
 
 fn is_tls(error: &io::Error) -> bool {
-    error.get_ref().is_some_and(|inner| inner.is::<rustls::Error>())
+    error.get_ref().is_some_and(|inner| inner.downcast_ref::<rustls::Error>().is_some())
 }
 
 /// What kept the head of an answer from being read.

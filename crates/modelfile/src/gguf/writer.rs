@@ -191,7 +191,9 @@ impl Writer {
         self.key(key, ValueType::Array);
         self.metadata.extend(kind.number().to_le_bytes());
         self.metadata.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| put(&mut self.metadata, value));
+        for value in values {
+            put(&mut self.metadata, value);
+        }
         self
     }
 }

@@ -6,8 +6,8 @@
 //! difference: that converter drops the layer between the first token and the classifier, which the model was trained
 //! with; it is kept here, where llama.cpp looks for it (`cls`).
 //!
-//! The path of the data: [`settings`] reads the small files, [`vocabulary`] turns the tokens into llama.cpp's form,
-//! [`tensors`] says which tensor becomes which and converts them piece by piece. The header is read by our own reader
+//! The path of the data: `settings` reads the small files, `vocabulary` turns the tokens into llama.cpp's form,
+//! `tensors` says which tensor becomes which and converts them piece by piece. The header is read by our own reader
 //! before the first byte of data is written.
 
 mod error;

@@ -77,7 +77,6 @@ struct Module {
 
 /// `1_Pooling/config.json`.
 #[derive(Deserialize)]
-#[expect(clippy::struct_field_names, reason = "the names of the file")]
 struct PoolingConfig {
     #[serde(default)]
     pooling_mode_mean_tokens: bool,

@@ -187,7 +187,7 @@ fn weights_of_16_bits_are_the_same() {
     for (number, (kind, _, data)) in halves.values_mut().filter(|tensor| tensor.0 == "F32").enumerate() {
         let numbers = data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
         // All of these numbers are exact in both.
-        let brain = number % 2 == 0 && numbers.clone().all(|number| number.to_bits() & 0xffff == 0);
+        let brain = number % 2 == 0 && numbers.clone().all(|number| number.to_bits().trailing_zeros() >= 16);
         *data = numbers
             .flat_map(|number| {
                 if brain { (number.to_bits() >> 16) as u16 } else { crate::float::f16_bits(number) }

@@ -110,12 +110,10 @@ impl Vocabulary {
             None => TokenizerConfig::default(),
         };
         let file = folder.join(VOCAB);
-        let (file, texts) = match (&tokenizer, file.exists()) {
-            (Some(tokenizer), false) => (folder.join(TOKENIZER), by_id(&tokenizer.model.vocab)),
-            _ => {
-                let texts = of_lines(&settings::text(&file)?);
-                (file, texts)
-            }
+        let in_lines = file.exists() || tokenizer.is_none();
+        let (file, texts) = match &tokenizer {
+            Some(tokenizer) if !in_lines => (folder.join(TOKENIZER), by_id(&tokenizer.model.vocab)),
+            _ => (file.clone(), of_lines(&settings::text(&file)?)),
         };
         let texts = padded(&file, texts, settings.config.vocab_size)?;
         let special = Special::find(&file, &texts, &config)?;

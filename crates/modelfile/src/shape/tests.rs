@@ -89,7 +89,7 @@ fn values_that_would_end_llama_cpp_are_refused_by_their_key() {
             "`tokenizer.ggml.padding_token_id` is 4, and the vocabulary has 4 tokens",
         ),
         (|f| f.text("tokenizer.ggml.eot_token_id", "x"), "has type str, and must have u32"),
-        (|f| f.u32s("tokenizer.ggml.merges", &[1]), "`tokenizer.ggml.merges` must be an array of str"),
+        (|f| f.u32s("tokenizer.ggml.scores", &[1]), "`tokenizer.ggml.scores` must be an array of f32 or i32"),
     ];
     for (change, expected) in cases {
         let mut file = sample();
@@ -189,6 +189,21 @@ fn a_vocabulary_belongs_together() {
         change(&mut file);
         let refused = shape(&file).unwrap_err().to_string();
         assert!(refused.contains(expected), "`{refused}` lacks `{expected}`");
+    }
+}
+
+#[test]
+fn a_tokenizer_that_writes_bytes_has_a_token_for_each() {
+    let mut tokens: Vec<String> = (0..256).map(|byte| format!("<0x{byte:02X}>")).collect();
+    tokens.push("<s>".to_owned());
+    for (first, good) in [(0, true), (1, false)] {
+        let mut file = Writer::new();
+        file.text("general.architecture", "x").u32("x.block_count", 1);
+        file.u32("x.embedding_length", 4).u32("x.context_length", 8).text("tokenizer.ggml.model", "llama");
+        file.texts("tokenizer.ggml.tokens", &tokens[first..]);
+        let refused = shape(&file).err().map(|error| error.to_string());
+        assert_eq!(refused.is_none(), good, "{refused:?}");
+        assert!(refused.is_none_or(|refused| refused.contains("has tokens for 255 bytes")));
     }
 }
 
