@@ -2,7 +2,6 @@
 //! changes its mind, by processes that are killed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
-#[allow(dead_code, reason = "here nothing is served")]
 mod harness;
 mod web;
 
@@ -311,8 +310,9 @@ fn the_hub_says_commit_content_and_licence_and_alone_gets_the_token() {
             )
         };
         match request.path.as_str() {
-            "/org/repo/resolve/main/m.gguf" => send(out, "302 Found", &linked(length, "/m"), ""),
-            "/org/repo/resolve/v1/sub/m.gguf" => send(out, "302 Found", &linked(length, "/m"), ""),
+            "/org/repo/resolve/main/m.gguf" | "/org/repo/resolve/v1/sub/m.gguf" => {
+                send(out, "302 Found", &linked(length, "/m"), "")
+            }
             "/org/repo/resolve/main/forged.gguf" => send(out, "302 Found", &linked(length, "/other"), ""),
             "/org/repo/resolve/main/longer.gguf" => send(out, "302 Found", &linked(7, "/m"), ""),
             "/api/models/org/repo" | "/api/models/org/repo/revision/v1" => send(
@@ -476,4 +476,25 @@ fn what_the_commands_are_told_wrong_is_explained() {
     let refused = site.run(&["serve"]);
     assert_eq!(refused.code, Some(6), "{}", refused.stderr);
     assert!(refused.stderr.contains("there is no model `nobody` in the store"), "{}", refused.stderr);
+}
+
+/// A server claims its models when it starts, before it loads any.
+#[cfg(feature = "llama")]
+#[test]
+fn a_model_that_a_server_uses_is_not_removed_until_it_is_killed() {
+    let site = Site::with("[[model]]\nname = 'served'\nsource = 'store:m'\nload = 'demand'\n");
+    fs::write(site.folder().join("m.gguf"), model(11, 1_000)).unwrap();
+    assert_eq!(site.run(&["pull", "m.gguf"]).code, Some(0));
+    let server = site.serve(&[]);
+    let refused = site.run(&["rm", "m"]);
+    assert_eq!(refused.code, Some(1));
+    let expected = format!("error: model `m` is in use by process {}; stop that first", server.pid());
+    assert!(refused.stderr.contains(&expected), "{}", refused.stderr);
+    // Other models come and go beside it.
+    fs::write(site.folder().join("other.gguf"), model(12, 1_000)).unwrap();
+    assert_eq!(site.run(&["pull", "other.gguf"]).code, Some(0));
+    assert_eq!(site.run(&["rm", "other"]).code, Some(0));
+    server.signal(Signal::KILL);
+    assert_eq!(server.ended(), None);
+    assert_eq!(site.run(&["rm", "m"]).code, Some(0));
 }

@@ -1,4 +1,5 @@
 //! Starts the real binary in a folder of its own and talks to it as its users do: over TCP, and by its commands.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     fs,

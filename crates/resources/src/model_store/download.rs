@@ -61,7 +61,7 @@ impl Download<'_> {
                 Ok(wanted) => return Ok(wanted),
                 Err(Stopped::For(error)) => return Err(error),
                 Err(Stopped::Stale(_)) if from > 0 => anew = true,
-                Err(Stopped::Stale(error)) => return Err(self.failed(error, partial)),
+                Err(Stopped::Stale(error)) => return Err(self.failed(&error, partial)),
                 Err(Stopped::CutOff(error)) => {
                     anew = false;
                     if partial.bytes().saturating_sub(before) >= PROGRESS_BYTES_MIN {
@@ -69,7 +69,7 @@ impl Download<'_> {
                     }
                     // What never began is not asked for again: there may be no network at all.
                     let pause = pauses.next().filter(|_| partial.bytes() > 0 && error.may_pass());
-                    let Some(pause) = pause else { return Err(self.failed(error, partial)) };
+                    let Some(pause) = pause else { return Err(self.failed(&error, partial)) };
                     partial.keep()?;
                     watch(Progress::Note(format!("{error}; trying again in {} s", pause.as_secs())));
                     tokio::time::sleep(*pause).await;
@@ -132,12 +132,16 @@ impl Download<'_> {
             return Stopped::CutOff(error);
         }
         partial.distrust();
-        Stopped::For(self.failed(error, partial))
+        Stopped::For(self.failed(&error, partial))
     }
 
-    fn failed(&self, error: OutboundError, partial: &Partial) -> StoreError {
-        let (source_text, why, kept) = (self.shown.to_owned(), error.to_string(), partial.kept());
-        StoreError::Fetch { source_text, why, kept, error: Some(error) }
+    fn failed(&self, error: &OutboundError, partial: &Partial) -> StoreError {
+        StoreError::Fetch {
+            source_text: self.shown.to_owned(),
+            why: error.to_string(),
+            kept: partial.kept(),
+            is_missing: matches!(error, OutboundError::NotFound { .. }),
+        }
     }
 }
 

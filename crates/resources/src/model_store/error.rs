@@ -1,6 +1,5 @@
 use std::{io, path::Path};
 
-use outbound::OutboundError;
 use types::ModelName;
 
 use super::{ArchiveError, Digest, DigestError, Size, SourceError};
@@ -148,8 +147,8 @@ pub enum StoreError {
         why: String,
         /// What is kept.
         kept: String,
-        /// The same, for whoever decides by it.
-        error: Option<OutboundError>,
+        /// Whether the other side says that there is no such thing.
+        is_missing: bool,
     },
     /// The hub's answer has no file to pull.
     #[error("{0}")]

@@ -19,6 +19,8 @@ const NEW: &str = ".new";
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How often the lock is tried.
 const LOCK_TRY_EVERY: Duration = Duration::from_millis(20);
+/// Most private folders of one process.
+const SCRATCHES_MAX: usize = 64;
 /// Longest process id in a name, in bytes.
 const PID_BYTES_MAX: usize = 20;
 
@@ -101,10 +103,10 @@ impl Folder {
     pub(super) fn scratch(&self) -> Result<Scratch, StoreError> {
         let _locked = self.lock()?;
         let pid = std::process::id();
-        let free = (0_u32..)
-            .map(|count| self.scratches().join(format!("{pid}-{count}")))
-            .find(|path| !path.exists());
-        let path = free.unwrap_or_else(|| self.scratches().join(pid.to_string()));
+        let path = |count| self.scratches().join(format!("{pid}-{count}"));
+        let free = (0..SCRATCHES_MAX).map(path).find(|path| !path.exists());
+        let path =
+            free.ok_or(StoreError::TooMany { what: "private folders of one process", max: SCRATCHES_MAX })?;
         make_folder(&path)?;
         let lock = path.join("lock");
         let file = open_to_lock(&lock).doing("open", &lock)?;

@@ -88,12 +88,11 @@ impl Hub<'_> {
         let mut linked = Linked::default();
         let mut judge = |answer: &Answer| {
             linked = Linked::of(answer);
-            match (linked.bytes, answer.total) {
-                (Some(announced), Some(found)) if announced != found => {
-                    let (source_text, kept) = (shown.to_owned(), "nothing of it was taken".to_owned());
-                    return Err(StoreError::WrongLength { source_text, found, announced, kept });
-                }
-                _ => {}
+            if let (Some(announced), Some(found)) = (linked.bytes, answer.total)
+                && announced != found
+            {
+                let (source_text, kept) = (shown.to_owned(), "nothing of it was taken".to_owned());
+                return Err(StoreError::WrongLength { source_text, found, announced, kept });
             }
             let Some(digest) = &linked.digest else { return Ok(true) };
             store.refuse_taken(names, digest)?;
@@ -102,7 +101,7 @@ impl Hub<'_> {
         self.fetch.bytes_max = MODEL_BYTES_MAX;
         let mut download = Download { outbound: self.outbound, url: &url, fetch: self.fetch, shown };
         let came = match download.run(partial, &mut judge, watch).await {
-            Err(StoreError::Fetch { error: Some(OutboundError::NotFound { .. }), .. }) => {
+            Err(StoreError::Fetch { is_missing: true, .. }) => {
                 return Err(self.choose(place, shown).await?);
             }
             other => other?,
@@ -151,18 +150,17 @@ impl Hub<'_> {
 
     async fn about(&mut self, place: Place<'_>, shown: &str) -> Result<About, StoreError> {
         let url = self.url(&["api", "models"], &place, None);
-        let failed = |error: Option<OutboundError>, why: String| StoreError::Fetch {
+        let failed = |why: String| StoreError::Fetch {
             source_text: format!("the description of {shown}"),
             why,
             kept: "check the names of owner and repository".to_owned(),
-            error,
+            is_missing: false,
         };
-        let of = |error: OutboundError| failed(None, error.to_string());
+        let of = |error: OutboundError| failed(error.to_string());
         (self.fetch.from_byte, self.fetch.if_range, self.fetch.bytes_max) = (0, None, ABOUT_BYTES_MAX);
         let answer = self.outbound.get(&url, self.fetch).await.map_err(of)?;
         let text = answer.body.collect().await.map_err(of)?;
-        serde_json::from_slice(&text)
-            .map_err(|error| failed(None, format!("it is not what a hub sends ({error})")))
+        serde_json::from_slice(&text).map_err(|error| failed(format!("it is not what a hub sends ({error})")))
     }
 
     /// `ADDRESS/OWNER/REPO/resolve/REVISION/FILE`, or `ADDRESS/api/models/OWNER/REPO[/revision/REVISION]`.
@@ -171,17 +169,14 @@ impl Hub<'_> {
         // An `https` URL always has segments.
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty();
-            match file {
-                Some(file) => {
-                    path.extend(place.repository.split('/')).extend(words);
-                    // A branch with a slash is one segment.
-                    path.push(place.revision).extend(file.split('/'));
-                }
-                None => {
-                    path.extend(words).extend(place.repository.split('/'));
-                    if place.revision != REVISION_DEFAULT {
-                        path.extend(["revision", place.revision]);
-                    }
+            if let Some(file) = file {
+                path.extend(place.repository.split('/')).extend(words);
+                // A branch with a slash is one segment.
+                path.push(place.revision).extend(file.split('/'));
+            } else {
+                path.extend(words).extend(place.repository.split('/'));
+                if place.revision != REVISION_DEFAULT {
+                    path.extend(["revision", place.revision]);
                 }
             }
         }

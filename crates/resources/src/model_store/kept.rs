@@ -73,7 +73,9 @@ fn view(known: &About, data: &PathBuf, pid: Option<String>) -> PartialView {
 /// The names of their files, without the endings.
 fn keys(folder: &Folder) -> Result<Vec<PathBuf>, StoreError> {
     let mut keys = entries(&folder.partial())?;
-    keys.iter_mut().for_each(|path| *path = path.with_extension("").with_extension(""));
+    for path in &mut keys {
+        *path = path.with_extension("").with_extension("");
+    }
     keys.dedup();
     Ok(keys)
 }

@@ -314,14 +314,14 @@ impl ModelStore {
             revision: origin.revision,
             added_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
-        if let Some(same) = self.owner(&models, &names.name, &digest)? {
+        if let Some(same) = owner(&models, &names.name, &digest)? {
             // Pulled again: what was said of it at first stays, and new aliases are added.
             model = same.clone();
         } else if models.len() >= MODELS_MAX {
             return Err(StoreError::TooMany { what: "models in the store", max: MODELS_MAX });
         }
         for alias in &names.aliases {
-            if self.owner(&models, alias, &digest)?.is_none() && !model.is_called(alias.as_str()) {
+            if owner(&models, alias, &digest)?.is_none() && !model.is_called(alias.as_str()) {
                 model.aliases.push(alias.clone());
             }
         }
@@ -336,31 +336,30 @@ impl ModelStore {
         partial.map_or(Ok(()), Partial::discard)?;
         Ok(model)
     }
-
-    /// The model that has this name already. Refuses if it is another one.
-    fn owner<'a>(
-        &self,
-        models: &'a [StoredModel],
-        name: &ModelName,
-        digest: &Digest,
-    ) -> Result<Option<&'a StoredModel>, StoreError> {
-        if name.as_str().starts_with(digest::PREFIX) {
-            return Err(StoreError::LooksLikeADigest(name.clone()));
-        }
-        match models.iter().find(|model| model.is_called(name.as_str())) {
-            Some(owner) if owner.digest != *digest => {
-                let shown = format!("the model `{}` ({})", owner.name, owner.digest);
-                Err(StoreError::NameTaken { name: name.clone(), owner: shown })
-            }
-            owner => Ok(owner),
-        }
-    }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
         // What stays is no longer locked, and is swept when the store is next opened.
         let _ = fs::remove_file(&self.mark);
+    }
+}
+
+/// The model that has this name already. Refuses if it is another one.
+fn owner<'a>(
+    models: &'a [StoredModel],
+    name: &ModelName,
+    digest: &Digest,
+) -> Result<Option<&'a StoredModel>, StoreError> {
+    if name.as_str().starts_with(digest::PREFIX) {
+        return Err(StoreError::LooksLikeADigest(name.clone()));
+    }
+    match models.iter().find(|model| model.is_called(name.as_str())) {
+        Some(owner) if owner.digest != *digest => {
+            let shown = format!("the model `{}` ({})", owner.name, owner.digest);
+            Err(StoreError::NameTaken { name: name.clone(), owner: shown })
+        }
+        owner => Ok(owner),
     }
 }
 

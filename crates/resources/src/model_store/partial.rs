@@ -90,8 +90,7 @@ impl Partial {
         let file = lock(&data, &about, source)?;
         let known = read_about(&about).unwrap_or_default();
         let mut partial = Self { data, about, file, known, hash: Sha256::new(), bytes: 0 };
-        partial.known.source = source.to_owned();
-        partial.known.pid = std::process::id();
+        partial.known = About { source: source.to_owned(), pid: std::process::id(), ..partial.known.clone() };
         partial.write_about()?;
         Ok(partial)
     }

@@ -10,6 +10,7 @@ use super::{
     hub::{Hub, Place},
     import,
     inspect::{HEAD_BYTES, inspect, sniff},
+    owner,
     partial::{MODEL_BYTES_MAX, Origin, Partial},
     pypi, source,
 };
@@ -205,7 +206,7 @@ impl ModelStore {
     pub(super) fn refuse_taken(&self, names: &Names, digest: &Digest) -> Result<(), StoreError> {
         let models = self.list()?.models;
         for name in std::iter::once(&names.name).chain(&names.aliases) {
-            self.owner(&models, name, digest)?;
+            owner(&models, name, digest)?;
         }
         Ok(())
     }
@@ -216,7 +217,7 @@ fn door(doors: &Doors, shown: &str) -> Result<Outbound, StoreError> {
         source_text: shown.to_owned(),
         why: error.to_string(),
         kept: "nothing was asked for yet".to_owned(),
-        error: Some(error),
+        is_missing: false,
     })
 }
 

@@ -131,11 +131,9 @@ async fn download(spec: &str, into: &Path, shown: &str) -> Result<(), StoreError
 fn only_wheel(folder: &Path, shown: &str) -> Result<PathBuf, StoreError> {
     let mut wheels = entries(folder)?;
     wheels.retain(|path| path.extension().is_some_and(|ending| ending == "whl"));
-    match (wheels.pop(), wheels.is_empty()) {
-        (Some(wheel), true) => Ok(wheel),
-        _ => {
-            let why = "pip has not left exactly one wheel".to_owned();
-            Err(StoreError::Pip { source_text: shown.to_owned(), why })
-        }
+    if let (Some(wheel), true) = (wheels.pop(), wheels.is_empty()) {
+        return Ok(wheel);
     }
+    let why = "pip has not left exactly one wheel".to_owned();
+    Err(StoreError::Pip { source_text: shown.to_owned(), why })
 }

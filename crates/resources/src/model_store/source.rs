@@ -156,6 +156,7 @@ fn is_relative(path: &str) -> bool {
 impl PullSource {
     /// A local path as it is seen from everywhere on this machine. Links are left as they are: what they are called
     /// is often a better name than what they lead to.
+    #[must_use]
     pub fn from_folder(self, folder: &Path) -> Self {
         match self {
             Self::File(path) => Self::File(folder.join(path).components().collect()),
