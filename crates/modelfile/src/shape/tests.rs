@@ -250,7 +250,7 @@ fn a_token_that_is_put_at_an_end_is_in_the_vocabulary() {
         match (&refused, expected) {
             (None, None) => {}
             (Some(refused), Some(key)) => {
-                assert!(refused.contains(&format!("`tokenizer.ggml.{key}`")), "{refused}")
+                assert!(refused.contains(&format!("`tokenizer.ggml.{key}`")), "{refused}");
             }
             _ => panic!("{tokenizer} with {count} tokens: {refused:?}"),
         }
