@@ -6,6 +6,7 @@ mod keys;
 mod purpose;
 mod quantisation;
 mod recurrent;
+mod special_tokens;
 mod vocabulary;
 mod weights;
 mod window;
@@ -155,6 +156,7 @@ impl Gguf {
         let pooling = Pooling::of(&keys)?;
         let classifier = self.tensor("cls.output.weight").is_some();
         attention::check_scaling(&keys)?;
+        weights::check_kinds(self)?;
         check_token_types(&keys)?;
 
         Ok(ModelShape {

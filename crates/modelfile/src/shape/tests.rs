@@ -11,13 +11,19 @@ fn shape(writer: &Writer) -> Result<ModelShape, ModelFileError> {
 
 /// A model of four layers of this architecture, of which nothing else is known.
 fn model(architecture: &str) -> Writer {
+    let mut file = without_tokenizer(architecture);
+    file.text("tokenizer.ggml.model", "none");
+    file
+}
+
+fn without_tokenizer(architecture: &str) -> Writer {
     let mut file = Writer::new();
     let numbers =
         [("block_count", 4), ("embedding_length", 64), ("context_length", 128), ("attention.head_count", 4)];
     for (name, value) in numbers {
         file.u32(&format!("{architecture}.{name}"), value);
     }
-    file.text("general.architecture", architecture).text("tokenizer.ggml.model", "none");
+    file.text("general.architecture", architecture);
     file
 }
 
@@ -89,6 +95,11 @@ fn values_that_would_end_llama_cpp_are_refused_by_their_key() {
             "`tokenizer.ggml.padding_token_id` is 4, and the vocabulary has 4 tokens",
         ),
         (|f| f.text("tokenizer.ggml.eot_token_id", "x"), "has type str, and must have u32"),
+        (
+            |f| f.tensor("blk.0.attn_q.bias", &[32], TensorType::F16),
+            "tensor `blk.0.attn_q.bias` at byte 39840 is stored as F16, and must be stored as F32",
+        ),
+        (|f| f.tensor("blk.0.attn_q_norm.weight", &[32, 2], TensorType::BF16), "is stored as BF16, and must"),
         (|f| f.u32s("tokenizer.ggml.scores", &[1]), "`tokenizer.ggml.scores` must be an array of f32 or i32"),
     ];
     for (change, expected) in cases {
@@ -204,6 +215,45 @@ fn a_tokenizer_that_writes_bytes_has_a_token_for_each() {
         let refused = shape(&file).err().map(|error| error.to_string());
         assert_eq!(refused.is_none(), good, "{refused:?}");
         assert!(refused.is_none_or(|refused| refused.contains("has tokens for 255 bytes")));
+    }
+}
+
+/// A tokenizer with these tokens and keys is refused for the named one, or not.
+#[test]
+fn a_token_that_is_put_at_an_end_is_in_the_vocabulary() {
+    let cases: &[(&str, u32, Change, Option<&str>)] = &[
+        ("bert", 3, |f| f, Some("bos_token_id")),
+        ("bert", 3, |f| f.u32("tokenizer.ggml.bos_token_id", 0), Some("seperator_token_id")),
+        (
+            "bert",
+            3,
+            |f| f.u32("tokenizer.ggml.bos_token_id", 0).u32("tokenizer.ggml.seperator_token_id", 1),
+            None,
+        ),
+        ("bert", 200, |f| f, None),
+        ("gpt2", 3, |f| f, None),
+        ("gpt2", 3, |f| f.bool("tokenizer.ggml.add_bos_token", true), Some("bos_token_id")),
+        ("gpt2", 3, |f| f.bool("tokenizer.ggml.add_eos_token", true), Some("eos_token_id")),
+        ("gpt2", 12, |f| f.bool("tokenizer.ggml.add_bos_token", true), None),
+        ("gpt2", 3, |f| f.u32("tokenizer.ggml.add_bos_token", 1), Some("add_bos_token")),
+        ("gemma4", 300, |f| f, Some("bos_token_id")),
+        ("t5", 1, |f| f, Some("eos_token_id")),
+        ("t5", 1, |f| f.bool("tokenizer.ggml.add_eos_token", false), None),
+        ("unheard-of", 1, |f| f, None),
+    ];
+    for (tokenizer, count, change, expected) in cases {
+        let tokens: Vec<String> = (0..*count).map(|token| format!("token {token}")).collect();
+        let mut file = without_tokenizer("x");
+        file.text("tokenizer.ggml.model", tokenizer).texts("tokenizer.ggml.tokens", &tokens);
+        change(&mut file);
+        let refused = shape(&file).err().map(|error| error.to_string());
+        match (&refused, expected) {
+            (None, None) => {}
+            (Some(refused), Some(key)) => {
+                assert!(refused.contains(&format!("`tokenizer.ggml.{key}`")), "{refused}");
+            }
+            _ => panic!("{tokenizer} with {count} tokens: {refused:?}"),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! The vocabulary: arrays that belong together, and ids that must lie in it.
 
-use super::keys::{number, refuse};
+use super::{
+    keys::{number, refuse},
+    special_tokens,
+};
 use crate::{
     Gguf, ModelFileError,
     gguf::{Array, TOKENS_KEY, VOCABULARY_MAX, Value, ValueType},
@@ -12,7 +15,7 @@ const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 const MERGES_KEY: &str = "tokenizer.ggml.merges";
 /// Tokenizers of models without text.
 const WITHOUT_TOKENS: [&str; 2] = ["none", "no_vocab"];
-/// The tokenizer that writes as bytes what it has no token for (SentencePiece's).
+/// The tokenizer that writes as bytes what it has no token for (`SentencePiece`'s).
 const BY_BYTES: &str = "llama";
 const BYTES: u32 = 256;
 /// Ids that name a token (`special_token_types` in llama.cpp's `llama_vocab::impl::load`, b10200).
@@ -80,7 +83,9 @@ pub(super) fn vocabulary(gguf: &Gguf, architecture: &str) -> Result<u32, ModelFi
         }
     }
     // At most `VOCABULARY_MAX`, which the reader holds.
-    Ok(tokens as u32)
+    let tokens = tokens as u32;
+    special_tokens::check(gguf, model, tokens)?;
+    Ok(tokens)
 }
 
 /// An array of one of these types, if the key is there.
