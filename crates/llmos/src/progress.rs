@@ -14,8 +14,11 @@ use crate::output::{self, Output};
 const LINE_EVERY: Duration = Duration::from_secs(5);
 /// How often a bar moves by itself, to show that something is going on.
 const TICK_EVERY: Duration = Duration::from_millis(200);
-const WITH_TOTAL: &str = "{msg} {bar:24} {percent:>3}% {bytes}/{total_bytes} {bytes_per_sec} {eta}";
-const WITHOUT_TOTAL: &str = "{msg} {spinner} {bytes} {elapsed}";
+/// Longest message beside a bar.
+const MESSAGE_CHARACTERS_MAX: usize = 41;
+const WITH_TOTAL: &str =
+    "{msg} {bar:24} {percent:>3}% {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta}";
+const WITHOUT_TOTAL: &str = "{msg} {spinner} {decimal_bytes} {elapsed}";
 
 /// What a person sees of the work.
 pub(crate) enum Meter {
@@ -103,7 +106,7 @@ fn begin(what: &str, total: Option<u64>, done: u64) -> ProgressBar {
     // The templates are constants: a wrong one would leave the usual bar.
     let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
     bar.set_style(style.progress_chars("=> "));
-    bar.set_message(what.replace(char::is_control, "\u{fffd}"));
+    bar.set_message(shortened(&what.replace(char::is_control, "\u{fffd}")));
     // What was done before counts for the share, and not for the speed.
     bar.set_position(done);
     bar.reset_eta();
@@ -111,9 +114,28 @@ fn begin(what: &str, total: Option<u64>, done: u64) -> ProgressBar {
     bar
 }
 
+/// Beginning and end of a long text, so that a bar fits into a line.
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= MESSAGE_CHARACTERS_MAX {
+        return text.to_owned();
+    }
+    let half = (MESSAGE_CHARACTERS_MAX - 1) / 2;
+    let (begin, end): (String, String) =
+        (text.chars().take(half).collect(), text.chars().skip(count - half).collect());
+    format!("{begin}…{end}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_messages_keep_both_ends() {
+        assert_eq!(shortened("pulling m"), "pulling m");
+        let long = shortened(&format!("pulling https://example.org/{}/ü.gguf", "x".repeat(100)));
+        assert_eq!(long, "pulling https://exam…xxxxxxxxxxxxx/ü.gguf");
+    }
 
     #[test]
     fn lines_say_how_far_it_is() {

