@@ -64,13 +64,13 @@ impl Download<'_> {
                 Err(Stopped::Stale(error)) => return Err(self.failed(&error, partial)),
                 Err(Stopped::CutOff(error)) => {
                     anew = false;
+                    partial.keep()?;
                     if partial.bytes().saturating_sub(before) >= PROGRESS_BYTES_MIN {
                         pauses = PAUSES.iter();
                     }
                     // What never began is not asked for again: there may be no network at all.
                     let pause = pauses.next().filter(|_| partial.bytes() > 0 && error.may_pass());
                     let Some(pause) = pause else { return Err(self.failed(&error, partial)) };
-                    partial.keep()?;
                     watch(Progress::Note(format!("{error}; trying again in {} s", pause.as_secs())));
                     tokio::time::sleep(*pause).await;
                 }

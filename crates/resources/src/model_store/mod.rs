@@ -254,15 +254,23 @@ impl ModelStore {
     }
 
     fn refuse_if_in_use(&self, model: &StoredModel) -> Result<(), StoreError> {
-        let blob = format!("{}.", blob_name(&model.digest));
+        match self.user_of(&blob_name(&model.digest))? {
+            Some(pid) => Err(StoreError::InUse { model: model.name.to_string(), pid }),
+            None => Ok(()),
+        }
+    }
+
+    /// The id of a process that has claimed a file of this name.
+    fn user_of(&self, blob: &str) -> Result<Option<String>, StoreError> {
         for mark in entries(&self.folder.in_use())? {
             let name = mark.file_name().unwrap_or_default().to_string_lossy();
-            if let Some(owner) = name.strip_prefix(&blob).filter(|_| !is_abandoned(&mark)) {
-                let pid = pid_in(owner.split('.').next().unwrap_or_default());
-                return Err(StoreError::InUse { model: model.name.to_string(), pid });
+            if let Some(owner) = name.strip_prefix(blob).and_then(|rest| rest.strip_prefix('.'))
+                && !is_abandoned(&mark)
+            {
+                return Ok(Some(pid_in(owner.split('.').next().unwrap_or_default())));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     fn remove_name(&self, name: &ModelName) -> Result<(), StoreError> {
@@ -270,7 +278,7 @@ impl ModelStore {
         fs::remove_file(&path).and_then(|()| folder::sync_folder_of(&path)).doing("remove", &path)
     }
 
-    /// Removes the files that no name stands for; returns the bytes that this frees. A manifest that cannot be read
+    /// Removes the files that no name stands for and nobody uses; returns the bytes that this frees. A manifest that cannot be read
     /// may stand for any of them: then all stay.
     fn remove_nameless(&self, _locked: &Locked) -> Result<u64, StoreError> {
         let listing = self.list()?;
@@ -280,6 +288,10 @@ impl ModelStore {
         let named: BTreeSet<PathBuf> = listing.models.iter().map(|model| self.path(model)).collect();
         let mut freed = 0;
         for blob in entries(&self.folder.blobs())?.into_iter().filter(|blob| !named.contains(blob)) {
+            let name = blob.file_name().unwrap_or_default().to_string_lossy();
+            if self.user_of(&name)?.is_some() {
+                continue;
+            }
             freed += fs::metadata(&blob).map_or(0, |metadata| metadata.len());
             fs::remove_file(&blob).doing("remove", &blob)?;
         }

@@ -95,11 +95,12 @@ impl Partial {
         Ok(partial)
     }
 
-    /// The content of a pull that was cut off between its last byte and its name.
-    pub(super) fn whole(&self) -> Option<(Digest, Origin)> {
-        let whole = self.known.whole.as_ref()?;
-        let is_there = self.file.metadata().is_ok_and(|metadata| metadata.len() == self.known.durable);
-        is_there.then(|| Some((whole.digest.parse().ok()?, whole.origin.clone()))).flatten()
+    /// What is known of a file that lacks only its name: its pull was cut off after the last byte, or the name was
+    /// taken. Reads it again, so that [`Partial::digest`] is that of what is there.
+    pub(super) fn whole(&mut self, watch: Watch<'_>) -> Result<Option<Origin>, StoreError> {
+        let Some(Whole { digest, origin }) = self.known.whole.clone() else { return Ok(None) };
+        self.read_again(watch)?;
+        Ok((self.digest().to_string() == digest).then_some(origin))
     }
 
     /// Bytes that need not be fetched again, if they belong to `version`.
@@ -139,14 +140,7 @@ impl Partial {
         self.reserve(total.unwrap_or(from) - from.min(total.unwrap_or(from)))?;
         self.known = About { version, total, durable: from, whole: None, ..self.known.clone() };
         self.write_about()?;
-        self.hash = Sha256::new();
-        self.file.seek(SeekFrom::Start(0)).doing("read", &self.data)?;
-        if from > 0 {
-            let what = format!("checking what has come of {}", self.known.source);
-            watch(Progress::Begins { what, total: Some(from), done: 0 });
-        }
-        let done = &mut |bytes| watch(Progress::Done(bytes));
-        self.bytes = hash_all(&mut self.file, &mut self.hash, done).doing("read", &self.data)?;
+        self.read_again(watch)?;
         if self.bytes == from {
             return Ok(());
         }
@@ -231,6 +225,20 @@ impl Partial {
             (0, _) | (_, None) => "nothing of it is kept".to_owned(),
             (durable, _) => format!("{} are kept, and the next pull goes on from there", Size(durable)),
         }
+    }
+
+    /// Hashes what is there, and leaves the file ready for more.
+    fn read_again(&mut self, watch: Watch<'_>) -> Result<(), StoreError> {
+        let total = self.file.metadata().doing("look at", &self.data)?.len();
+        if total > 0 {
+            let what = format!("checking what has come of {}", self.known.source);
+            watch(Progress::Begins { what, total: Some(total), done: 0 });
+        }
+        self.hash = Sha256::new();
+        self.file.seek(SeekFrom::Start(0)).doing("read", &self.data)?;
+        let done = &mut |bytes| watch(Progress::Done(bytes));
+        self.bytes = hash_all(&mut self.file, &mut self.hash, done).doing("read", &self.data)?;
+        Ok(())
     }
 
     fn checkpoint(&mut self) -> Result<(), StoreError> {

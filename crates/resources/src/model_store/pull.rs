@@ -92,26 +92,25 @@ impl ModelStore {
             }
         }
         let mut partial = Partial::open(&self.folder, &pull.source.key(), &shown)?;
-        let (digest, origin) = if let Some(whole) = partial.whole() {
-            whole
-        } else {
-            match self.fetch(pull, doors, &names, &mut partial, watch).await? {
-                Content::Came { origin, expected } => {
-                    let digest = partial.digest();
-                    let other = |expected: &Digest| *expected != digest;
-                    if let Some(expected) = expected.into_iter().chain(pull.digest).find(other) {
-                        partial.discard()?;
-                        return Err(StoreError::WrongDigest { source_text: shown, found: digest, expected });
-                    }
-                    partial.finish(&origin)?;
-                    (digest, origin)
-                }
+        let (origin, expected) = match partial.whole(watch)? {
+            Some(origin) => {
+                watch(Progress::Note(format!("all of {shown} came before; only its name was missing")));
+                (origin, None)
+            }
+            None => match self.fetch(pull, doors, &names, &mut partial, watch).await? {
+                Content::Came { origin, expected } => (origin, expected),
                 Content::There(digest, origin) => {
                     partial.discard()?;
                     return self.name_again(&names, digest, origin, shown);
                 }
-            }
+            },
         };
+        let digest = partial.digest();
+        if let Some(expected) = expected.into_iter().chain(pull.digest).find(|expected| *expected != digest) {
+            partial.discard()?;
+            return Err(StoreError::WrongDigest { source_text: shown, found: digest, expected });
+        }
+        partial.finish(&origin)?;
         self.take(partial, &names, digest, origin, shown)
     }
 

@@ -292,6 +292,22 @@ fn a_file_that_lacks_only_its_name_gets_it() {
     fs::set_permissions(protected.path(), Permissions::from_mode(0o400)).unwrap();
     drop(protected);
     assert!(site.pull(&source).is_ok());
+    site.store.remove("m").unwrap();
+    // What it must be is checked all the same; and what it is, if it changed on the disk.
+    drop(whole());
+    let digest = Some(format!("sha256:{}", "0".repeat(64)).parse().unwrap());
+    let pull = Pull { source: source.clone(), name: None, aliases: Vec::new(), digest };
+    assert!(matches!(run(&site.store, &pull, &mut |_| ()), Err(StoreError::WrongDigest { .. })));
+    assert_eq!(site.left(), [""; 0]);
+    let changed = whole();
+    fs::write(changed.path(), &content[1..]).unwrap();
+    drop(changed);
+    assert!(site.pull(&source).unwrap_err().to_string().contains("cannot open"));
+    site.store.remove_partial().unwrap();
+    let first = whole();
+    drop(first);
+    site.pull(&source).unwrap();
+
     let renamed = whole();
     renamed.move_to(&site.store.folder.blob(&renamed.digest())).unwrap();
     drop(renamed);
@@ -359,8 +375,15 @@ fn a_damaged_manifest_hides_no_other_and_can_be_removed() {
         assert!(listing.damaged[0].contains("is damaged"), "{}", listing.damaged[0]);
     }
     // It may stand for any file, so none is removed as long as it is there.
-    site.pull(&site.file("other.gguf", &model("other"))).unwrap();
-    assert_eq!(site.store.remove("other").unwrap().freed, 0);
+    let other = site.pull(&site.file("other.gguf", &model("other"))).unwrap();
+    let claim = site.store.claim("other").unwrap();
+    fs::write(manifest::path(&site.store.folder, &other.name), "{").unwrap();
+    site.store.remove("other").unwrap();
+    // Nor is one that is in use, whatever happened to its name.
+    assert_eq!(site.store.remove("bad").unwrap().freed, 0);
+    assert!(claim.path.exists());
+    drop(claim);
+    fs::write(&path, "{").unwrap();
     assert!(site.store.remove("bad").unwrap().freed > 0);
     assert_eq!(site.store.list().unwrap().damaged, [""; 0]);
 }
