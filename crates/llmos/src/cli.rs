@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, builder::PossibleValuesParser};
 use types::{DataClass, PriorityClass, Role};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, top};
 
 /// Shortest and longest time between two looks at the machine, in seconds.
 const INTERVAL_S_MIN: f64 = 0.1;
@@ -52,6 +52,12 @@ pub(crate) enum Command {
     Chat(ChatArgs),
     /// Show the models and what runs on them.
     Ps,
+    /// Watch models and sequences live; keys as in htop.
+    Top {
+        /// Seconds from one look to the next, 0.2 to 60. With --json two looks make one document.
+        #[arg(long, short, value_name = "SECONDS", default_value_t = 1.5, value_parser = top::delay)]
+        delay: f64,
+    },
     /// Bring a model into memory.
     Load {
         /// Its name or alias.

@@ -21,6 +21,7 @@ mod progress;
 mod ps;
 mod residency;
 mod serve;
+mod top;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Version => version(&args, output),
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
         Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
+        Command::Top { delay } => ask(&args, async |client| top::run(client, delay, output).await),
         Command::Load { model } => ask(&args, async |client| residency::load(&client, &model, output).await),
         Command::Unload { model } => {
             ask(&args, async |client| residency::unload(&client, &model, output).await)

@@ -40,6 +40,12 @@ impl Output {
         }
     }
 
+    /// Whether stdout is a terminal that text can be placed on, and if so, whether in colour.
+    pub(crate) fn screen(self) -> Option<bool> {
+        let places = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        (self.stdout_terminal && places).then_some(self.stdout_colour)
+    }
+
     /// A result for a person. Control characters other than line ends are made visible: part of the text may
     /// come from a model or another user, and a terminal obeys escape sequences.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
@@ -123,7 +129,7 @@ fn write_stdout(text: &str) -> Result<(), Failure> {
 }
 
 /// The text with every control character but line end and tab replaced by U+FFFD.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
