@@ -26,6 +26,7 @@ async fn house(folder: &File) -> (Path, Secret) {
         aliases: vec!["default".parse().unwrap()],
         source: Source::Simulator,
         context: Tokens(512),
+        parallel: 16,
         threads: None,
         memory_max: None,
     };

@@ -58,6 +58,7 @@ mod tests {
             aliases: vec![],
             source: Source::File { path: "m.gguf".into(), sha256: None },
             context: Tokens(1),
+            parallel: 1,
             threads,
             memory_max: None,
         }

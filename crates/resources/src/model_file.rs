@@ -56,8 +56,6 @@ mod launch {
 
     /// Most tokens of one step: bounds how long a step lasts, and so how soon a cancelled request is gone.
     const STEP_TOKENS: u32 = 256;
-    /// Most sequences at once.
-    const RUNNING_MAX: u32 = 32;
     /// Memory for a worker of which nothing is configured: this share, in percent, of what is available.
     const MEMORY_SHARE_PERCENT: u64 = 90;
 
@@ -77,11 +75,13 @@ mod launch {
                 tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref()))
                     .await
                     .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
+                let step = STEP_TOKENS.min(self.spec.context.0);
                 let order = WorkerOrder {
                     path: self.path.clone(),
                     context: self.spec.context.0,
-                    step: STEP_TOKENS.min(self.spec.context.0),
-                    running_max: RUNNING_MAX,
+                    step,
+                    // A step has a token of each sequence that generates; llama.cpp aborts where it has no room.
+                    running_max: self.spec.parallel.min(step),
                     cores: self.cores.clone(),
                     memory_max: self.spec.memory_max.unwrap_or_else(share_of_available_memory),
                 };

@@ -13,6 +13,8 @@ pub struct ModelSpec {
     pub source: Source,
     /// KV memory of the replica in tokens, shared by its sequences; also the longest sequence.
     pub context: Tokens,
+    /// Most sequences at once.
+    pub parallel: u32,
     /// Threads, each on a core of its own. Without it the cores that are left are shared out evenly.
     pub threads: Option<usize>,
     /// Most memory of the worker beside the mapped file, in bytes.

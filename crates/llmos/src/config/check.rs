@@ -24,6 +24,8 @@ const MODELS_MAX: usize = 64;
 const ALIASES_MAX: usize = 16;
 /// Tokens of KV memory of one model.
 const CONTEXT_MAX: i64 = 1 << 24;
+/// Sequences of one model at once: llama.cpp's `LLAMA_MAX_SEQ`.
+const PARALLEL_MAX: i64 = 256;
 /// Threads of one model.
 const THREADS_MAX: i64 = 1_024;
 /// Memory of one worker: a pebibyte.
@@ -203,6 +205,7 @@ impl Check<'_> {
         let sha256 = self.sha256(&key("sha256"), model.sha256.as_deref());
         let source = self.source(&key("source"), &model.source, sha256);
         let context = self.number(&key("context"), model.context, 1, CONTEXT_MAX);
+        let parallel = self.number(&key("parallel"), model.parallel, 1, PARALLEL_MAX);
         let threads = model.threads.map(|count| self.number(&key("threads"), count, 1, THREADS_MAX));
         let memory = model.memory_mb.map(|mb| self.number(&key("memory_mb"), mb, 1, MEMORY_MB_MAX));
         Some(ModelSpec {
@@ -210,6 +213,7 @@ impl Check<'_> {
             aliases,
             source: source?,
             context: Tokens(context?.unsigned_abs() as u32),
+            parallel: parallel?.unsigned_abs() as u32,
             threads: threads.flatten().map(|count| count.unsigned_abs() as usize),
             memory_max: memory.flatten().map(|mb| mb.unsigned_abs() << 20),
         })

@@ -32,6 +32,8 @@ pub(crate) struct Model {
     pub(crate) sha256: Option<String>,
     #[serde(default = "default_context")]
     pub(crate) context: i64,
+    #[serde(default = "default_parallel")]
+    pub(crate) parallel: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads: Option<i64>,
     #[serde(default)]
@@ -42,6 +44,10 @@ pub(crate) struct Model {
 
 fn default_context() -> i64 {
     4096
+}
+
+fn default_parallel() -> i64 {
+    32
 }
 
 impl File {
@@ -63,6 +69,7 @@ impl File {
             source: "models/smollm2.gguf".to_owned(),
             sha256: Some("0".repeat(64)),
             context: default_context(),
+            parallel: default_parallel(),
             threads: Some(2),
             aliases: vec!["small".to_owned()],
             memory_mb: Some(1024),

@@ -205,7 +205,7 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(keys(&known), "data_dir listen log model shutdown_grace_s");
         let model = known["model"][0].as_table().unwrap();
-        assert_eq!(keys(model), "aliases context memory_mb name sha256 source threads");
+        assert_eq!(keys(model), "aliases context memory_mb name parallel sha256 source threads");
         let scalars: Vec<String> = scalars().into_keys().collect();
         assert_eq!(scalars, ["data_dir", "listen", "log.format", "log.level", "shutdown_grace_s"]);
     }

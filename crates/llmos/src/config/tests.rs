@@ -62,12 +62,13 @@ fn what_is_shown_can_be_read_again() {
 #[test]
 fn models_become_specs() {
     let file = "[[model]]\nname = 'a'\nsource = 'models/m.gguf'\nsha256 = 'DIGITS'\ncontext = 8192\nthreads = 2\n\
-                aliases = ['b', 'c']\nmemory_mb = 512\n";
+                parallel = 8\naliases = ['b', 'c']\nmemory_mb = 512\n";
     let config = load(&file.replace("DIGITS", &"0a".repeat(32)), &[HOME], ConfigArgs::default()).unwrap();
     let spec = &config.models[0];
     assert_eq!(spec.name.as_str(), "a");
     assert_eq!(spec.aliases.len(), 2);
-    assert_eq!((spec.context.0, spec.threads, spec.memory_max), (8192, Some(2), Some(512 << 20)));
+    assert_eq!((spec.context.0, spec.parallel, spec.threads), (8192, 8, Some(2)));
+    assert_eq!(spec.memory_max, Some(512 << 20));
     let Source::File { path, sha256 } = &spec.source else { panic!("not a file") };
     assert!(path.is_absolute() && path.ends_with("models/m.gguf"), "{path:?}");
     assert_eq!(sha256.as_deref(), Some("0a".repeat(32).as_str()));
@@ -93,6 +94,10 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         (
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
             "line 4: `context` is 0; allowed: 1 to",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nparallel = 257",
+            "line 4: `parallel` is 257; allowed: 1 to",
         ),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nthreads = 0", "`threads` is 0; allowed: 1 to"),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nmemory_mb = 0", "`memory_mb` is 0; allowed: 1 to"),
