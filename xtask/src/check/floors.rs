@@ -17,8 +17,9 @@ enum Place {
 }
 
 /// The house of `ARCHITECTURE.md`, from the ground up. A new crate gets its place here first.
-const HOUSE: [(&str, Place); 12] = [
+const HOUSE: [(&str, Place); 13] = [
     ("types", Place::Floor(0)),
+    ("modelfile", Place::Floor(1)),
     ("scheduler", Place::Floor(1)),
     ("store", Place::Floor(1)),
     ("engine", Place::Floor(3)),

@@ -1,0 +1,384 @@
+//! From bytes to a [`Gguf`], each rule where its part is read.
+
+use std::{collections::HashSet, io::Read};
+
+use super::{
+    ALIGNMENT_DEFAULT, ALIGNMENT_KEY, Array, Gguf, MAGIC, Scalar, TOKENS_KEY, Tensor, Value, ValueType,
+    input::{Input, Place},
+    tokens::Tokens,
+};
+use crate::{ModelFileError, TensorType};
+
+/// Most keys of the metadata. Models have about 40.
+pub const KEYS_MAX: u64 = 4096;
+/// Longest key.
+pub const KEY_BYTES_MAX: u64 = 256;
+/// Longest text that is kept; of a longer one only the length is.
+pub const TEXT_KEPT_BYTES_MAX: u64 = 64 << 10;
+/// Longest chat template: what the renderer of templates takes.
+pub const TEMPLATE_BYTES_MAX: u64 = 256 << 10;
+/// Most bytes of metadata kept in all.
+pub const KEPT_BYTES_MAX: u64 = 8 << 20;
+/// Longest array. The merges of a large vocabulary are about 500,000.
+pub const ARRAY_LENGTH_MAX: u64 = 4 << 20;
+/// Most numbers of an array that are kept: more than layers, of which llama.cpp allows 512.
+pub const NUMBERS_KEPT_MAX: u64 = 1024;
+/// Longest text in an array.
+pub const ELEMENT_BYTES_MAX: u64 = 64 << 10;
+/// Most tokens of a vocabulary. The largest known have 262,144.
+pub const VOCABULARY_MAX: u64 = 1 << 20;
+/// Most tensors.
+pub const TENSORS_MAX: u64 = 65_536;
+/// Longest name of a tensor: llama.cpp keeps 64 bytes with the NUL at the end.
+pub const TENSOR_NAME_BYTES_MAX: u64 = 63;
+/// Largest alignment. Files use 32; disks and huge pages no more than this.
+pub const ALIGNMENT_MAX: u64 = 2 << 20;
+
+/// Most dimensions of a tensor.
+const DIMENSIONS_MAX: u32 = 4;
+/// Largest product of dimensions, and largest dimension: llama.cpp counts elements with a sign.
+const ELEMENTS_MAX: u64 = i64::MAX as u64;
+/// Key, type and value take at least this: a length, one character, a type and one byte.
+const KEY_VALUE_BYTES_MIN: u64 = 8 + 1 + 4 + 1;
+/// A description takes at least this: a length, one character, one dimension, its number, a type and an offset.
+const TENSOR_BYTES_MIN: u64 = 8 + 1 + 4 + 8 + 4 + 8;
+/// Keys that begin so hold chat templates: `tokenizer.chat_template` and `tokenizer.chat_template.NAME`.
+const TEMPLATE_KEY: &str = "tokenizer.chat_template";
+const SPLIT_KEY: &str = "split.count";
+
+pub(super) fn read(from: &mut impl Read, length: u64) -> Result<Gguf, ModelFileError> {
+    let mut input = Input::new(from, length);
+    let version = version(&mut input)?;
+    let tensor_count =
+        count(&mut input, Place::Header("number of tensors"), "tensors", TENSORS_MAX, TENSOR_BYTES_MIN)?;
+    let key_count =
+        count(&mut input, Place::Header("number of keys"), "keys", KEYS_MAX, KEY_VALUE_BYTES_MIN)?;
+
+    let metadata = metadata(&mut input, key_count)?;
+    let alignment = alignment(&metadata)?;
+    refuse_split(&metadata)?;
+
+    let mut tensors: Vec<Tensor> = Vec::new();
+    let mut data_bytes = 0;
+    for number in 0..tensor_count {
+        let tensor = tensor(&mut input, number, alignment, &mut data_bytes)?;
+        tensors.push(tensor);
+    }
+    let data_offset = if tensors.is_empty() { input.at() } else { padded(input.at(), alignment) };
+    data_within(&tensors, data_offset, length)?;
+    Ok(Gguf { version, alignment, metadata, tensors, data_offset, length })
+}
+
+fn version<R: Read>(input: &mut Input<'_, R>) -> Result<u32, ModelFileError> {
+    let magic: [u8; 4] = input.exactly(Place::Header("name of the format"))?;
+    if magic != MAGIC {
+        return Err(ModelFileError::NotGguf { found: format!("`{}`", magic.escape_ascii()) });
+    }
+    let found = input.u32(Place::Header("version"))?;
+    match found {
+        2 | 3 => Ok(found),
+        // A small number read in the wrong order.
+        _ if found.swap_bytes() < 1 << 16 && found >= 1 << 16 => Err(ModelFileError::BigEndian),
+        _ => Err(ModelFileError::Version { found }),
+    }
+}
+
+/// A number of things, each of which takes at least `bytes_min` of what is left of the file.
+fn count<R: Read>(
+    input: &mut Input<'_, R>,
+    place: Place<'_>,
+    unit: &str,
+    limit: u64,
+    bytes_min: u64,
+) -> Result<u64, ModelFileError> {
+    let at = input.at();
+    let found = input.u64(place)?;
+    if found > limit {
+        return Err(ModelFileError::TooMuch { what: format!("the number of {unit}"), at, found, limit });
+    }
+    input.needs(place, found * bytes_min)?;
+    Ok(found)
+}
+
+fn metadata<R: Read>(input: &mut Input<'_, R>, count: u64) -> Result<Vec<(String, Value)>, ModelFileError> {
+    let mut metadata: Vec<(String, Value)> = Vec::new();
+    let mut seen = HashSet::new();
+    let mut text = Vec::new();
+    let mut kept = 0;
+    for number in 0..count {
+        let (place, at) = (Place::Key(number), input.at());
+        let key = input.text(place, KEY_BYTES_MAX, &mut text)?;
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(place.malformed(
+                at,
+                format!("is `{}`, and a key is printable ASCII without spaces", key.escape_debug()),
+            ));
+        }
+        let key = key.to_owned();
+        if !seen.insert(key.clone()) {
+            return Err(place.malformed(at, format!("is `{key}`, which stands there before")));
+        }
+        let value = value(input, &key, &mut text)?;
+        kept += key.len() as u64 + kept_bytes(&value);
+        Place::Value(&key).at_most(input.at(), "bytes kept with all before it", kept, KEPT_BYTES_MAX)?;
+        metadata.push((key, value));
+    }
+    Ok(metadata)
+}
+
+fn kept_bytes(value: &Value) -> u64 {
+    match value {
+        Value::Text(text) => text.len() as u64,
+        Value::Array(array) => (array.numbers.len() * size_of::<Scalar>()) as u64,
+        Value::Scalar(_) | Value::LongText { .. } => 0,
+    }
+}
+
+fn value<R: Read>(input: &mut Input<'_, R>, key: &str, text: &mut Vec<u8>) -> Result<Value, ModelFileError> {
+    let place = Place::Value(key);
+    match value_type(input, place)? {
+        ValueType::Text => text_value(input, key, text),
+        ValueType::Array => array(input, key, text).map(Value::Array),
+        kind => scalar(input, place, kind).map(Value::Scalar),
+    }
+}
+
+fn value_type<R: Read>(input: &mut Input<'_, R>, place: Place<'_>) -> Result<ValueType, ModelFileError> {
+    let at = input.at();
+    let number = input.u32(place)?;
+    ValueType::of(number)
+        .ok_or_else(|| place.malformed(at, format!("has type {number}, and types are 0 to 12")))
+}
+
+fn text_value<R: Read>(
+    input: &mut Input<'_, R>,
+    key: &str,
+    text: &mut Vec<u8>,
+) -> Result<Value, ModelFileError> {
+    let place = Place::Value(key);
+    if key.starts_with(TEMPLATE_KEY) {
+        return input.text(place, TEMPLATE_BYTES_MAX, text).map(|text| Value::Text(text.to_owned()));
+    }
+    let bytes = input.u64(place)?;
+    input.needs(place, bytes)?;
+    if bytes > TEXT_KEPT_BYTES_MAX {
+        input.skip_text(place, bytes)?;
+        return Ok(Value::LongText { bytes });
+    }
+    input.kept_text(place, bytes, text).map(|text| Value::Text(text.to_owned()))
+}
+
+fn scalar<R: Read>(
+    input: &mut Input<'_, R>,
+    place: Place<'_>,
+    kind: ValueType,
+) -> Result<Scalar, ModelFileError> {
+    let at = input.at();
+    Ok(match kind {
+        ValueType::U8 => Scalar::Unsigned(kind, u8::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::U16 => Scalar::Unsigned(kind, u16::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::U32 => Scalar::Unsigned(kind, input.u32(place)?.into()),
+        ValueType::U64 => Scalar::Unsigned(kind, input.u64(place)?),
+        ValueType::I8 => Scalar::Signed(kind, i8::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::I16 => Scalar::Signed(kind, i16::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::I32 => Scalar::Signed(kind, i32::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::I64 => Scalar::Signed(kind, i64::from_le_bytes(input.exactly(place)?)),
+        ValueType::F32 => Scalar::Float(kind, f32::from_le_bytes(input.exactly(place)?).into()),
+        ValueType::F64 => Scalar::Float(kind, f64::from_le_bytes(input.exactly(place)?)),
+        ValueType::Bool => Scalar::Bool(truth(place, at, input.exactly(place)?)?),
+        ValueType::Text | ValueType::Array => return Err(place.malformed(at, "is no number")),
+    })
+}
+
+fn truth(place: Place<'_>, at: u64, byte: [u8; 1]) -> Result<bool, ModelFileError> {
+    match byte[0] {
+        0 => Ok(false),
+        1 => Ok(true),
+        other => Err(place.malformed(at, format!("is {other}, and a truth value is 0 or 1"))),
+    }
+}
+
+fn array<R: Read>(input: &mut Input<'_, R>, key: &str, text: &mut Vec<u8>) -> Result<Array, ModelFileError> {
+    let place = Place::Value(key);
+    let at = input.at();
+    let kind = value_type(input, place)?;
+    let length_at = input.at();
+    let length = input.u64(place)?;
+    let bytes_min = match kind {
+        ValueType::Array => {
+            return Err(place.malformed(at, "is an array of arrays, and llama.cpp reads none"));
+        }
+        ValueType::Text => 8,
+        ValueType::U8 | ValueType::I8 | ValueType::Bool => 1,
+        ValueType::U16 | ValueType::I16 => 2,
+        ValueType::U32 | ValueType::I32 | ValueType::F32 => 4,
+        ValueType::U64 | ValueType::I64 | ValueType::F64 => 8,
+    };
+    input.needs(place, length.saturating_mul(bytes_min))?;
+    place.at_most(length_at, "elements", length, ARRAY_LENGTH_MAX)?;
+    let mut numbers = Vec::new();
+    if kind == ValueType::Text {
+        texts(input, key, length, text)?;
+    } else if length <= NUMBERS_KEPT_MAX {
+        for index in 0..length {
+            numbers.push(scalar(input, Place::Element(key, index), kind)?);
+        }
+    } else if kind == ValueType::Bool {
+        for index in 0..length {
+            scalar(input, Place::Element(key, index), kind)?;
+        }
+    } else {
+        input.skip(place, length * bytes_min)?;
+    }
+    Ok(Array { kind, length, numbers })
+}
+
+fn texts<R: Read>(
+    input: &mut Input<'_, R>,
+    key: &str,
+    length: u64,
+    text: &mut Vec<u8>,
+) -> Result<(), ModelFileError> {
+    if key != TOKENS_KEY {
+        return (0..length).try_for_each(|index| {
+            input.text(Place::Element(key, index), ELEMENT_BYTES_MAX, text).map(|_| ())
+        });
+    }
+    let at = input.at();
+    Place::Value(key).at_most(at, "tokens", length, VOCABULARY_MAX)?;
+    let mut tokens = Tokens::default();
+    for index in 0..length {
+        tokens.push(index, input.text(Place::Element(key, index), ELEMENT_BYTES_MAX, text)?);
+    }
+    tokens.check(Place::Value(key), at)
+}
+
+fn alignment(metadata: &[(String, Value)]) -> Result<u64, ModelFileError> {
+    let refuse = |why: String| Err(ModelFileError::Parameter { key: ALIGNMENT_KEY.to_owned(), why });
+    match metadata.iter().find(|(key, _)| key == ALIGNMENT_KEY).map(|(_, value)| value) {
+        None => Ok(ALIGNMENT_DEFAULT),
+        Some(&Value::Scalar(Scalar::Unsigned(ValueType::U32, bytes))) => {
+            if bytes.is_power_of_two() && bytes <= ALIGNMENT_MAX {
+                Ok(bytes)
+            } else {
+                refuse(format!("is {bytes}, and must be a power of two up to {ALIGNMENT_MAX}"))
+            }
+        }
+        Some(other) => refuse(format!("has type {}, and must have u32", other.kind())),
+    }
+}
+
+fn refuse_split(metadata: &[(String, Value)]) -> Result<(), ModelFileError> {
+    match metadata.iter().find(|(key, _)| key == SPLIT_KEY).map(|(_, value)| value) {
+        None | Some(Value::Scalar(Scalar::Unsigned(ValueType::U16, 0 | 1))) => Ok(()),
+        Some(&Value::Scalar(Scalar::Unsigned(ValueType::U16, parts))) => Err(ModelFileError::Split { parts }),
+        Some(other) => {
+            let why = format!("has type {}, and must have u16", other.kind());
+            Err(ModelFileError::Parameter { key: SPLIT_KEY.to_owned(), why })
+        }
+    }
+}
+
+/// Reads one description. `data_bytes` is where the data of the next tensor must begin.
+fn tensor<R: Read>(
+    input: &mut Input<'_, R>,
+    number: u64,
+    alignment: u64,
+    data_bytes: &mut u64,
+) -> Result<Tensor, ModelFileError> {
+    let (place, at) = (Place::TensorName(number), input.at());
+    let mut name = Vec::new();
+    let name = input.text(place, TENSOR_NAME_BYTES_MAX, &mut name)?.to_owned();
+    if name.is_empty() || name.chars().any(char::is_control) {
+        return Err(place
+            .malformed(at, format!("is `{}`, and a name has no control characters", name.escape_debug())));
+    }
+    let place = Place::Tensor(&name);
+    let dimensions = dimensions(input, place)?;
+    let at = input.at();
+    let kind = input.u32(place)?;
+    let kind =
+        TensorType::of(kind).map_err(|why| place.malformed(at, format!("has type {kind}, which {why}")))?;
+    let bytes = bytes_of(place, at, kind, &dimensions)?;
+    let at = input.at();
+    let offset = input.u64(place)?;
+    if offset % alignment != 0 {
+        return Err(place.malformed(
+            at,
+            format!("has its data at offset {offset}, no multiple of the alignment {alignment}"),
+        ));
+    }
+    // llama.cpp reads only files whose tensors lie in the order of their descriptions, without gaps. That they do
+    // not overlap follows.
+    if offset != *data_bytes {
+        let why =
+            if offset < *data_bytes { "overlaps the tensor before it" } else { "leaves a gap before it" };
+        return Err(place
+            .malformed(at, format!("{why}: its data is at offset {offset}, and must be at {data_bytes}")));
+    }
+    let end = offset.checked_add(bytes).and_then(|end| end.checked_next_multiple_of(alignment));
+    *data_bytes = end.ok_or_else(|| place.malformed(at, "ends where 64 bits do not reach"))?;
+    Ok(Tensor { name, dimensions, kind, offset, bytes })
+}
+
+fn dimensions<R: Read>(input: &mut Input<'_, R>, place: Place<'_>) -> Result<Vec<u64>, ModelFileError> {
+    let at = input.at();
+    let count = input.u32(place)?;
+    if !(1..=DIMENSIONS_MAX).contains(&count) {
+        return Err(
+            place.malformed(at, format!("has {count} dimensions, and 1 to {DIMENSIONS_MAX} are possible"))
+        );
+    }
+    let mut dimensions = Vec::with_capacity(count as usize);
+    let mut elements: u64 = 1;
+    for _ in 0..count {
+        let dimension = input.u64(place)?;
+        if dimension == 0 {
+            return Err(place.malformed(at, "has a dimension of 0"));
+        }
+        elements = elements
+            .checked_mul(dimension)
+            .filter(|elements| *elements <= ELEMENTS_MAX)
+            .ok_or_else(|| place.malformed(at, format!("has more than {ELEMENTS_MAX} elements")))?;
+        dimensions.push(dimension);
+    }
+    Ok(dimensions)
+}
+
+fn bytes_of(place: Place<'_>, at: u64, kind: TensorType, dimensions: &[u64]) -> Result<u64, ModelFileError> {
+    let (row, block) = (dimensions[0], kind.elements_per_block());
+    if row % block != 0 {
+        return Err(
+            place.malformed(at, format!("has rows of {row} elements, and {kind} needs multiples of {block}"))
+        );
+    }
+    // The product was checked, so it fits.
+    let bytes = kind.bytes(dimensions.iter().product());
+    bytes.ok_or_else(|| place.malformed(at, "has more bytes than 64 bits count"))
+}
+
+/// Refuses data beyond the end of the file, and names that stand there twice.
+fn data_within(tensors: &[Tensor], data_offset: u64, length: u64) -> Result<(), ModelFileError> {
+    let mut seen = HashSet::with_capacity(tensors.len());
+    for tensor in tensors {
+        let at = data_offset.saturating_add(tensor.offset);
+        if !seen.insert(tensor.name.as_str()) {
+            return Err(Place::Tensor(&tensor.name).malformed(at, "has a name that stands there before"));
+        }
+        if at.saturating_add(tensor.bytes) > length {
+            let what = Place::Data(&tensor.name).to_string();
+            return Err(ModelFileError::Cut {
+                what,
+                at,
+                needed: tensor.bytes,
+                left: length.saturating_sub(at),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The next multiple of the alignment, a power of two; `at` is in a header, far from the end of 64 bits.
+fn padded(at: u64, alignment: u64) -> u64 {
+    at.next_multiple_of(alignment)
+}
