@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod config;
 mod data_dir;
+mod estimate;
 mod exit;
 mod keys;
 mod log;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Config(ConfigCommand::Check { file }) => check(args, file, output),
         Command::Version => version(&args, output),
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
+        Command::Estimate(wanted) => load(&args).and_then(|config| estimate::run(&config, &wanted, output)),
         Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod cores;
+pub mod memory;
 #[cfg(any(feature = "llama", test))]
 mod model_file;
 mod replicas;

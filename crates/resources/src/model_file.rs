@@ -52,10 +52,8 @@ mod launch {
     use futures::{FutureExt, future::BoxFuture};
 
     use super::verify;
-    use crate::ModelSpec;
+    use crate::{ModelSpec, memory::STEP_TOKENS};
 
-    /// Most tokens of one step: bounds how long a step lasts, and so how soon a cancelled request is gone.
-    const STEP_TOKENS: u32 = 256;
     /// Memory for a worker of which nothing is configured: this share, in percent, of what is available.
     const MEMORY_SHARE_PERCENT: u64 = 90;
 
