@@ -53,6 +53,10 @@ pub enum DriverState {
     Starting {
         /// Counts from 1.
         attempt: u32,
+        /// How much of the model is loaded.
+        percent: u8,
+        /// How long it will still take, as far as that can be judged.
+        left: Option<Duration>,
     },
     /// It works.
     Ready {

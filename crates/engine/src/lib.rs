@@ -16,11 +16,15 @@
 mod driver;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod progress;
 mod step_engine;
 mod stepped;
 pub mod template;
 mod text;
+mod turns;
 
 pub use driver::{Driver, DriverState, EngineError, EventStream, SequenceStatus, Work};
+pub use progress::LoadProgress;
 pub use step_engine::{Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
 pub use stepped::Stepped;
+pub use turns::Turns;

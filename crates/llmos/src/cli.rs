@@ -50,6 +50,16 @@ pub(crate) enum Command {
     Estimate(EstimateArgs),
     /// Show the models and what runs on them.
     Ps,
+    /// Bring a model into memory.
+    Load {
+        /// Its name or alias.
+        model: String,
+    },
+    /// Send a model out of memory.
+    Unload {
+        /// Its name or alias.
+        model: String,
+    },
     /// End a sequence.
     Kill {
         /// The number that `llmos ps` shows.

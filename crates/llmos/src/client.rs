@@ -54,6 +54,10 @@ impl Client {
         self.call(Method::POST, path, encoded(body)?).await
     }
 
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::PUT, path, Bytes::new()).await
+    }
+
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::DELETE, path, Bytes::new()).await
     }

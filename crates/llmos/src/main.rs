@@ -17,6 +17,7 @@ mod keys;
 mod log;
 mod output;
 mod ps;
+mod residency;
 mod serve;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,6 +44,10 @@ fn main() -> ExitCode {
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
         Command::Estimate(wanted) => load(&args).and_then(|config| estimate::run(&config, &wanted, output)),
         Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
+        Command::Load { model } => ask(&args, async |client| residency::load(&client, &model, output).await),
+        Command::Unload { model } => {
+            ask(&args, async |client| residency::unload(&client, &model, output).await)
+        }
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };

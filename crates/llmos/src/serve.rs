@@ -3,7 +3,7 @@ use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
 use access::Access;
 use engine::Launch;
 use gateway::Doors;
-use resources::{ModelSpec, Replicas};
+use resources::{ModelSpec, Replicas, memory::Corrections};
 use rustix::fs::Mode;
 use serde_json::json;
 use simulator::{MockLaunch, replay::StepTime};
@@ -52,9 +52,15 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let store = Store::open(&data_dir.store()).await.trying("open the store")?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
-    let replicas = Replicas::start(config.models.clone(), &simulated).map_err(|error| {
-        Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
-    })?;
+    let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
+    let (corrections, complaint) = Corrections::open(&config.data_dir);
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    let replicas =
+        Replicas::start(config.models.clone(), memory, corrections, &simulated).map_err(|error| {
+            Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
+        })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;
     let path = Arc::new(path::Path::new(access, replicas));
 

@@ -21,7 +21,7 @@ use std::{
 use access::{Access, AccessError, Authorized, Credential, Generate, Generation};
 use engine::{EngineError, EventStream, Work};
 use futures::{StreamExt, stream::BoxStream};
-use resources::{Replicas, Route, RouteError};
+use resources::{Lease, Replicas, Route, RouteError, UnloadError};
 use types::{Event, GenerateRequest, ModelName, RequestId, SequenceId};
 
 use crate::metrics::{Metrics, Observation};
@@ -58,6 +58,9 @@ pub enum PathError {
     /// No replica to send it to.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// The model stays in memory.
+    #[error(transparent)]
+    Unload(#[from] UnloadError),
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -95,7 +98,7 @@ impl Path {
         let wanted =
             Generation { model: request.model.clone(), class: request.class, data_class: request.data_class };
         let authorized = self.access.authorize::<Generate>(&principal, wanted)?;
-        let routed = self.route(authorized, request)?;
+        let routed = self.route(authorized, request).await?;
         self.run(routed).await
     }
 
@@ -111,8 +114,12 @@ impl Path {
         Ok(())
     }
 
-    fn route(&self, authorized: Authorized<Generate>, request: GenerateRequest) -> Result<Routed, PathError> {
-        let route = self.replicas.route(authorized.principal(), &authorized.resource().model)?;
+    async fn route(
+        &self,
+        authorized: Authorized<Generate>,
+        request: GenerateRequest,
+    ) -> Result<Routed, PathError> {
+        let route = self.replicas.route(authorized.principal(), &authorized.resource().model).await?;
         Ok(Routed { authorized, route, request })
     }
 
@@ -130,18 +137,20 @@ impl Path {
         };
         let mut observation = self.metrics.begin(&route.model);
         let events = route.driver.generate(work).await.inspect_err(|_| observation.refused())?;
-        Ok(Answer { request: id, model: route.model, events: measured(events, observation) })
+        Ok(Answer { request: id, model: route.model, events: measured(events, observation, route.lease) })
     }
 }
 
 /// Passes events on unchanged and lets `observation` see them. An observation that is dropped before the last
-/// event counts the request as aborted.
+/// event counts the request as aborted. The stream holds the model in memory until it is dropped itself.
 fn measured(
     events: EventStream,
     mut observation: Observation,
+    lease: Lease,
 ) -> BoxStream<'static, Result<Event, PathError>> {
     events
         .map(move |event| {
+            let _held = &lease;
             observation.see(&event);
             event.map_err(PathError::from)
         })

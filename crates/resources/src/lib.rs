@@ -9,12 +9,21 @@
 #![forbid(unsafe_code)]
 
 mod cores;
+mod granted;
+mod launch;
 pub mod memory;
-#[cfg(any(feature = "llama", test))]
-mod model_file;
+mod model;
 mod replicas;
+mod residency;
 mod spec;
+mod state;
+#[cfg(any(feature = "llama", test))]
+mod verify;
+mod views;
+mod worker_memory;
 
 pub use cores::available_cores;
-pub use replicas::{ModelView, ReplicaView, Replicas, Route, RouteError};
-pub use spec::{ModelSpec, ResourcesError, Source};
+pub use granted::memory_for_models;
+pub use replicas::{Lease, Replicas, Route, RouteError, UnloadError};
+pub use spec::{GpuLayers, LoadWhen, ModelSpec, ResourcesError, Source, Stay};
+pub use views::{ModelView, ReplicaState, ReplicaView};

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use engine::{
-    EngineError, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer, template::ChatTemplate,
+    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, StepEngine, Tokenizer,
+    template::ChatTemplate,
 };
 use futures::{FutureExt, future::BoxFuture};
 use scheduler::{Preemption, StepOutcome, StepPlan};
@@ -56,7 +57,7 @@ impl MockLaunch {
 }
 
 impl Launch for MockLaunch {
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+    fn launch(&self, _progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
         async {
             let tokenizer = MockTokenizer::new().map_err(|why| LaunchError { why, retry: false })?;
             Ok(Loaded {
@@ -80,6 +81,7 @@ fn card(context: Tokens) -> ModelCard {
         step: STEP_TOKENS,
         running_max: RUNNING_MAX,
         confinement: "none: the mock computes nothing".to_owned(),
+        graph_reserved: None,
         hardware: "simulated".to_owned(),
     }
 }

@@ -21,7 +21,7 @@ use tokio::{
 use types::{Input, Sampling, SequenceId};
 
 use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
-use crate::{EngineError, Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+use crate::{EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, StepEngine, Tokenizer};
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
@@ -51,6 +51,8 @@ pub struct WorkerOrder {
     pub cores: Vec<usize>,
     /// Most memory beside the mapped model file, in bytes.
     pub memory_max: u64,
+    /// Layers that a GPU computes; 0 in a build that knows none.
+    pub gpu_layers: u32,
 }
 
 /// Starts workers for one model.
@@ -63,27 +65,27 @@ pub struct LlamaLaunch {
 }
 
 impl Launch for LlamaLaunch {
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
-        self.start().boxed()
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        async move { self.start(&progress).await }.boxed()
     }
 }
 
 impl LlamaLaunch {
-    async fn start(&self) -> Result<Loaded, LaunchError> {
+    async fn start(&self, progress: &LoadProgress) -> Result<Loaded, LaunchError> {
         let failed =
             |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
         let (steps, texts, mut process) = self.spawn().map_err(failed)?;
         let pid = process.child.id();
         let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
-        let loading = tokio::time::timeout(LOAD_WAIT, engine.ask()).await;
+        let loading = tokio::time::timeout(LOAD_WAIT, engine.load(progress)).await;
         let card = match loading {
             Ok(Ok(Report::Loaded(card))) if is_sound(&card) => card,
             Ok(Ok(Report::Loaded(_))) => {
                 return Err(process.refused("the worker describes an impossible model").await);
             }
             Ok(Ok(Report::Failed(why))) => return Err(process.refused(&why).await),
-            Ok(Ok(Report::Stepped(_)) | Err(_)) => {
+            Ok(Ok(Report::Loading(_) | Report::Stepped(_)) | Err(_)) => {
                 return Err(process.refused("the worker died while loading").await);
             }
             Err(_) => return Err(process.refused("loading took too long").await),
@@ -202,6 +204,17 @@ impl LlamaEngine {
         wire::receive(&mut self.steps).await
     }
 
+    /// The first report that is not about how far the load has come.
+    async fn load(&mut self, progress: &LoadProgress) -> io::Result<Report> {
+        let mut report = self.ask().await?;
+        // A worker that never ends meets the caller's time limit.
+        while let Report::Loading(share) = report {
+            progress.reach(share);
+            report = wire::receive(&mut self.steps).await?;
+        }
+        Ok(report)
+    }
+
     async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepOutcome, EngineError> {
         let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
             Ok(()) => {
@@ -212,7 +225,7 @@ impl LlamaEngine {
         let why = match asked {
             Ok(Report::Stepped(outcome)) => return Ok(step_outcome(outcome)),
             Ok(Report::Failed(why)) => why,
-            Ok(Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
+            Ok(Report::Loading(_) | Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
             Err(_) => self.post_mortem().await,
         };
         Err(EngineError::Died { why })

@@ -23,7 +23,7 @@ use llama_cpp_2::{
 };
 
 use super::{
-    confinement,
+    buffers, confinement,
     parent::WorkerOrder,
     sampler::Sampler,
     wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling},
@@ -97,8 +97,11 @@ fn serve(
     texts: UnixStream,
 ) -> Result<Infallible, String> {
     let confinement = confinement::confine(order)?;
+    buffers::listen();
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+    let parameters = LlamaModelParams::default()
+        .with_n_gpu_layers(order.gpu_layers)
+        .with_progress_callback(progress(reports.try_clone().map_err(|error| error.to_string())?));
     let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
         .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
     let context = model.new_context(&backend, context_parameters(order)).map_err(|error| {
@@ -131,6 +134,19 @@ fn serve(
     })
 }
 
+/// Tells the kernel process of each percent that is loaded. If that is gone, the load is broken off.
+fn progress(mut reports: UnixStream) -> impl FnMut(f32) -> bool + 'static {
+    let mut told = 0;
+    move |share| {
+        let percent = (share * 100.0) as u32;
+        if percent <= told {
+            return true;
+        }
+        told = percent;
+        wire::write(&mut reports, &Report::Loading(share)).is_ok()
+    }
+}
+
 fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
     let threads = order.cores.len() as i32;
     LlamaContextParams::default()
@@ -142,6 +158,8 @@ fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
         .with_n_threads_batch(threads)
         // One memory for all sequences; copying between split ones aborts the process.
         .with_kv_unified(true)
+        // Layers that see a window keep no more than that: we never go back into a sequence, only drop it whole.
+        .with_swa_full(false)
         .with_no_perf(true)
 }
 
@@ -160,6 +178,7 @@ fn card(
         step: order.step,
         running_max: order.running_max,
         confinement,
+        graph_reserved: buffers::graph_reserved(),
         hardware: hardware(),
     }
 }

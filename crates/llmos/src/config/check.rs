@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use resources::{ModelSpec, Source};
+use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay};
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
@@ -24,10 +24,14 @@ const MODELS_MAX: usize = 64;
 const ALIASES_MAX: usize = 16;
 /// Tokens of KV memory of one model.
 const CONTEXT_MAX: i64 = 1 << 24;
-/// Sequences of one model at once: llama.cpp's `LLAMA_MAX_SEQ`.
-const PARALLEL_MAX: i64 = 256;
 /// Threads of one model.
 const THREADS_MAX: i64 = 1_024;
+/// Sequences of one model at once: llama.cpp's `LLAMA_MAX_SEQ`.
+const PARALLEL_MAX: i64 = 256;
+/// Layers of one model.
+const GPU_LAYERS_MAX: i64 = 1_000;
+/// Longest that a model stays unused: a year.
+const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 /// Memory of one worker: a pebibyte.
 const MEMORY_MB_MAX: i64 = 1 << 30;
 /// The source that needs no file.
@@ -61,6 +65,8 @@ pub(super) fn check(
         &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     );
     let level = check.one_of("log.level", &values.log.level, &LEVELS);
+    let memory_total =
+        values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
     let models = check.models(&values.model);
 
     let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), true) =
@@ -81,6 +87,7 @@ pub(super) fn check(
         listen,
         data_dir,
         shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
+        memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
         log: Log { format, level },
         models,
         effective,
@@ -96,6 +103,9 @@ const LEVELS: [(&str, LevelFilter); 5] = [
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+
+/// When a model is loaded.
+const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
 
 struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
@@ -172,7 +182,8 @@ impl Check<'_> {
         let found = allowed.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
         if found.is_none() {
             let names: Vec<&str> = allowed.iter().map(|&(name, _)| name).collect();
-            self.refuse(key, format!("`{key}` is `{text}`; allowed: {}", names.join(", ")));
+            let name = key.rsplit_once("].").map_or(key, |(_, name)| name);
+            self.refuse(key, format!("`{name}` is `{text}`; allowed: {}", names.join(", ")));
         }
         found
     }
@@ -208,6 +219,9 @@ impl Check<'_> {
         let parallel = self.number(&key("parallel"), model.parallel, 1, PARALLEL_MAX);
         let threads = model.threads.map(|count| self.number(&key("threads"), count, 1, THREADS_MAX));
         let memory = model.memory_mb.map(|mb| self.number(&key("memory_mb"), mb, 1, MEMORY_MB_MAX));
+        let gpu_layers = self.gpu_layers(&key("gpu_layers"), &model.gpu_layers);
+        let load = self.one_of(&key("load"), &model.load, &LOADS);
+        let keep_alive = self.keep_alive(&key("keep_alive_s"), model);
         Some(ModelSpec {
             name: name?,
             aliases,
@@ -216,7 +230,33 @@ impl Check<'_> {
             parallel: parallel?.unsigned_abs() as u32,
             threads: threads.flatten().map(|count| count.unsigned_abs() as usize),
             memory_max: memory.flatten().map(|mb| mb.unsigned_abs() << 20),
+            gpu_layers: gpu_layers?,
+            stay: Stay { load: load?, keep_alive, pinned: model.pinned },
         })
+    }
+
+    fn gpu_layers(&mut self, key: &str, text: &str) -> Option<GpuLayers> {
+        if text == "auto" {
+            return Some(GpuLayers::Auto);
+        }
+        let Ok(count) = text.parse() else {
+            self.refuse(
+                key,
+                format!("`gpu_layers` is `{text}`; allowed: \"auto\", or 0 to {GPU_LAYERS_MAX}"),
+            );
+            return None;
+        };
+        Some(GpuLayers::Count(self.number(key, count, 0, GPU_LAYERS_MAX)?.unsigned_abs() as u32))
+    }
+
+    /// A pinned model never goes, so a time after which it does would silently do nothing.
+    fn keep_alive(&mut self, key: &str, model: &Model) -> Option<Duration> {
+        let seconds = self.number(key, model.keep_alive_s?, 1, KEEP_ALIVE_S_MAX)?;
+        if model.pinned {
+            let message = "this model is `pinned`, so it never goes; remove `keep_alive_s` or `pinned`";
+            self.refuse(key, message.to_owned());
+        }
+        Some(Duration::from_secs(seconds.unsigned_abs()))
     }
 
     fn model_name(&mut self, key: &str, setting: &str, text: &str) -> Option<ModelName> {

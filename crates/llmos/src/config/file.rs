@@ -10,6 +10,9 @@ pub(crate) struct File {
     pub(crate) listen: String,
     pub(crate) data_dir: String,
     pub(crate) shutdown_grace_s: i64,
+    /// Of all models together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_total_mb: Option<i64>,
     pub(crate) log: Log,
     #[serde(default)]
     pub(crate) model: Vec<Model>,
@@ -36,18 +39,35 @@ pub(crate) struct Model {
     pub(crate) parallel: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads: Option<i64>,
+    /// `auto`, or a number.
+    #[serde(default = "default_gpu_layers")]
+    pub(crate) gpu_layers: String,
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_mb: Option<i64>,
-}
-
-fn default_context() -> i64 {
-    4096
+    #[serde(default = "default_load")]
+    pub(crate) load: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep_alive_s: Option<i64>,
+    #[serde(default)]
+    pub(crate) pinned: bool,
 }
 
 fn default_parallel() -> i64 {
     32
+}
+
+fn default_gpu_layers() -> String {
+    "auto".to_owned()
+}
+
+fn default_load() -> String {
+    "start".to_owned()
+}
+
+fn default_context() -> i64 {
+    4096
 }
 
 impl File {
@@ -57,6 +77,7 @@ impl File {
             listen: "127.0.0.1:8080".to_owned(),
             data_dir,
             shutdown_grace_s: 30,
+            memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
             model: Vec::new(),
         }
@@ -71,9 +92,13 @@ impl File {
             context: default_context(),
             parallel: default_parallel(),
             threads: Some(2),
+            gpu_layers: default_gpu_layers(),
             aliases: vec!["small".to_owned()],
             memory_mb: Some(1024),
+            load: default_load(),
+            keep_alive_s: Some(600),
+            pinned: false,
         };
-        Self { model: vec![model], ..Self::defaults("data".to_owned()) }
+        Self { memory_total_mb: Some(16_384), model: vec![model], ..Self::defaults("data".to_owned()) }
     }
 }

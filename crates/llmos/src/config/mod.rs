@@ -44,6 +44,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How long streams may take to end once the server is told to go.
     pub(crate) shutdown_grace: Duration,
+    /// Most memory of all models together, in bytes.
+    pub(crate) memory_total: Option<u64>,
     /// What is logged, and how.
     pub(crate) log: Log,
     /// In the order of the file.

@@ -95,6 +95,7 @@ mod tests {
             ("LLMOS_LISTEN", "127.0.0.1:1"),
             ("LLMOS_DATA_DIR", "/d"),
             ("LLMOS_SHUTDOWN_GRACE_S", "5"),
+            ("LLMOS_MEMORY_TOTAL_MB", "5"),
             ("LLMOS_LOG_FORMAT", "json"),
             ("LLMOS_LOG_LEVEL", "warn"),
             ("LLMOS_CONFIG", "x"),

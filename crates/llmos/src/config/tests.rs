@@ -1,3 +1,5 @@
+use resources::{GpuLayers, LoadWhen, Stay};
+
 use super::*;
 
 fn load(text: &str, variables: &[(&str, &str)], args: ConfigArgs) -> Result<Config, Vec<Problem>> {
@@ -62,13 +64,15 @@ fn what_is_shown_can_be_read_again() {
 #[test]
 fn models_become_specs() {
     let file = "[[model]]\nname = 'a'\nsource = 'models/m.gguf'\nsha256 = 'DIGITS'\ncontext = 8192\nthreads = 2\n\
-                parallel = 8\naliases = ['b', 'c']\nmemory_mb = 512\n";
+                aliases = ['b', 'c']\nmemory_mb = 512\nparallel = 4\ngpu_layers = 20\nload = 'demand'\nkeep_alive_s = 9\n";
     let config = load(&file.replace("DIGITS", &"0a".repeat(32)), &[HOME], ConfigArgs::default()).unwrap();
     let spec = &config.models[0];
     assert_eq!(spec.name.as_str(), "a");
     assert_eq!(spec.aliases.len(), 2);
-    assert_eq!((spec.context.0, spec.parallel, spec.threads), (8192, 8, Some(2)));
-    assert_eq!(spec.memory_max, Some(512 << 20));
+    assert_eq!((spec.context.0, spec.threads, spec.memory_max), (8192, Some(2), Some(512 << 20)));
+    assert_eq!((spec.parallel, spec.gpu_layers), (4, GpuLayers::Count(20)));
+    let stay = Stay { load: LoadWhen::Demand, keep_alive: Some(Duration::from_secs(9)), pinned: false };
+    assert_eq!(spec.stay, stay);
     let Source::File { path, sha256 } = &spec.source else { panic!("not a file") };
     assert!(path.is_absolute() && path.ends_with("models/m.gguf"), "{path:?}");
     assert_eq!(sha256.as_deref(), Some("0a".repeat(32).as_str()));
@@ -95,12 +99,30 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
             "line 4: `context` is 0; allowed: 1 to",
         ),
-        (
-            "[[model]]\nname = 'a'\nsource = 'simulator:'\nparallel = 257",
-            "line 4: `parallel` is 257; allowed: 1 to",
-        ),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nthreads = 0", "`threads` is 0; allowed: 1 to"),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nmemory_mb = 0", "`memory_mb` is 0; allowed: 1 to"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nparallel = 257",
+            "`parallel` is 257; allowed: 1 to 256",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nload = 'late'",
+            "`load` is `late`; allowed: start, demand",
+        ),
+        ("[[model]]\nname = 'a'\nsource = 'simulator:'\ngpu_layers = 'all'", "allowed: \"auto\", or 0 to"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\ngpu_layers = -1",
+            "`gpu_layers` is -1; allowed: 0 to",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\npinned = 1",
+            "`pinned` is an integer, expected a boolean",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nkeep_alive_s = 5\npinned = true",
+            "line 4: this model is `pinned`, so it never goes",
+        ),
+        ("memory_total_mb = 0", "`memory_total_mb` is 0; allowed: 1 to"),
         ("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = 'abc'", "line 4: `sha256` must be 64 lower-case"),
         (
             &format!("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = '{}'", "A".repeat(64)),

@@ -19,6 +19,7 @@
 mod compute;
 mod corrections;
 mod fit;
+mod foresight;
 mod kv;
 mod overhead;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use types::Tokens;
 
 pub use corrections::{Correction, Corrections, CorrectionsError, Measured};
 pub use fit::{Available, Bytes, TooBig, WouldFit, fits, gpu_layers_that_fit};
+pub(crate) use foresight::Foresight;
 use {compute::Compute, overhead::Overhead, weights::Placed};
 
 /// Most tokens of one step of a model that generates: bounds how long a step lasts, and so how soon a cancelled
