@@ -128,6 +128,8 @@ pub(super) struct Compute {
     pub(super) scratch: u64,
     /// Rows of results that are kept for us (`llama_context::output_reserve`).
     pub(super) rows: u64,
+    /// Those that are kept from the load on: one for each sequence.
+    pub(super) rows_loaded: u64,
     /// What samplers keep.
     pub(super) candidates: u64,
 }
@@ -152,15 +154,11 @@ impl Compute {
         let inputs = product(&[step, masks, MASK])
             .saturating_add(product(&[step, TOKEN]))
             .saturating_add(if mean { product(&[step, parallel, FLOAT]) } else { 0 });
-        // Logits; or, to take the mean of the vectors, all of them once more on their side.
         let logits = |outputs: u64| product(&[outputs, vocabulary, FLOAT]);
         let (results, results_reserved) = if pools { (0, 0) } else { (logits(parallel), logits(step)) };
-        let rows = if pools {
-            // A row of logits is kept for each token even where none is computed: `has_logits` is always set.
-            product(&[step, vocabulary.saturating_add(u64::from(shape.embedding_out)), FLOAT])
-        } else {
-            logits(parallel)
-        };
+        // With vectors a row of logits is kept all the same, and for each token: `has_logits` is always set.
+        let row = if pools { vocabulary.saturating_add(u64::from(shape.embedding_out)) } else { vocabulary };
+        let rows = |outputs: u64| product(&[outputs, row, FLOAT]);
         let attention =
             TILE * (2 * u64::from(shape.key_length) + 2 * TILE + 2 * u64::from(shape.value_length)) * FLOAT;
         let rows_quantised = product(&[step, widths.row, widths.row_number_bytes_by_32]) / 32;
@@ -171,7 +169,8 @@ impl Compute {
             results,
             results_reserved,
             scratch: rows_quantised.max(product(&[attention, u64::from(workload.threads)])),
-            rows,
+            rows: if pools { rows(step.max(parallel)) } else { rows(parallel) },
+            rows_loaded: rows(parallel),
             candidates: if pools { 0 } else { product(&[parallel, vocabulary, CANDIDATE]) },
         }
     }

@@ -1,12 +1,11 @@
 use std::{
-    io,
     path::Path,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use modelfile::{Gguf, ModelFileError, ModelShape};
 
-use super::{Available, Corrections, Measured, MemoryEstimate, Workload, estimate, fits};
+use super::{Available, Corrections, MemoryEstimate, Workload, estimate, fits};
 use crate::{GpuLayers, ModelSpec};
 
 /// Estimates for the models of this server, and what their loads teach. All of it blocks.
@@ -15,6 +14,7 @@ pub(crate) struct Foresight(Mutex<Corrections>);
 
 /// What a model is expected to need, and what it is loaded with.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "llama"), expect(dead_code, reason = "only a build with workers loads anything"))]
 pub(crate) struct Foreseen {
     pub(crate) workload: Workload,
     pub(crate) estimate: MemoryEstimate,
@@ -55,7 +55,8 @@ impl Foresight {
     }
 
     /// Corrects later estimates by what a loaded worker was found to have.
-    pub(crate) fn learn(&self, foreseen: &Foreseen, measured: io::Result<Measured>) {
+    #[cfg(feature = "llama")]
+    pub(crate) fn learn(&self, foreseen: &Foreseen, measured: std::io::Result<super::Measured>) {
         let architecture = &foreseen.shape.architecture;
         let measured = match measured {
             Ok(measured) => measured,

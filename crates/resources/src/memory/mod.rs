@@ -175,9 +175,10 @@ impl<'a> Model<'a> {
         let layer = correction.layer(compute.layer);
         let graph = compute.graph(layer);
         let heap = correction.heap(overhead.heap);
-        let exact = [placed.repacked, kv.host, compute.rows].into_iter().fold(0, u64::saturating_add);
-        let busy = [heap, overhead.busy, compute.scratch].into_iter().fold(0, u64::saturating_add);
-        let reserved = [exact, compute.candidates, compute.graph_reserved(layer), busy, overhead.reserved];
+        let sum = |parts: &[u64]| parts.iter().copied().fold(0, u64::saturating_add);
+        let private = sum(&[placed.repacked, kv.host]);
+        let output = compute.rows.saturating_add(compute.candidates);
+        let process = sum(&[heap, overhead.busy]);
         MemoryEstimate {
             weights: placed.weights,
             kv,
@@ -186,17 +187,24 @@ impl<'a> Model<'a> {
                 host: graph.saturating_add(compute.scratch),
                 device: if on_device { compute.graph_reserved(layer) } else { 0 },
             },
-            output: compute.rows.saturating_add(compute.candidates),
+            output,
             overhead: Split {
-                host: [heap, overhead.busy, overhead.program].into_iter().fold(0, u64::saturating_add),
+                host: process.saturating_add(overhead.program),
                 device: if on_device { overhead::DEVICE_BYTES } else { 0 },
             },
             repacked: placed.repacked,
             file_cache: placed.file_cache,
-            reserved: reserved.into_iter().fold(0, u64::saturating_add),
+            reserved: sum(&[
+                private,
+                output,
+                compute.graph_reserved(layer),
+                compute.scratch,
+                process,
+                overhead.reserved,
+            ]),
             basis: Basis {
                 heap: overhead.heap,
-                exact,
+                exact: private.saturating_add(compute.rows_loaded),
                 graph_reserved: compute.graph_reserved(compute.layer),
                 layer: compute.layer,
                 on_host: !on_device,
