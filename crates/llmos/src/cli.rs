@@ -5,6 +5,10 @@ use types::{DataClass, PriorityClass, Role};
 
 use crate::exit::Exit;
 
+/// Shortest and longest time between two looks at the machine, in seconds.
+const INTERVAL_S_MIN: f64 = 0.1;
+const INTERVAL_S_MAX: f64 = 3_600.0;
+
 /// Runs large language models on your own machines.
 #[derive(Debug, Parser)]
 #[command(name = "llmos", version, arg_required_else_help = true, after_help = exit_codes())]
@@ -65,6 +69,8 @@ pub(crate) enum Command {
         /// The number that `llmos ps` shows.
         id: u64,
     },
+    /// Show this machine: processors, memory, disks, network, accelerators, and what of them is granted.
+    Detect(DetectArgs),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -80,6 +86,25 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
         arguments: Vec<std::ffi::OsString>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Show the machine that a file describes, in the shape that `--json` prints.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "measure", "nvml"])]
+    pub(crate) inventory: Option<PathBuf>,
+    /// Show it again and again, every so many seconds [default: 1].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    pub(crate) watch: Option<f64>,
+    /// Show it so many times, then end.
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Measure the speed of memory again, even if it is known.
+    #[arg(long)]
+    pub(crate) measure: bool,
+    /// Library to load in place of the driver's NVML: for tests, and for drivers at odd places.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) nvml: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +135,9 @@ pub(crate) struct EstimateArgs {
     /// Layers on devices: a number, or `auto` for as many as fit.
     #[arg(long, value_name = "N", default_value = "0")]
     pub(crate) gpu_layers: GpuLayers,
+    /// Whether it fits on the machine that a file describes, as `llmos detect --json` prints it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
 }
 
 /// Most tokens that the configuration allows too.
@@ -181,6 +209,12 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the effective values and where each comes from.
     Show,
+}
+
+/// Seconds between two looks at the machine.
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (INTERVAL_S_MIN..=INTERVAL_S_MAX).contains(seconds));
+    seconds.ok_or_else(|| format!("write seconds from {INTERVAL_S_MIN} to {INTERVAL_S_MAX}"))
 }
 
 fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> PossibleValuesParser {

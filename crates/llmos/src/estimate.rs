@@ -1,8 +1,11 @@
 use std::path::{Path, PathBuf};
 
 use modelfile::{Gguf, ModelShape, Purpose};
-use resources::memory::{
-    self, Available, Bytes, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit,
+use resources::{
+    inventory::Inventory,
+    memory::{
+        self, Available, Bytes, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit,
+    },
 };
 use serde_json::{Value, json};
 use types::Tokens;
@@ -10,7 +13,7 @@ use types::Tokens;
 use crate::{
     cli::{EstimateArgs, GpuLayers},
     config::Config,
-    exit::{Exit, Failure, Trying},
+    exit::{Exit, Failure},
     output::{self, Output},
 };
 
@@ -27,7 +30,7 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     if let Some(complaint) = complaint {
         output::note(complaint);
     }
-    let available = available()?;
+    let available = available(args)?;
     let threads = args.threads.unwrap_or_else(|| resources::available_cores().len() as u32);
     let workload = Workload::new(Tokens(args.context), args.parallel, threads);
     let gpu_layers = match args.gpu_layers {
@@ -66,13 +69,19 @@ fn model_path(model: &Path) -> PathBuf {
     model.to_owned()
 }
 
-/// What this machine could give to a worker now.
-fn available() -> Result<Available, Failure> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").trying("find out how much memory there is")?;
-    let kib = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = kib.and_then(|rest| rest.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    let host = kib.ok_or("the kernel does not say it").trying("find out how much memory there is")? * 1024;
-    Ok(Available { host, device: 0 })
+/// What models may take on this machine, or on the one that a file describes.
+fn available(args: &EstimateArgs) -> Result<Available, Failure> {
+    match &args.inventory {
+        Some(file) => {
+            let machine = Inventory::from_file(file).map_err(|error| Failure::new(Exit::Failed, error))?;
+            Ok(Available::on(&machine))
+        }
+        // Looking for devices takes a while, and is not needed for what uses none.
+        None if args.gpu_layers == GpuLayers::Count(0) => {
+            Ok(Available { host: resources::memory_for_models(), device: 0 })
+        }
+        None => Ok(Available::on(&Inventory::probe())),
+    }
 }
 
 fn headline(path: &Path, shape: &ModelShape, workload: &Workload) -> String {

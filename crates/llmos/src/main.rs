@@ -11,6 +11,7 @@ mod cli;
 mod client;
 mod config;
 mod data_dir;
+mod detect;
 mod estimate;
 mod exit;
 mod keys;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         Command::Serve => load(&args).and_then(|config| serve::run(&config, output)),
         Command::Config(ConfigCommand::Show) => load(&args).and_then(|config| show(&config, output)),
         Command::Config(ConfigCommand::Check { file }) => check(args, file, output),
+        Command::Detect(detect) => detect::run(&detect, || Ok(load(&args)?.data_dir), output),
         Command::Version => version(&args, output),
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
         Command::Estimate(wanted) => load(&args).and_then(|config| estimate::run(&config, &wanted, output)),

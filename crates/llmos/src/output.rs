@@ -11,6 +11,9 @@ use crate::exit::{Exit, Failure};
 const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE_AND_END: &str = "\x1b[K\n";
+const CLEAR_BELOW: &str = "\x1b[J";
 /// Spaces between two columns of a table.
 const COLUMN_GAP: usize = 2;
 
@@ -42,6 +45,16 @@ impl Output {
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
         write_stdout(&text)
+    }
+
+    /// A text that is shown again and again. On a terminal it takes the place of what was there.
+    pub(crate) fn page(self, text: &str) -> Result<(), Failure> {
+        if !self.stdout_terminal {
+            return write_stdout(&format!("{text}\n"));
+        }
+        // Each line is cleared as it is written, then what is left below: the page does not flicker.
+        let lines = harmless(text).replace('\n', CLEAR_LINE_AND_END);
+        write_stdout(&format!("{HOME}{lines}{CLEAR_BELOW}"))
     }
 
     /// A table whose columns are aligned. Its last column is not padded.

@@ -3,15 +3,15 @@
 
 use engine::Turns;
 
-use crate::{ModelSpec, ResourcesError, Source};
+use crate::{ModelSpec, ResourcesError, Source, inventory};
 
-/// The cores that this process may use, by its affinity mask.
+/// The cores that compute threads may have: of those in the affinity mask and the control group's set as many as
+/// the group's quota bears, which is at least one.
 pub fn available_cores() -> Vec<usize> {
-    #[cfg(target_os = "linux")]
-    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
-        return (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
+    match inventory::affinity() {
+        Some(affinity) => inventory::granted_here(&affinity).compute_cores(),
+        None => (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
     }
-    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
 /// The cores of one model, and when it may compute on them.

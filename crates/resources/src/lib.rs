@@ -1,8 +1,8 @@
 //! The models of this machine and what runs them.
 //!
-//! **Does**: grants cores, verifies a model file before anything parses it, starts a replica for each model, and
-//! finds the replica for a request. **Never** decides a placement (with one machine and fixed cores there is
-//! nothing to place), and never parses a model file itself.
+//! **Does**: takes stock of the machine ([`inventory`]), grants cores, verifies a model file before anything parses
+//! it, starts a replica for each model, and finds the replica for a request. **Never** decides a placement (with one
+//! machine and fixed cores there is nothing to place), and never parses a model file itself.
 //!
 //! The three types to know: [`ModelSpec`] (a model as configured), [`Replicas`] (all that is deployed),
 //! [`Route`] (where one request goes).
@@ -10,6 +10,7 @@
 
 mod cores;
 mod granted;
+pub mod inventory;
 mod launch;
 pub mod memory;
 mod model;

@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use engine::{Driver, Launch, SequenceStatus};
+use engine::{Driver, DriverState, Launch, SequenceStatus};
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
@@ -178,7 +178,7 @@ impl Replicas {
         let model = self.find(model)?;
         let house = &self.house;
         if let Some(route) = house.lease(model) {
-            return house.usable(route);
+            return usable(route);
         }
         let deadline = Clock::now() + ROOM_WAIT;
         let place = house.room_waiters.try_acquire();
@@ -186,7 +186,7 @@ impl Replicas {
             // Listening begins before the attempt, so that no change is missed in between.
             let changed = house.changed.notified();
             let missing = match house.carried_through(model, Eagerness::MakeRoom).await? {
-                Brought::There(route) => return house.usable(route),
+                Brought::There(route) => return usable(route),
                 Brought::NoRoom { missing } => missing,
             };
             if place.is_err() || timeout_at(deadline, changed).await.is_err() {
@@ -219,7 +219,7 @@ impl Replicas {
         let model = self.find(model)?;
         let house = self.house.clone();
         // Carried through also when whoever asked goes away.
-        tokio::spawn(async move { house.dismiss(model).await }).await.unwrap_or_else(|_| Ok(()))
+        tokio::spawn(async move { house.dismiss(model).await }).await.unwrap_or(Ok(()))
     }
 
     /// The models, in their configured order.
@@ -309,18 +309,6 @@ impl House {
         drop(state);
         let lease = leased.then(|| Lease { house: self.clone(), model })?;
         Some(Route { driver, model: self.models[model].spec.name.clone(), lease })
-    }
-
-    /// The route, unless its engine cannot be started.
-    fn usable(&self, route: Route) -> Result<Route, RouteError> {
-        match route.driver.state() {
-            engine::DriverState::Failed { why, retry_in } => Err(RouteError::Failed {
-                model: route.model,
-                why,
-                retry_after: retry_in.unwrap_or(FAILED_RETRY_AFTER),
-            }),
-            _ => Ok(route),
-        }
     }
 
     /// [`bring`](Self::bring), also when whoever asked goes away half way.
@@ -461,6 +449,18 @@ impl House {
         }
         let names = self.models.iter().take(NAMES_SHOWN_MAX).map(|model| model.spec.name.as_str());
         names.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The route, unless its engine cannot be started.
+fn usable(route: Route) -> Result<Route, RouteError> {
+    match route.driver.state() {
+        DriverState::Failed { why, retry_in } => Err(RouteError::Failed {
+            model: route.model,
+            why,
+            retry_after: retry_in.unwrap_or(FAILED_RETRY_AFTER),
+        }),
+        _ => Ok(route),
     }
 }
 

@@ -1,6 +1,10 @@
 //! A model file is hashed before anything parses it.
 
-use std::{fs::File, io::Read, path::Path};
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::Path,
+};
 
 use engine::{LaunchError, LoadProgress};
 use sha2::{Digest, Sha256};
@@ -18,8 +22,7 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>, progress: &LoadProgress)
     let mut file = File::open(path).map_err(|error| {
         refuse(format!("cannot open the model file {shown} ({error}); correct `source` or put the file there, then restart"))
     })?;
-    let Some(length) =
-        file.metadata().ok().filter(|metadata| metadata.is_file()).map(|metadata| metadata.len())
+    let Some(length) = file.metadata().ok().filter(fs::Metadata::is_file).map(|metadata| metadata.len())
     else {
         return Err(refuse(format!("the model file {shown} is not a file; correct `source`, then restart")));
     };

@@ -17,9 +17,10 @@ enum Place {
 }
 
 /// The house of `ARCHITECTURE.md`, from the ground up. A new crate gets its place here first.
-const HOUSE: [(&str, Place); 13] = [
+const HOUSE: [(&str, Place); 14] = [
     ("types", Place::Floor(0)),
     ("modelfile", Place::Floor(1)),
+    ("outbound", Place::Floor(1)),
     ("scheduler", Place::Floor(1)),
     ("store", Place::Floor(1)),
     ("engine", Place::Floor(3)),
@@ -107,6 +108,7 @@ mod tests {
             ("llmos", "simulator", true),
             ("simulator", "engine", true),
             ("scheduler", "store", false),
+            ("store", "outbound", false),
             ("access", "resources", false),
             ("engine", "path", false),
             ("engine", "llmos", false),

@@ -6,6 +6,10 @@ use modelfile::{Gguf, ModelShape};
 use types::Tokens;
 
 use super::{Corrections, MemoryEstimate, Model, Workload};
+use crate::{
+    granted::share,
+    inventory::{DeviceState, Inventory},
+};
 
 /// Contexts that are offered are multiples of this: llama.cpp rounds up to them.
 const CONTEXT_STEP: u32 = 256;
@@ -30,6 +34,15 @@ pub struct Available {
     pub host: u64,
     /// On all devices together.
     pub device: u64,
+}
+
+impl Available {
+    /// What models may take on a machine, together: a share of its free memory, and what is free on its devices.
+    pub fn on(machine: &Inventory) -> Self {
+        let ready = machine.devices.iter().filter(|device| device.state == DeviceState::Ready);
+        let free = ready.filter_map(|device| device.memory.as_ref()).map(|memory| memory.free);
+        Self { host: share(machine.memory.free_to_us()), device: free.fold(0, u64::saturating_add) }
+    }
 }
 
 /// A worker does not fit.
