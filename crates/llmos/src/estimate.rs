@@ -19,6 +19,8 @@ use crate::{
 
 /// Types of tensors that are named in the table, most bytes first.
 const KINDS_SHOWN_MAX: usize = 3;
+/// Where there is nothing.
+const NOTHING: &str = "-";
 
 /// Prints what a worker of this model would need, part by part, and whether it fits.
 pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Result<(), Failure> {
@@ -107,8 +109,9 @@ fn purpose(purpose: Purpose) -> &'static str {
 }
 
 fn rows(shape: &ModelShape, workload: &Workload, estimate: &MemoryEstimate) -> Vec<Vec<String>> {
+    let shown = |bytes| if bytes > 0 { Bytes(bytes).to_string() } else { NOTHING.to_owned() };
     let row = |name: &str, part: Split, what: String| {
-        vec![name.to_owned(), Bytes(part.host).to_string(), Bytes(part.device).to_string(), what]
+        vec![name.to_owned(), shown(part.host), shown(part.device), what]
     };
     let host = |bytes| Split { host: bytes, device: 0 };
     let kv = if estimate.kv == Split::default() {

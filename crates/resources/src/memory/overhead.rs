@@ -33,8 +33,6 @@ const NODE_RESERVED_BYTES: u64 = 60 * (336 + 16);
 const THREAD_BYTES: u64 = 100_000;
 /// What a thread sets aside: its stack.
 const THREAD_RESERVED_BYTES: u64 = 8 << 20;
-/// Threads beside those that compute: one that tokenises.
-const OTHER_THREADS: u64 = 1;
 /// What a device's own runtime holds on it. Not measured here: what CUDA's context is known to take.
 pub(super) const DEVICE_BYTES: u64 = 512 << 20;
 
@@ -57,7 +55,8 @@ impl Overhead {
         let has_kv = (0..shape.layers as usize).any(|layer| shape.kv_per_token(layer) != (0, 0));
         let cells = if has_kv { Cells::of(shape, workload) } else { Cells { whole: 0, window: 0 } };
         let cells = if shape.sliding_window.is_some() { cells.whole + cells.window } else { cells.whole };
-        let threads = u64::from(workload.threads) + OTHER_THREADS;
+        // One of those that compute is the first of the process; in its place comes the one that tokenises.
+        let threads = u64::from(workload.threads);
         let vocabulary = product(&[u64::from(shape.vocabulary), TOKEN_BYTES])
             .saturating_add(product(&[merges(gguf), MERGE_BYTES]));
         let heap = [
