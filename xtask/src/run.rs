@@ -20,7 +20,7 @@ const PROFILE: &str = "ci";
 pub(crate) fn run() -> Result<()> {
     let checkout = checkout()?;
     let config = checkout.join(".llmos/llmos.toml");
-    write_once(&config, &configuration(&model::path()?))?;
+    write_once(&config, &configuration(&model::CHAT.path()?))?;
     let server = target_folder(&checkout).join(PROFILE).join("llmos");
     if !server.is_file() {
         bail!("{} is not built; run `make run`, which builds it", server.display());
@@ -65,9 +65,9 @@ fn configuration(model: &Path) -> String {
          sha256 = \"{}\"\n\
          context = {}\n\
          aliases = [\"default\"]\n",
-        model::NAME,
-        model::SHA256,
-        model::CONTEXT_TOKENS,
+        model::CHAT.name,
+        "",
+        8192,
     )
 }
 

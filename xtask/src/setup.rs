@@ -44,12 +44,23 @@ const REQUIREMENTS: [Requirement; 5] = [
 /// Installs what is missing. Takes milliseconds when nothing is.
 pub(crate) fn setup(purpose: Purpose) -> Result<()> {
     system_packages()?;
-    model::setup()?;
     match purpose {
+        // The server pulls its models itself.
         Purpose::Run => Ok(()),
-        Purpose::Test => python::setup(),
-        Purpose::Bench => peer::setup(),
+        Purpose::Test => {
+            test_models()?;
+            python::setup()
+        }
+        Purpose::Bench => {
+            test_models()?;
+            peer::setup()
+        }
     }
+}
+
+fn test_models() -> Result<()> {
+    model::CHAT.setup()?;
+    model::EMBEDDING.setup()
 }
 
 fn system_packages() -> Result<()> {

@@ -31,7 +31,7 @@ const HOUSE: [(&str, Place); 14] = [
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
     ("bench", Place::Beside(&[])),
-    ("xtask", Place::Beside(&[])),
+    ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.
 const TOOLS: [&str; 2] = ["bench", "xtask"];
