@@ -16,10 +16,11 @@ const PEER_VARIABLE: &str = "LLMOS_BENCH_LLAMA_SERVER";
 const PEER: &str = "peers/llama-server-0.3.36/llama-server";
 /// Where `make run` puts the packaged model, below the cache folder.
 const MODEL: &str =
-    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/SmolLM2-135M-Instruct.Q4_1.gguf";
+    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/smollm2-135m-instruct.gguf";
 
 /// Where the packaged model that embeds lies, below the cache folder.
-const EMBEDDING_MODEL: &str = "models/minilm.gguf";
+const EMBEDDING_MODEL: &str =
+    "models/77c05ff995d2fdafa82d555d79b087ab6a0c2b0ad9c618d94d22a3753595138f/all-minilm-l6-v2.gguf";
 /// Models that may be given.
 const MODELS_MAX: usize = 8;
 

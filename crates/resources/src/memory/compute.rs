@@ -25,6 +25,9 @@ const TILE: u64 = 64;
 /// Widths of what a state-space layer holds at once: its widest projection, convolved, gated and scanned.
 const STATE_LAYER_WIDTHS: u64 = 4;
 
+/// Longest row of a tensor that is counted with. A longer one is too big for any machine, and so is this.
+const WIDTH_MAX: u64 = 1 << 40;
+
 /// How many numbers per token the widest layer holds at once, and the longest row that is multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LayerWidths {
@@ -85,6 +88,7 @@ impl Forward {
         let mut gated = false;
         for tensor in gguf.tensors.iter().filter(|tensor| layer(&tensor.name).is_some()) {
             let [input, rows, ..] = tensor.dimensions[..] else { continue };
+            let (input, rows) = (input.min(WIDTH_MAX), rows.min(WIDTH_MAX));
             forward.widest = forward.widest.max(rows);
             if tensor.name.contains(".ffn_down_exps.") || tensor.name.contains(".ffn_down_shexp.") {
                 forward.expert = forward.expert.max(input);

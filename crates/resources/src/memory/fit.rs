@@ -130,7 +130,8 @@ pub fn fits(
     let with = |workload: Workload| fits(&model.estimate(&workload, &correction));
     let contexts = workload.context.0.saturating_sub(1) / CONTEXT_STEP;
     let context = most(contexts, |steps| with(with_context(workload, steps * CONTEXT_STEP)));
-    let parallel = most(workload.parallel - 1, |parallel| with(Workload { parallel, ..*workload }));
+    let parallel =
+        most(workload.parallel.saturating_sub(1), |parallel| with(Workload { parallel, ..*workload }));
     let would_fit = WouldFit {
         context: context.map(|steps| Tokens(steps * CONTEXT_STEP)),
         parallel,

@@ -96,7 +96,7 @@ fn begin(architecture: &str, sizes: &Sizes) -> Writer {
         .u32(&key("attention.head_count_kv"), sizes.kv_heads as u32)
         .u32(&key("attention.key_length"), sizes.head as u32)
         .u32(&key("attention.value_length"), sizes.head as u32)
-        .text("tokenizer.ggml.model", if sizes.merges > 0 { "gpt2" } else { "llama" })
+        .text("tokenizer.ggml.model", "gpt2")
         .texts(
             "tokenizer.ggml.tokens",
             &(0..sizes.tokens).map(|token| token.to_string()).collect::<Vec<_>>(),
@@ -295,6 +295,7 @@ fn the_largest_sizes_overflow_nothing() {
     };
     let mut file = begin("llama", &sizes);
     file.tensor("token_embd.weight", &[1 << 20, 4], F16);
+    file.tensor("blk.0.ffn_down.weight", &[1 << 48, 1], F16);
     let model = Model::of(&file);
     let most = Workload {
         context: Tokens(u32::MAX),

@@ -132,12 +132,13 @@ fn small_model() -> Result<Vec<u8>> {
         .u32("llama.attention.head_count", 2)
         .u32("llama.attention.head_count_kv", 1)
         .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-        .text("tokenizer.ggml.model", "llama")
-        .texts("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "a"])
-        .f32s("tokenizer.ggml.scores", &[0.0; 4])
-        .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1])
-        .u32("tokenizer.ggml.bos_token_id", 1)
-        .u32("tokenizer.ggml.eos_token_id", 2);
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "default")
+        .texts("tokenizer.ggml.tokens", &["<s>", "</s>", "a", "b"])
+        .i32s("tokenizer.ggml.token_type", &[3, 3, 1, 1])
+        .texts("tokenizer.ggml.merges", &["a b"])
+        .u32("tokenizer.ggml.bos_token_id", 0)
+        .u32("tokenizer.ggml.eos_token_id", 1);
     for (name, dimensions) in [
         ("token_embd", &[EMBEDDING, 4][..]),
         ("output_norm", &[EMBEDDING]),
