@@ -146,14 +146,13 @@ fn weights(shape: &ModelShape, estimate: &MemoryEstimate) -> String {
     let mut kinds: Vec<_> = shape.weights.by_kind.iter().collect();
     kinds.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
     let shown = kinds.iter().take(KINDS_SHOWN_MAX).map(|(kind, bytes)| format!("{} {kind}", Bytes(**bytes)));
-    let mut text = shown.collect::<Vec<_>>().join(", ");
-    if kinds.len() > KINDS_SHOWN_MAX {
-        text += " and others";
-    }
-    if estimate.repacked > 0 {
-        text += &format!("; {} are copied into the processor's own layout", Bytes(estimate.repacked));
-    }
-    text
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    let others = if kinds.len() > KINDS_SHOWN_MAX { " and others" } else { "" };
+    let copied = match estimate.repacked {
+        0 => String::new(),
+        bytes => format!("; {} are copied into the processor's own layout", Bytes(bytes)),
+    };
+    format!("{shown}{others}{copied}")
 }
 
 fn document(

@@ -29,6 +29,7 @@ pub(super) fn graph_reserved() -> Option<u64> {
     Some(GRAPH_RESERVED.load(Ordering::Relaxed)).filter(|&bytes| bytes > 0)
 }
 
+// SAFETY: only llama.cpp calls it, with a NUL-terminated text.
 #[allow(unsafe_code)]
 unsafe extern "C" fn hear(_: llama_cpp_sys_2::ggml_log_level, text: *const c_char, _: *mut c_void) {
     // SAFETY: llama.cpp passes a NUL-terminated text, which lives as long as this call.

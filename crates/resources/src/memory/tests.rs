@@ -24,7 +24,7 @@ struct Model {
 impl Model {
     fn of(file: &Writer) -> Self {
         let mut header = Vec::new();
-        drop(file.begin(&mut header).unwrap());
+        let _ = file.begin(&mut header).unwrap();
         let length = header.len() as u64 + DATA_BYTES;
         let gguf = Gguf::read(&mut header.as_slice(), length).unwrap();
         let shape = gguf.shape().unwrap();
