@@ -45,6 +45,8 @@ pub struct ModelCard {
     pub running_max: u32,
     /// What confines the worker, for the log.
     pub confinement: String,
+    /// Bytes that the engine reserved in main memory for what it computes, if it said so.
+    pub graph_reserved: Option<u64>,
     /// Instruction sets that the engine uses, for the log and for benchmarks.
     pub hardware: String,
 }

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, builder::PossibleValuesParser};
 use types::{DataClass, PriorityClass, Role};
@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Serve,
     /// Talk to a model of the running server.
     Chat(ChatArgs),
+    /// Say how much memory a model needs, and whether it fits here.
+    Estimate(EstimateArgs),
     /// Show the models and what runs on them.
     Ps,
     /// Watch models and sequences live; keys as in htop.
@@ -169,6 +171,50 @@ pub(crate) struct NameArgs {
     /// Another name for it. May be repeated.
     #[arg(long = "alias", value_name = "NAME")]
     pub(crate) aliases: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EstimateArgs {
+    /// A GGUF file. Only its header is read.
+    pub(crate) model: PathBuf,
+    /// Tokens of KV memory, shared by the model's sequences.
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=CONTEXT_MAX))]
+    pub(crate) context: u32,
+    /// Most sequences at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) parallel: u32,
+    /// Threads that compute [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Layers on devices: a number, or `auto` for as many as fit.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) gpu_layers: GpuLayers,
+    /// Whether it fits on the machine that a file describes, as `llmos detect --json` prints it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+}
+
+/// Most tokens that the configuration allows too.
+const CONTEXT_MAX: i64 = 1 << 24;
+
+/// How many layers go to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GpuLayers {
+    /// As many as fit.
+    Auto,
+    /// So many, counted from the last.
+    Count(u32),
+}
+
+impl FromStr for GpuLayers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number.parse().map(Self::Count).map_err(|_| "write a number, or `auto`".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]

@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod data_dir;
 mod detect;
+mod estimate;
 mod exit;
 mod keys;
 mod log;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Detect(detect) => detect::run(&detect, || Ok(load(&args)?.data_dir), output),
         Command::Version => version(&args, output),
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
+        Command::Estimate(wanted) => load(&args).and_then(|config| estimate::run(&config, &wanted, output)),
         Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
         Command::Top { delay } => ask(&args, async |client| top::run(client, delay, output).await),
         Command::Load { model } => ask(&args, async |client| residency::load(&client, &model, output).await),

@@ -5,6 +5,7 @@ use engine::Launch;
 use gateway::Doors;
 use resources::{
     ModelSpec, Replicas, Source,
+    memory::Corrections,
     model_store::{Claim, ModelStore},
 };
 use rustix::fs::Mode;
@@ -56,8 +57,12 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let store = Store::open(&data_dir.store()).await.trying("open the store")?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
+    let (corrections, complaint) = Corrections::open(&config.data_dir);
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
     let (models, _claims) = claim(config)?;
-    let replicas = Replicas::start(models, memory, &simulated).map_err(|error| {
+    let replicas = Replicas::start(models, memory, corrections, &simulated).map_err(|error| {
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;

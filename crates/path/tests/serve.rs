@@ -8,7 +8,7 @@ use access::{Access, AccessError, Credential, NewKey};
 use engine::Launch;
 use futures::StreamExt;
 use path::{Path, PathError};
-use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay};
+use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory::Corrections};
 use simulator::MockLaunch;
 use store::Store;
 use types::{
@@ -32,7 +32,10 @@ async fn house(folder: &File) -> (Path, Secret) {
         gpu_layers: GpuLayers::Auto,
         stay: Stay::default(),
     };
-    (Path::new(access, Replicas::start(vec![spec], u64::MAX, &mock).unwrap()), administrator)
+    (
+        Path::new(access, Replicas::start(vec![spec], u64::MAX, Corrections::none(), &mock).unwrap()),
+        administrator,
+    )
 }
 
 fn key(secret: &Secret) -> Credential {

@@ -8,5 +8,10 @@ const MODELS_SHARE_PERCENT: u64 = 90;
 /// the limits of our control groups.
 pub fn memory_for_models() -> u64 {
     // Without the figure (not Linux) there is no limit.
-    inventory::free_memory_here().map_or(u64::MAX, |free| free / 100 * MODELS_SHARE_PERCENT)
+    inventory::free_memory_here().map_or(u64::MAX, share)
+}
+
+/// Of this much free memory, what models may take together.
+pub(crate) fn share(free: u64) -> u64 {
+    free / 100 * MODELS_SHARE_PERCENT
 }

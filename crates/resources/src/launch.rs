@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use engine::Launch;
 
-use crate::{ModelSpec, ResourcesError};
+use crate::{ModelSpec, ResourcesError, memory::Foresight};
 
 /// What starts workers on a model file.
 #[cfg(feature = "llama")]
@@ -14,6 +14,7 @@ pub(crate) fn of_file(
     sha256: Option<&str>,
     cores: &[usize],
     memory: u64,
+    foresight: &Arc<Foresight>,
 ) -> Result<Arc<dyn Launch>, ResourcesError> {
     if matches!(spec.gpu_layers, crate::GpuLayers::Count(1..)) && !engine::llama::COMPUTES_ON_GPUS {
         return Err(ResourcesError::NoGpuEngine(spec.name.clone()));
@@ -26,6 +27,7 @@ pub(crate) fn of_file(
         spec: spec.clone(),
         cores: cores.to_vec(),
         memory,
+        foresight: foresight.clone(),
         took: std::sync::Mutex::default(),
     }))
 }
@@ -37,6 +39,7 @@ pub(crate) fn of_file(
     _sha256: Option<&str>,
     _cores: &[usize],
     _memory: u64,
+    _foresight: &Arc<Foresight>,
 ) -> Result<Arc<dyn Launch>, ResourcesError> {
     Err(ResourcesError::NoEngine(spec.name.clone()))
 }
@@ -55,10 +58,12 @@ mod file {
     };
     use futures::{FutureExt, future::BoxFuture};
 
-    use crate::{GpuLayers, ModelSpec, verify::verify};
+    use crate::{
+        ModelSpec,
+        memory::{Foresight, Measured},
+        verify::verify,
+    };
 
-    /// Most tokens of one step: bounds how long a step lasts, and so how soon a cancelled request is gone.
-    const STEP_TOKENS: u32 = 256;
     /// How fast a file is expected to be loaded the first time, in bytes per second: a slow disk.
     const LOAD_BYTES_PER_S: u64 = 400_000_000;
     /// What a load takes however small the file is.
@@ -73,6 +78,8 @@ mod file {
         pub(crate) cores: Vec<usize>,
         /// Most memory of a worker of which nothing is configured.
         pub(crate) memory: u64,
+        /// What it is expected to need; it learns from what it is found to have.
+        pub(crate) foresight: Arc<Foresight>,
         /// What it took the last time.
         pub(crate) took: Mutex<Option<Duration>>,
     }
@@ -84,24 +91,31 @@ mod file {
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
             // Our own reader goes before llama.cpp's: what it refuses never reaches any C++.
-            let path = self.path.clone();
-            tokio::task::spawn_blocking(move || modelfile::Gguf::open(&path)?.shape())
+            let (path, spec, threads) = (self.path.clone(), self.spec.clone(), self.cores.len());
+            let foresight = self.foresight.clone();
+            let foreseen = tokio::task::spawn_blocking(move || foresight.of_file(&path, &spec, threads))
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })?
                 .map_err(|error| LaunchError { why: error.to_string(), retry: false })?;
             let order = WorkerOrder {
                 path: self.path.clone(),
-                context: self.spec.context.0,
-                step: STEP_TOKENS.min(self.spec.context.0),
-                running_max: self.spec.parallel,
+                context: foreseen.workload.context.0,
+                step: foreseen.workload.step,
+                running_max: foreseen.workload.parallel,
                 cores: self.cores.clone(),
                 memory_max: self.spec.memory_max.unwrap_or(self.memory),
-                gpu_layers: match self.spec.gpu_layers {
-                    GpuLayers::Auto => 0,
-                    GpuLayers::Count(layers) => layers,
-                },
+                gpu_layers: foreseen.workload.gpu_layers,
             };
-            LlamaLaunch { program: self.program.clone(), order }.launch(progress).await
+            let loaded = LlamaLaunch { program: self.program.clone(), order }.launch(progress).await?;
+            if let Some(pid) = loaded.pid {
+                let (foresight, graph) = (self.foresight.clone(), loaded.card.graph_reserved);
+                let learning = tokio::task::spawn_blocking(move || {
+                    foresight.learn(&foreseen, Measured::of_process(pid, graph));
+                });
+                // What it finds it logs; a load does not fail for it.
+                let _ = learning.await;
+            }
+            Ok(loaded)
         }
 
         fn expected(&self) -> Duration {

@@ -13,6 +13,7 @@ mod cores;
 mod granted;
 pub mod inventory;
 mod launch;
+pub mod memory;
 mod model;
 pub mod model_store;
 mod replicas;

@@ -4,7 +4,10 @@ use engine::{Launch, Stepped};
 use scheduler::Load;
 
 use crate::{
-    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Source, cores::Grant, launch,
+    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Source,
+    cores::Grant,
+    launch,
+    memory::{Available, Foresight},
 };
 
 /// A model that the server has taken in: everything about it that does not change.
@@ -13,6 +16,7 @@ pub(crate) struct Model {
     grant: Grant,
     created_at: u64,
     launch: Arc<dyn Launch>,
+    foresight: Arc<Foresight>,
 }
 
 impl Model {
@@ -21,16 +25,17 @@ impl Model {
         grant: Grant,
         created_at: u64,
         memory: u64,
+        foresight: &Arc<Foresight>,
         simulated: &dyn Fn(&ModelSpec) -> Arc<dyn Launch>,
     ) -> Result<Self, ResourcesError> {
         let launch = match &spec.source {
             Source::Simulator => simulated(&spec),
             Source::File { path, sha256 } => {
-                launch::of_file(&spec, path, sha256.as_deref(), &grant.cores, memory)?
+                launch::of_file(&spec, path, sha256.as_deref(), &grant.cores, memory, foresight)?
             }
             Source::Store { .. } => return Err(ResourcesError::NotClaimed(spec.name)),
         };
-        Ok(Self { spec, grant, created_at, launch })
+        Ok(Self { spec, grant, created_at, launch, foresight: foresight.clone() })
     }
 
     /// A driver that begins to load the model.
@@ -45,16 +50,26 @@ impl Model {
             Source::Simulator => Ok(self.spec.memory_max.unwrap_or(0)),
             Source::Store { .. } => Err(ResourcesError::NotClaimed(self.spec.name.clone()).to_string()),
             Source::File { path, .. } => {
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || std::fs::metadata(path));
-                let metadata = read.await.map_err(|error| error.to_string())?;
-                metadata.map(|metadata| metadata.len()).map_err(|error| error.to_string())
+                let (path, spec, threads) = (path.clone(), self.spec.clone(), self.grant.cores.len());
+                let foresight = self.foresight.clone();
+                let read = tokio::task::spawn_blocking(move || foresight.of_file(&path, &spec, threads));
+                let foreseen = read.await.map_err(|error| error.to_string())?;
+                foreseen.map(|foreseen| foreseen.estimate.host()).map_err(|error| error.to_string())
             }
         }
     }
 
     /// Why it will not be loaded, and what would fit.
     pub(crate) async fn too_big(&self, needed: u64, room: u64) -> String {
+        if let Source::File { path, .. } = &self.spec.source {
+            let (path, spec, threads) = (path.clone(), self.spec.clone(), self.grant.cores.len());
+            let foresight = self.foresight.clone();
+            let available = Available { host: room, device: u64::MAX };
+            let judge = move || foresight.why_too_big(&path, &spec, threads, available);
+            if let Ok(Some(why)) = tokio::task::spawn_blocking(judge).await {
+                return why;
+            }
+        }
         let mb = |bytes: u64| bytes.div_ceil(1_000_000);
         format!("it needs {} MB, and there are {} MB for it at most", mb(needed), mb(room))
     }

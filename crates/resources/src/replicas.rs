@@ -14,6 +14,7 @@ use types::{ModelName, Principal, SequenceId};
 
 use crate::{
     LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, cores,
+    memory::{Corrections, Foresight},
     model::Model,
     residency::{Decision, Residency, Rights},
     state::State,
@@ -139,18 +140,20 @@ pub enum UnloadError {
 impl Replicas {
     /// Takes in the models and begins to load those that are loaded with the server; returns at once. Must be called
     /// in a tokio runtime. All models together take at most `memory` bytes. `simulated` makes the engines of
-    /// [`Source::Simulator`](crate::Source::Simulator) models.
+    /// [`Source::Simulator`](crate::Source::Simulator) models; `corrections` is what earlier loads taught.
     pub fn start(
         specs: Vec<ModelSpec>,
         memory: u64,
+        corrections: Corrections,
         simulated: &dyn Fn(&ModelSpec) -> Arc<dyn Launch>,
     ) -> Result<Self, ResourcesError> {
         let by_name = names(&specs)?;
         let grants = cores::grant(&specs, &cores::available_cores())?;
         let created_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let foresight = Arc::new(Foresight::new(corrections));
         let mut models = Vec::with_capacity(specs.len());
         for (spec, grant) in specs.into_iter().zip(grants) {
-            models.push(Model::new(spec, grant, created_at, memory, simulated)?);
+            models.push(Model::new(spec, grant, created_at, memory, &foresight, simulated)?);
         }
         let rights = models
             .iter()

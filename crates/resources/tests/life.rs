@@ -14,6 +14,7 @@ use engine::{EngineError, Launch, LaunchError, LoadProgress, Loaded, Work};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use resources::{
     GpuLayers, LoadWhen, ModelSpec, ReplicaState, Replicas, RouteError, Source, Stay, UnloadError,
+    memory::Corrections,
 };
 use simulator::MockLaunch;
 use types::{
@@ -70,7 +71,10 @@ fn house(memory_mb: u64, takes: Duration, models: &[(u64, Stay)]) -> House {
         Arc::new(Slow { mock: MockLaunch::new(spec.context), takes, loads: counted.clone() })
     };
     let specs = models.iter().enumerate().map(spec).collect();
-    House { replicas: Replicas::start(specs, memory_mb * 1_000_000, &simulated).unwrap(), loads }
+    House {
+        replicas: Replicas::start(specs, memory_mb * 1_000_000, Corrections::none(), &simulated).unwrap(),
+        loads,
+    }
 }
 
 fn name(number: usize) -> ModelName {

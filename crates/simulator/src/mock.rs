@@ -81,6 +81,7 @@ fn card(context: Tokens) -> ModelCard {
         step: STEP_TOKENS,
         running_max: RUNNING_MAX,
         confinement: "none: the mock computes nothing".to_owned(),
+        graph_reserved: None,
         hardware: "simulated".to_owned(),
     }
 }

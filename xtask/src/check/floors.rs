@@ -30,7 +30,7 @@ const HOUSE: [(&str, Place); 14] = [
     ("gateway", Place::Floor(7)),
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
-    ("bench", Place::Beside(&[])),
+    ("bench", Place::Beside(&["modelfile"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.

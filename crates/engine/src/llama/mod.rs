@@ -10,6 +10,7 @@
 //! The two Unix sockets are the worker's standard input and output, so it never opens one itself and may be
 //! forbidden to. When either closes, the worker ends; when it ends, its sequences do, and nothing else.
 
+mod buffers;
 mod confinement;
 mod parent;
 mod sampler;

@@ -23,7 +23,7 @@ use llama_cpp_2::{
 };
 
 use super::{
-    confinement,
+    buffers, confinement,
     parent::WorkerOrder,
     sampler::Sampler,
     wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling},
@@ -97,6 +97,7 @@ fn serve(
     texts: UnixStream,
 ) -> Result<Infallible, String> {
     let confinement = confinement::confine(order)?;
+    buffers::listen();
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
     let parameters = LlamaModelParams::default()
         .with_n_gpu_layers(order.gpu_layers)
@@ -157,6 +158,8 @@ fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
         .with_n_threads_batch(threads)
         // One memory for all sequences; copying between split ones aborts the process.
         .with_kv_unified(true)
+        // Layers that see a window keep no more than that: we never go back into a sequence, only drop it whole.
+        .with_swa_full(false)
         .with_no_perf(true)
 }
 
@@ -175,6 +178,7 @@ fn card(
         step: order.step,
         running_max: order.running_max,
         confinement,
+        graph_reserved: buffers::graph_reserved(),
         hardware: hardware(),
     }
 }
