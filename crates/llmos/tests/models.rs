@@ -284,6 +284,67 @@ fn a_connection_that_breaks_is_taken_up_again_by_itself() {
     assert!(fs::read(&blobs(&site)[0]).unwrap() == content);
 }
 
+/// A small file system in memory, unmounted when dropped.
+struct Disk(PathBuf);
+
+impl Disk {
+    /// Nothing if this cannot be done here.
+    fn mount(folder: PathBuf, size: &str) -> Option<Self> {
+        fs::create_dir(&folder).unwrap();
+        let disk = Self(folder);
+        disk.run(&["-t", "tmpfs", "-o", &format!("size={size},mode=700"), "none"]).then_some(disk)
+    }
+
+    fn run(&self, options: &[&str]) -> bool {
+        Command::new("mount").args(options).arg(&self.0).output().is_ok_and(|output| output.status.success())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_pull_onto_a_full_disk_keeps_what_has_come_and_goes_on() {
+    let site = Site::with(OUTBOUND);
+    let Some(disk) = Disk::mount(site.data_dir(), "12m") else {
+        eprintln!("SKIPPED: no small file system can be mounted here (not root?)");
+        return;
+    };
+    let content = model(13, 20 << 20);
+    let served = content.clone();
+    let web = Web::start(site.folder(), move |request, out| {
+        if request.path == "/long.gguf" || request.field("range").is_some() {
+            return send_file(request, out, &served, "\"1\"", "");
+        }
+        // Without a length nobody can know that it will not fit.
+        write!(out, "HTTP/1.1 200 OK\r\netag: \"1\"\r\nconnection: close\r\n\r\n")?;
+        out.write_all(&served)
+    });
+    let foreseen = site.run(&["pull", &web.url("/long.gguf")]);
+    assert_eq!(foreseen.code, Some(1), "{}", foreseen.stderr);
+    for part in [" needs 21.0 MB, but ", " are free in ", " are missing; make room"] {
+        assert!(foreseen.stderr.contains(part), "{}", foreseen.stderr);
+    }
+    assert_eq!((listed(&site), blobs(&site).len()), ((Vec::new(), 0), 0));
+
+    let full = site.run(&["pull", &web.url("/m.gguf")]);
+    assert_eq!(full.code, Some(1), "{}", full.stderr);
+    for part in ["is full; ", " are kept, and the next pull goes on from there; make room and pull again"] {
+        assert!(full.stderr.contains(part), "{}", full.stderr);
+    }
+    assert_eq!((listed(&site), blobs(&site).len()), ((Vec::new(), 1), 0));
+    assert!(disk.run(&["-o", "remount,size=64m"]));
+    assert_eq!(json(&site, &["pull", &web.url("/m.gguf")])["bytes"], content.len());
+    let requests = web.requests();
+    let range = requests.last().unwrap().field("range").unwrap();
+    let from: usize = range.strip_prefix("bytes=").unwrap().trim_end_matches('-').parse().unwrap();
+    assert!(from >= 8 << 20, "{from}");
+    assert!(fs::read(&blobs(&site)[0]).unwrap() == content);
+}
+
 /// The digest of a file, as the store itself finds it.
 fn digest(content: &[u8]) -> String {
     let site = Site::with("");
