@@ -6,6 +6,7 @@ use resources::{
     memory::{
         self, Available, Bytes, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit,
     },
+    model_store::ModelStore,
 };
 use serde_json::{Value, json};
 use types::Tokens;
@@ -13,7 +14,8 @@ use types::Tokens;
 use crate::{
     cli::{EstimateArgs, GpuLayers},
     config::Config,
-    exit::{Exit, Failure},
+    data_dir,
+    exit::{Exit, Failure, Trying},
     output::{self, Output},
 };
 
@@ -24,7 +26,7 @@ const NOTHING: &str = "-";
 
 /// Prints what a worker of this model would need, part by part, and whether it fits.
 pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Result<(), Failure> {
-    let path = model_path(&args.model);
+    let path = model_path(config, &args.model)?;
     let refuse = |error| Failure::new(Exit::Failed, error);
     let gguf = Gguf::open(&path).map_err(refuse)?;
     let shape = gguf.shape().map_err(refuse)?;
@@ -66,9 +68,17 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     }
 }
 
-/// Where the model of this name lies.
-fn model_path(model: &Path) -> PathBuf {
-    model.to_owned()
+/// Where the model lies: a file, or else a name, alias or digest in the store.
+fn model_path(config: &Config, model: &Path) -> Result<PathBuf, Failure> {
+    let folder = data_dir::models(&config.data_dir);
+    let name = model.to_str().filter(|_| !model.exists() && folder.is_dir());
+    let Some(name) = name else { return Ok(model.to_owned()) };
+    let store = ModelStore::open(&folder).trying("open the store of models")?;
+    let found = store.find(name).map_err(|error| {
+        Failure::new(Exit::NotFound, error)
+            .advise("it is no file either; `llmos models` lists what is in the store")
+    })?;
+    Ok(store.path(&found))
 }
 
 /// What models may take on this machine, or on the one that a file describes.
