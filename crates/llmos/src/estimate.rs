@@ -50,7 +50,7 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     if output.json {
         output::document(&document(&shape, &workload, estimate, available, fits.as_ref().err()))?;
     } else {
-        output.text(&headline(&path, &shape, &workload))?;
+        output.text(&headline(&args.model, &shape, &workload))?;
         output.table(&["PART", "HOST", "DEVICE", "WHAT IT IS"], &rows(&shape, &workload, estimate))?;
     }
     match fits {
