@@ -61,11 +61,13 @@ checks:
 	@cargo clippy --profile ci --workspace --all-targets --locked -- -D warnings
 
 tests: export LLMOS_TEST_BINARY = $(TARGET)/ci/llmos
+tests: export LLMOS_TEST_MODEL = $(shell $(XTASK) path model)
+tests: export LLMOS_TEST_EMBEDDING_MODEL = $(shell $(XTASK) path embedding-model)
 tests:
 	$(call title,'Rust tests')
-	@LLMOS_TEST_MODEL="$$($(XTASK) path model)" cargo test --profile ci --workspace --locked
-	$(call title,'tests through the openai client')
-	@LLMOS_TEST_MODEL="$$($(XTASK) path model)" "$$($(XTASK) path venv)/bin/python3" -m pytest tests
+	@cargo test --profile ci --workspace --locked
+	$(call title,'tests through clients and terminals')
+	@"$$($(XTASK) path venv)/bin/python3" -m pytest tests
 
 test-full: test
 	$(call title,'setup')

@@ -1,4 +1,4 @@
-"""One real server with the packaged model, for all tests of a run.
+"""Real servers: one with the packaged model, for all tests of a run, and others with a configuration of their own.
 
 `make test` sets LLMOS_TEST_BINARY (the program) and LLMOS_TEST_MODEL (a GGUF file).
 """
@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,28 +113,41 @@ threads = {threads}
 """
 
 
+@contextmanager
+def serving(folder):
+    """A server with the configuration in a folder, ready; it must end well."""
+    binary = given("LLMOS_TEST_BINARY")
+    with open(folder / "stdout", "w") as stdout, open(folder / "log", "w") as log:
+        line = [binary, "serve", "--json", "--config", str(folder / "llmos.toml")]
+        process = subprocess.Popen(line, stdout=stdout, stderr=log, env=environment())
+    running = Server(binary, folder, process)
+    try:
+        running.wait_until(running.greeting, READY_MAX, "the greeting")
+        greeting = running.greeting()
+        running.address, running.key = greeting["address"], greeting["key"]
+        running.wait_until_ready()
+        yield running
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(STOP_MAX) == 0, running.log()
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def short_folder():
+    """Not pytest's folder: a Unix socket in the data directory needs a short path."""
+    with tempfile.TemporaryDirectory(prefix="llmos-") as name:
+        yield Path(name)
+
+
 @pytest.fixture(scope="session")
 def server():
-    binary, model = given("LLMOS_TEST_BINARY"), given("LLMOS_TEST_MODEL")
-    # Not pytest's folder: a Unix socket in the data directory needs a short path.
-    with tempfile.TemporaryDirectory(prefix="llmos-") as name:
-        folder = Path(name)
+    model = given("LLMOS_TEST_MODEL")
+    with short_folder() as folder:
         (folder / "llmos.toml").write_text(configuration(model))
-        with open(folder / "stdout", "w") as stdout, open(folder / "log", "w") as log:
-            line = [binary, "serve", "--json", "--config", str(folder / "llmos.toml")]
-            process = subprocess.Popen(line, stdout=stdout, stderr=log, env=environment())
-        running = Server(binary, folder, process)
-        try:
-            running.wait_until(running.greeting, READY_MAX, "the greeting")
-            greeting = running.greeting()
-            running.address, running.key = greeting["address"], greeting["key"]
-            running.wait_until_ready()
+        with serving(folder) as running:
             yield running
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(STOP_MAX) == 0, running.log()
-        finally:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture

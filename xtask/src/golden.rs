@@ -110,7 +110,7 @@ fn parse(path: &Path) -> Result<Golden> {
 }
 
 fn ask(golden: &Golden) -> Result<Golden> {
-    let server = Server::start(&peer::path()?, &model::path()?)?;
+    let server = Server::start(&peer::path()?, &model::CHAT.path()?)?;
     let mut conversations = Vec::new();
     for Conversation { name, messages, .. } in &golden.conversations {
         let rendered: Rendered = server.post("/apply-template", &json!({ "messages": messages }))?;

@@ -28,7 +28,8 @@ usage: cargo xtask COMMAND
 
   setup run|test|bench     installs what is missing to build and serve, to test, to benchmark
   run                      starts the server that `make run` has built
-  path model|venv|peer     prints where the chat model, the tests' Python or llama-server is
+  path model|embedding-model|venv|peer
+                           prints where the chat model, the embedding model, the tests' Python or llama-server is
   check                    the rules of this repository that the compiler does not know
   deny                     licences, banned crates, sources and known vulnerabilities of the dependencies
   golden [--check]         writes, or compares, the token ids that llama-server makes of fixed conversations";
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
         ["setup", "test"] => setup::setup(Purpose::Test),
         ["setup", "bench"] => setup::setup(Purpose::Bench),
         ["run"] => run::run(),
-        ["path", "model"] => print(model::path()),
+        ["path", "model"] => print(model::CHAT.path()),
+        ["path", "embedding-model"] => print(model::EMBEDDING.path()),
         ["path", "venv"] => print(python::venv()),
         ["path", "peer"] => print(peer::path()),
         ["check"] => check::check(),

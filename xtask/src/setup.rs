@@ -27,33 +27,61 @@ struct Requirement {
     name: &'static str,
     package: &'static str,
     met: fn() -> bool,
+    /// Whether it is for the tests only.
+    tests: bool,
 }
 
-const REQUIREMENTS: [Requirement; 5] = [
-    Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake") },
+const REQUIREMENTS: [Requirement; 7] = [
+    Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake"), tests: false },
     Requirement {
         name: "a C++ compiler",
         package: "g++",
         met: || shell::has("g++") || shell::has("clang++"),
+        tests: false,
     },
-    Requirement { name: "libclang", package: "libclang-dev", met: has_libclang },
-    Requirement { name: "ccache", package: "ccache", met: || shell::has("ccache") },
-    Requirement { name: "python3 with venv", package: "python3-venv", met: python::makes_environments },
+    Requirement { name: "libclang", package: "libclang-dev", met: has_libclang, tests: false },
+    Requirement { name: "ccache", package: "ccache", met: || shell::has("ccache"), tests: false },
+    // `llmos pull pypi:…` runs it.
+    Requirement {
+        name: "pip",
+        package: "python3-pip",
+        met: || shell::succeeds(Command::new("python3").args(["-m", "pip", "--version"])),
+        tests: false,
+    },
+    Requirement {
+        name: "python3 with venv",
+        package: "python3-venv",
+        met: python::makes_environments,
+        tests: false,
+    },
+    Requirement { name: "tmux", package: "tmux", met: || shell::has("tmux"), tests: true },
 ];
 
 /// Installs what is missing. Takes milliseconds when nothing is.
 pub(crate) fn setup(purpose: Purpose) -> Result<()> {
-    system_packages()?;
-    model::setup()?;
+    system_packages(purpose)?;
     match purpose {
+        // The server pulls its models itself.
         Purpose::Run => Ok(()),
-        Purpose::Test => python::setup(),
-        Purpose::Bench => peer::setup(),
+        Purpose::Test => {
+            test_models()?;
+            python::setup()
+        }
+        Purpose::Bench => {
+            test_models()?;
+            peer::setup()
+        }
     }
 }
 
-fn system_packages() -> Result<()> {
-    let missing: Vec<&Requirement> = REQUIREMENTS.iter().filter(|requirement| !(requirement.met)()).collect();
+fn test_models() -> Result<()> {
+    model::CHAT.setup()?;
+    model::EMBEDDING.setup()
+}
+
+fn system_packages(purpose: Purpose) -> Result<()> {
+    let needed = REQUIREMENTS.iter().filter(|requirement| purpose == Purpose::Test || !requirement.tests);
+    let missing: Vec<&Requirement> = needed.filter(|requirement| !(requirement.met)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -161,6 +161,15 @@ impl Action for ReadMetrics {
     const ROLES: &'static [Role] = OPERATORS;
 }
 
+/// Bring models into memory and send them away.
+pub struct MoveModel;
+
+impl Action for MoveModel {
+    type Resource = ModelName;
+    const NAME: &'static str = "move_model";
+    const ROLES: &'static [Role] = OPERATORS;
+}
+
 /// Make, list and revoke API keys.
 pub struct ManageKeys;
 
@@ -204,7 +213,7 @@ mod tests {
             }
         }
         //                     member operator administrator
-        let table: [(&str, May, [bool; 3]); 8] = [
+        let table: [(&str, May, [bool; 3]); 9] = [
             ("generate", |role| may::<Generate>(role, asked(None, None)), [true, true, true]),
             ("embed", |role| may::<Embed>(role, asked(None, None)), [true, true, true]),
             ("list_models", |role| may::<ListModels>(role, ()), [true, true, true]),
@@ -212,6 +221,7 @@ mod tests {
             ("list_sequences", |role| may::<ListSequences>(role, ()), [false, true, true]),
             ("kill_sequence", |role| may::<KillSequence>(role, SequenceId(1)), [false, true, true]),
             ("read_metrics", |role| may::<ReadMetrics>(role, ()), [false, true, true]),
+            ("move_model", |role| may::<MoveModel>(role, "m".parse().unwrap()), [false, true, true]),
             ("manage_keys", |role| may::<ManageKeys>(role, ()), [false, false, true]),
         ];
         for (action, may, expected) in table {

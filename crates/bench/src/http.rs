@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::{net::TcpStream, task::JoinHandle, time::timeout};
 
-/// Longest that one request may take, its answer included.
-const REQUEST_MAX: Duration = Duration::from_mins(2);
+/// Longest that one request may take, its answer included: a long prompt on a busy machine.
+const REQUEST_MAX: Duration = Duration::from_mins(10);
 /// Largest answer that is read whole, and longest line of a stream, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
@@ -78,6 +78,19 @@ impl Connection {
                 bail!("answered {}: {}", response.status(), text(response).await?);
             }
             stream(sent, response).await
+        };
+        timeout(REQUEST_MAX, whole).await.context("the answer took too long")?
+    }
+
+    /// Has vectors of texts computed by `POST /v1/embeddings`.
+    pub(crate) async fn embed(&mut self, body: &Value) -> Result<()> {
+        let request = self.request(Method::POST, "/v1/embeddings", serde_json::to_vec(body)?.into())?;
+        let whole = async {
+            let response = self.send(request).await?;
+            let status = response.status();
+            let text = text(response).await?;
+            ensure!(status.is_success(), "answered {status}: {text}");
+            Ok(())
         };
         timeout(REQUEST_MAX, whole).await.context("the answer took too long")?
     }

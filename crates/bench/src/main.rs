@@ -42,7 +42,7 @@ use crate::{
 struct Arguments {
     /// What to measure: the name of a suite, or `all`.
     suite: Selection,
-    /// Data of the suite. `engine`: a GGUF model [default: the packaged model that `make run` fetched].
+    /// GGUF models; `engine` measures the first [default: the packaged models that `make run` fetched].
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print JSON: one document, or for `all` an array of them.
@@ -61,6 +61,7 @@ struct Arguments {
 enum Selection {
     All,
     Engine,
+    Estimate,
 }
 
 impl Selection {
@@ -68,6 +69,7 @@ impl Selection {
         match self {
             Self::All => &Suite::ALL,
             Self::Engine => &[Suite::Engine],
+            Self::Estimate => &[Suite::Estimate],
         }
     }
 }

@@ -96,28 +96,20 @@ impl Process {
 
     /// CPU time that it and the processes it started have used, in seconds.
     pub(crate) fn cpu_seconds(&self) -> Result<f64> {
-        let mut usages = HashMap::new();
-        for entry in fs::read_dir("/proc")? {
-            let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-                continue;
-            };
-            // A process that just ended has no file any more.
-            if let Some(usage) =
-                fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|text| usage(&text))
-            {
-                usages.insert(pid, usage);
-            }
-        }
-        let ticks = ticks_of_tree(&usages, self.pid);
+        let ticks = ticks_of_tree(&usages()?, self.pid);
         Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
     }
 
     /// Its memory without that of the processes it started, in megabytes (10^6 bytes): pages shared with n others
     /// count one n-th.
     pub(crate) fn proportional_set_mb(&self) -> Result<f64> {
-        let path = format!("/proc/{}/smaps_rollup", self.pid);
-        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-        proportional_set_mb(&text).with_context(|| format!("{path} has no Pss"))
+        proportional_set_mb(self.pid)
+    }
+
+    /// The process that it started, if there is one.
+    pub(crate) fn worker(&self) -> Result<Option<u32>> {
+        let usages = usages()?;
+        Ok(usages.iter().find(|(_, usage)| usage.parent == self.pid).map(|(&pid, _)| pid))
     }
 
     /// Asks it to stop, and waits until it has.
@@ -138,6 +130,23 @@ struct Usage {
     parent: u32,
     /// In user and kernel mode, in clock ticks.
     ticks: u64,
+}
+
+/// All processes, by their ids.
+fn usages() -> Result<HashMap<u32, Usage>> {
+    let mut usages = HashMap::new();
+    for entry in fs::read_dir("/proc")? {
+        let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        // A process that just ended has no file any more.
+        if let Some(usage) =
+            fs::read_to_string(format!("/proc/{pid}/stat")).ok().and_then(|text| usage(&text))
+        {
+            usages.insert(pid, usage);
+        }
+    }
+    Ok(usages)
 }
 
 /// Fields 4, 14 and 15 of `proc_pid_stat(5)`. The second field may contain spaces and parentheses.
@@ -164,7 +173,14 @@ fn ticks_of_tree(usages: &HashMap<u32, Usage>, root: u32) -> u64 {
     ticks
 }
 
-fn proportional_set_mb(smaps_rollup: &str) -> Option<f64> {
+/// The memory of a process in megabytes (10^6 bytes): pages shared with n others count one n-th.
+pub(crate) fn proportional_set_mb(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    proportional_set(&text).with_context(|| format!("{path} has no Pss"))
+}
+
+fn proportional_set(smaps_rollup: &str) -> Option<f64> {
     let kib = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
     let kib: f64 = kib.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0 / 1e6)
@@ -186,8 +202,8 @@ mod tests {
         assert_eq!(usage("42 (x) S 7"), None);
         let rollup =
             "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss:        1000 kB\nPss_Anon: 1 kB\n";
-        assert_eq!(proportional_set_mb(rollup), Some(1.024));
-        assert_eq!(proportional_set_mb("Rss: 9 kB\n"), None);
+        assert_eq!(proportional_set(rollup), Some(1.024));
+        assert_eq!(proportional_set("Rss: 9 kB\n"), None);
     }
 
     #[test]

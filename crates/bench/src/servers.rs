@@ -21,10 +21,6 @@ use crate::{http::Endpoint, process::Process};
 
 /// The name that both servers know the model by.
 pub(crate) const MODEL: &str = "bench";
-/// Tokens of KV memory, on both sides.
-const CONTEXT: u32 = 8192;
-/// Sequences that the peer may run at once; ours has no such setting.
-const PEER_SLOTS: u32 = 16;
 /// Longest that a server may take to be ready, its model loaded.
 const READY_MAX: Duration = Duration::from_mins(2);
 
@@ -36,14 +32,18 @@ pub(crate) struct Server {
     pub(crate) ready_after: Duration,
     // Read to its end by nobody; closed it would be an error to whoever writes to it.
     _stdout: BufReader<ChildStdout>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
-/// A model and the threads that it is run with.
+/// A model and what it is run with.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load<'a> {
     pub(crate) model: &'a Path,
     pub(crate) threads: u32,
+    /// Tokens of KV memory.
+    pub(crate) context: u32,
+    /// Most sequences at once.
+    pub(crate) parallel: u32,
 }
 
 /// What `llmos serve --json` prints first.
@@ -59,7 +59,7 @@ impl Server {
     pub(crate) async fn llmos(program: &Path, load: Option<Load<'_>>) -> Result<Self> {
         let folder = tempfile::tempdir()?;
         let config = folder.path().join("llmos.toml");
-        fs::write(&config, configuration(&folder.path().join("data"), load))?;
+        fs::write(&config, configuration(&data_dir(folder.path()), load))?;
         let mut command = Command::new(program);
         command.arg("serve").arg("--json").arg("--config").arg(&config);
         let (mut process, stdout) = Process::start(command, folder.path().join("log"))?;
@@ -87,8 +87,8 @@ impl Server {
         command.args(["--no-cache-prompt", "--cache-ram", "0"]);
         for (flag, value) in [
             ("--port", u32::from(address.port())),
-            ("-c", CONTEXT),
-            ("--parallel", PEER_SLOTS),
+            ("-c", load.context),
+            ("--parallel", load.parallel),
             ("-t", load.threads),
             ("-tb", load.threads),
         ] {
@@ -108,27 +108,36 @@ impl Server {
         folder: TempDir,
     ) -> Self {
         let ready_after = ready - process.started;
-        Self { process, endpoint, ready_after, _stdout: stdout, _folder: folder }
+        Self { process, endpoint, ready_after, _stdout: stdout, folder }
     }
 
-    /// The instruction sets that its engine uses, if its log has them.
+    /// The folder of its state, if it is ours.
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        data_dir(self.folder.path())
+    }
+
+    /// The instruction sets that its engine uses, if its log has them: as soon as its model is loaded.
     pub(crate) fn instruction_sets(&self) -> Option<String> {
         instruction_sets(&self.process.log())
     }
+}
+
+fn data_dir(folder: &Path) -> PathBuf {
+    folder.join("data")
 }
 
 /// A server must have a model to start; the simulated one has no file, no worker and next to no memory.
 fn configuration(data_dir: &Path, load: Option<Load<'_>>) -> String {
     let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
     let data_dir = quoted(data_dir);
-    let (source, threads) = match load {
-        Some(Load { model, threads }) => (quoted(model), threads),
-        None => ("\"simulator:\"".to_owned(), 1),
-    };
+    let source = load.map_or("\"simulator:\"".to_owned(), |load| quoted(load.model));
+    let settings = load.map_or(String::new(), |Load { threads, context, parallel, .. }| {
+        format!("threads = {threads}\ncontext = {context}\nparallel = {parallel}\n")
+    });
     format!(
         "listen = \"127.0.0.1:0\"\ndata_dir = {data_dir}\nshutdown_grace_s = 5\n\n\
          [log]\nformat = \"json\"\nlevel = \"info\"\n\n\
-         [[model]]\nname = \"{MODEL}\"\nsource = {source}\ncontext = {CONTEXT}\nthreads = {threads}\n"
+         [[model]]\nname = \"{MODEL}\"\nsource = {source}\n{settings}"
     )
 }
 
@@ -178,9 +187,10 @@ mod tests {
 
     #[test]
     fn the_configuration_quotes_what_it_is_given() {
-        let load = Load { model: Path::new("/a \"b\"/m.gguf"), threads: 2 };
+        let load = Load { model: Path::new("/a \"b\"/m.gguf"), threads: 2, context: 512, parallel: 4 };
         let text = configuration(Path::new("/data"), Some(load));
         assert!(text.contains("source = \"/a \\\"b\\\"/m.gguf\"") && text.contains("threads = 2"), "{text}");
+        assert!(text.contains("context = 512") && text.contains("parallel = 4"), "{text}");
         assert!(configuration(Path::new("/data"), None).contains("source = \"simulator:\""));
     }
 

@@ -89,6 +89,10 @@ pub enum DriverState {
     Starting {
         /// Counts from 1.
         attempt: u32,
+        /// How much of the model is loaded.
+        percent: u8,
+        /// How long it will still take, as far as that can be judged.
+        left: Option<Duration>,
     },
     /// It works.
     Ready {
@@ -148,7 +152,9 @@ pub enum EngineError {
     #[error("{0}")]
     BadInput(String),
     /// One of several inputs is longer than the model reads at once. It is never cut silently.
-    #[error("input {index} has {tokens} tokens, but the model reads at most {most} at once; shorten or split it")]
+    #[error(
+        "input {index} has {tokens} tokens, but the model reads at most {most} at once; shorten or split it"
+    )]
     TooLong {
         /// Its place, from 0.
         index: usize,

@@ -20,15 +20,17 @@ mod driver;
 mod embed;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod progress;
 mod step_engine;
 mod stepped;
 pub mod template;
 mod text;
+mod turns;
 
-pub use driver::{
-    Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, SequenceStatus, Work,
-};
+pub use driver::{Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, SequenceStatus, Work};
+pub use progress::LoadProgress;
 pub use step_engine::{
     Capabilities, Launch, LaunchError, Loaded, ModelCard, Purpose, StepEngine, StepResult, Tokenizer,
 };
 pub use stepped::Stepped;
+pub use turns::Turns;

@@ -5,7 +5,7 @@ use scheduler::{StepOutcome, StepPlan};
 use serde::{Deserialize, Serialize};
 use types::{Input, Passage, Sampling, SequenceId, Tokens, Vector};
 
-use crate::EngineError;
+use crate::{EngineError, LoadProgress};
 
 /// An engine that we step ourselves: the llama worker, and the simulator's mock.
 ///
@@ -93,6 +93,8 @@ pub struct ModelCard {
     pub running_max: u32,
     /// What confines the worker, for the log.
     pub confinement: String,
+    /// Bytes that the engine reserved in main memory for what it computes, if it said so.
+    pub graph_reserved: Option<u64>,
     /// Instruction sets that the engine uses, for the log and for benchmarks.
     pub hardware: String,
 }
@@ -128,8 +130,8 @@ pub struct Loaded {
 
 /// Starts an engine; called again after each death.
 pub trait Launch: Send + Sync {
-    /// Loads the model.
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>>;
+    /// Loads the model, and says on the way how far it has come.
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>>;
 }
 
 /// Why a model could not be loaded.

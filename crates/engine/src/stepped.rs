@@ -8,14 +8,14 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
 use scheduler::{Admission, Arrival, Limits, Load, Scheduler};
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     time::Instant as Clock,
 };
 use types::{GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens, Vector};
 
 use crate::{
-    Capabilities, Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, Launch, Loaded, ModelCard,
-    Purpose, SequenceStatus, StepEngine, StepResult, Tokenizer, Work,
+    Capabilities, Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, Launch, LoadProgress,
+    Loaded, ModelCard, Purpose, SequenceStatus, StepEngine, StepResult, Tokenizer, Turns, Work,
     delivery::{Answer, Delivery},
     text::TextStream,
 };
@@ -26,10 +26,16 @@ const COMMANDS_MAX: usize = 256;
 const WAITING_MAX: usize = 256;
 /// How long a request waits for an engine that is starting.
 const READY_WAIT: Duration = Duration::from_secs(20);
-/// What a caller is told when the engine did not start in that time.
+/// Requests that wait for an engine that is starting; further ones are told at once when to come back.
+const READY_WAITERS_MAX: usize = 256;
+/// When a caller is asked to come back where nothing can be judged by.
 const READY_RETRY_AFTER: Duration = Duration::from_secs(10);
 /// Pause before the first new attempt to start an engine; doubled for each further one.
 const BACK_OFF_MIN: Duration = Duration::from_millis(250);
+/// How long an engine that is told to end may take to be gone.
+const END_WAIT: Duration = Duration::from_secs(5);
+/// How often that is looked at.
+const END_POLL: Duration = Duration::from_millis(5);
 /// Longest pause between attempts.
 const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 
@@ -37,9 +43,17 @@ const BACK_OFF_MAX: Duration = Duration::from_secs(30);
 pub struct Stepped {
     commands: mpsc::Sender<Command>,
     front: watch::Receiver<Option<Arc<Front>>>,
-    state: watch::Receiver<DriverState>,
+    phase: watch::Receiver<Phase>,
     load: watch::Receiver<Load>,
+    waiters: Semaphore,
     task: tokio::task::JoinHandle<()>,
+}
+
+/// Where the engine is in its life.
+enum Phase {
+    Starting { attempt: u32, progress: Arc<LoadProgress> },
+    Ready { pid: Option<u32> },
+    Failed { why: String, retry_in: Option<Duration> },
 }
 
 /// What is needed to prepare a prompt, while the loop steps.
@@ -55,17 +69,19 @@ enum Command {
 }
 
 impl Stepped {
-    /// Starts the loop; it launches the engine, and again whenever the engine dies.
-    pub fn start(name: String, launch: Arc<dyn Launch>) -> Self {
+    /// Starts the loop; it launches the engine, and again whenever the engine dies. The engine computes when it is
+    /// its turn.
+    pub fn start(name: String, launch: Arc<dyn Launch>, turns: Turns) -> Self {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let (front, front_seen) = watch::channel(None);
-        let (state, state_seen) = watch::channel(DriverState::Starting { attempt: 1 });
+        let (phase, phase_seen) = watch::channel(Phase::first());
         let (load, load_seen) = watch::channel(Load::default());
         let started = Clock::now();
-        let outlook = Outlook { front, state, load };
+        let outlook = Outlook { front, phase, load };
         let kernel = Loop {
             name,
             launch,
+            turns,
             inbox,
             outlook,
             deliveries: BTreeMap::new(),
@@ -74,24 +90,50 @@ impl Stepped {
             started,
         };
         let task = tokio::spawn(kernel.run());
-        Self { commands, front: front_seen, state: state_seen, load: load_seen, task }
+        let waiters = Semaphore::new(READY_WAITERS_MAX);
+        Self { commands, front: front_seen, phase: phase_seen, load: load_seen, waiters, task }
+    }
+
+    /// Ends the loop and the engine, and waits until the engine's memory is free again.
+    pub async fn end(&self) {
+        let pid = match &*self.phase.borrow() {
+            Phase::Ready { pid } => *pid,
+            _ => None,
+        };
+        self.task.abort();
+        let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) else { return };
+        let deadline = Clock::now() + END_WAIT;
+        while rustix::process::test_kill_process(pid).is_ok() && Clock::now() < deadline {
+            tokio::time::sleep(END_POLL).await;
+        }
     }
 
     /// Waits, with a bound, while the engine starts.
     pub(crate) async fn front(&self) -> Result<Arc<Front>, EngineError> {
         let mut front = self.front.clone();
+        if let Some(front) = front.borrow().clone() {
+            return Ok(front);
+        }
+        let Ok(_place) = self.waiters.try_acquire() else { return Err(self.unready()) };
         let ready = tokio::time::timeout(READY_WAIT, front.wait_for(Option::is_some)).await;
         match ready {
             Ok(Ok(front)) => front.clone().ok_or_else(gone),
             Ok(Err(_)) => Err(gone()),
-            Err(_) => {
-                let (why, retry_after) = match self.state() {
-                    DriverState::Failed { why, retry_in } => (why, retry_in.unwrap_or(BACK_OFF_MAX)),
-                    _ => ("the model is still loading".to_owned(), READY_RETRY_AFTER),
-                };
-                Err(EngineError::Unready { why, retry_after })
-            }
+            Err(_) => Err(self.unready()),
         }
+    }
+
+    /// What a caller is told who does not wait any longer.
+    fn unready(&self) -> EngineError {
+        let (why, retry_after) = match self.state() {
+            DriverState::Failed { why, retry_in } => (why, retry_in.unwrap_or(BACK_OFF_MAX)),
+            DriverState::Starting { percent, left, .. } => (
+                format!("the model is still loading, {percent} % are done"),
+                left.unwrap_or(READY_RETRY_AFTER),
+            ),
+            DriverState::Ready { .. } => ("the model has just been loaded".to_owned(), Duration::ZERO),
+        };
+        EngineError::Unready { why, retry_after }
     }
 
     async fn admit(&self, work: Work) -> Result<EventStream, EngineError> {
@@ -162,7 +204,15 @@ impl Driver for Stepped {
                 "its loop has ended by a defect of llmos; restart the server and report its log".to_owned();
             return DriverState::Failed { why, retry_in: None };
         }
-        self.state.borrow().clone()
+        match &*self.phase.borrow() {
+            Phase::Starting { attempt, progress } => DriverState::Starting {
+                attempt: *attempt,
+                percent: progress.percent(),
+                left: progress.left(),
+            },
+            Phase::Ready { pid } => DriverState::Ready { pid: *pid },
+            Phase::Failed { why, retry_in } => DriverState::Failed { why: why.clone(), retry_in: *retry_in },
+        }
     }
 
     fn load(&self) -> Load {
@@ -252,13 +302,20 @@ fn seeded(request: &GenerateRequest) -> Sampling {
 /// What the outside sees of the loop.
 struct Outlook {
     front: watch::Sender<Option<Arc<Front>>>,
-    state: watch::Sender<DriverState>,
+    phase: watch::Sender<Phase>,
     load: watch::Sender<Load>,
+}
+
+impl Phase {
+    fn first() -> Self {
+        Self::Starting { attempt: 1, progress: Arc::new(LoadProgress::begin()) }
+    }
 }
 
 struct Loop {
     name: String,
     launch: Arc<dyn Launch>,
+    turns: Turns,
     inbox: mpsc::Receiver<Command>,
     outlook: Outlook,
     deliveries: BTreeMap<SequenceId, Delivery>,
@@ -275,7 +332,7 @@ impl Loop {
             let Some(loaded) = self.launch_until_loaded().await else { return };
             let Some(error) = self.serve(loaded).await else { return };
             self.outlook.front.send_replace(None);
-            self.outlook.state.send_replace(DriverState::Starting { attempt: 1 });
+            self.outlook.phase.send_replace(Phase::first());
             tracing::error!(model = self.name, error = %error, "engine died; starting it again");
             let lost = self.scheduler.as_mut().map(Scheduler::lose_engine).unwrap_or_default();
             self.fail(&lost, &error);
@@ -289,15 +346,16 @@ impl Loop {
     /// Launches until it works. Meanwhile commands are answered; what waits is failed at the first refusal.
     async fn launch_until_loaded(&mut self) -> Option<Loaded> {
         for attempt in 1.. {
-            self.outlook.state.send_replace(DriverState::Starting { attempt });
+            let progress = Arc::new(LoadProgress::begin());
+            self.outlook.phase.send_replace(Phase::Starting { attempt, progress: progress.clone() });
             let launch = self.launch.clone();
-            let error = match self.meanwhile(launch.launch()).await? {
+            let error = match self.meanwhile(launch.launch(progress)).await? {
                 Ok(loaded) => return Some(loaded),
                 Err(error) => error,
             };
             tracing::error!(model = self.name, attempt, error = %error, "engine did not start");
             let retry_in = error.retry.then_some(self.pause);
-            self.outlook.state.send_replace(DriverState::Failed { why: error.why.clone(), retry_in });
+            self.outlook.phase.send_replace(Phase::Failed { why: error.why.clone(), retry_in });
             let waiting: Vec<_> = self.deliveries.keys().copied().collect();
             let told = EngineError::Unready { why: error.why, retry_after: retry_in.unwrap_or(BACK_OFF_MAX) };
             self.fail(&waiting, &told);
@@ -346,7 +404,7 @@ impl Loop {
             engine.add(sequence, delivery.prompt.clone(), delivery.sampling());
         }
         self.outlook.front.send_replace(Some(front.clone()));
-        self.outlook.state.send_replace(DriverState::Ready { pid });
+        self.outlook.phase.send_replace(Phase::Ready { pid });
         loop {
             while let Ok(command) = self.inbox.try_recv() {
                 self.take_in(command, engine.as_mut());
@@ -364,7 +422,11 @@ impl Loop {
             }
             let mut arrived = Vec::new();
             let result = {
-                let step = engine.step(&plan);
+                let turns = self.turns.clone();
+                let step = async {
+                    let _turn = turns.take().await;
+                    engine.step(&plan).await
+                };
                 tokio::pin!(step);
                 loop {
                     tokio::select! {

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use engine::{Driver, EmbedWork, Embedded, EngineError, Purpose, Stepped};
+use engine::{Driver, EmbedWork, Embedded, EngineError, Purpose, Stepped, Turns};
 use simulator::{MockLaunch, replay::StepTime};
 use types::{
     DataClass, Passage, Principal, PriorityClass, Prompt, RequestId, Role, SequenceId, TenantId, Tokens,
@@ -22,7 +22,7 @@ static SEQUENCES: AtomicU64 = AtomicU64::new(1);
 
 fn mock(purpose: Purpose, context: u32) -> Stepped {
     let launch = MockLaunch::new(Tokens(context)).made_to(purpose).paced(StepTime::default());
-    Stepped::start("mock".into(), Arc::new(launch))
+    Stepped::start("mock".into(), Arc::new(launch), Turns::alone())
 }
 
 fn prompt(text: &str) -> Arc<Prompt> {
@@ -72,7 +72,8 @@ async fn more_than_the_queue_holds_comes_back_in_order() {
 async fn pairs_are_scored_by_models_that_rank() {
     let driver = mock(Purpose::Rank, 256);
     let pair = |document| Passage::Pair(prompt("a fast boat"), prompt(document));
-    let scores = driver.embed(work(vec![pair("a slow house"), pair("a fast boat"), pair("x")])).await.unwrap();
+    let scores =
+        driver.embed(work(vec![pair("a slow house"), pair("a fast boat"), pair("x")])).await.unwrap();
     let scores = numbers(&scores).concat();
     assert!(scores.len() == 3 && scores[1] > scores[0] && scores[0] > scores[2], "{scores:?}");
 }

@@ -11,7 +11,8 @@ use std::{
 };
 
 use engine::{
-    Driver, DriverState, EngineError, EventStream, Launch, LaunchError, Loaded, StepEngine, StepResult, Stepped, Work,
+    Driver, DriverState, EngineError, EventStream, Launch, LaunchError, LoadProgress, Loaded, StepEngine,
+    StepResult, Stepped, Turns, Work,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use scheduler::{RefusalReason, StepPlan};
@@ -61,7 +62,11 @@ async fn answer(mut events: EventStream) -> Result<(String, Tokens, Tokens, Fini
 }
 
 fn mock(context: u32) -> Stepped {
-    Stepped::start("mock".into(), Arc::new(MockLaunch::new(Tokens(context)).paced(StepTime::default())))
+    Stepped::start(
+        "mock".into(),
+        Arc::new(MockLaunch::new(Tokens(context)).paced(StepTime::default())),
+        Turns::alone(),
+    )
 }
 
 #[tokio::test(start_paused = true)]
@@ -185,13 +190,13 @@ impl StepEngine for Dying {
 }
 
 impl Launch for Fragile {
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
-        async {
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        async move {
             let launch = self.launches.fetch_add(1, Ordering::Relaxed);
             if self.refuses.contains(&launch) {
                 return Err(LaunchError { why: "no memory".into(), retry: true });
             }
-            let loaded = self.mock.launch().await?;
+            let loaded = self.mock.launch(progress).await?;
             let steps_left = if launch == 0 { self.dies_at } else { u32::MAX };
             Ok(Loaded { engine: Box::new(Dying { engine: loaded.engine, steps_left }), ..loaded })
         }
@@ -207,7 +212,7 @@ async fn a_dead_engine_takes_only_what_had_started() {
         launches: AtomicU32::new(0),
         refuses: 0..0,
     };
-    let driver = Stepped::start("fragile".into(), Arc::new(launch));
+    let driver = Stepped::start("fragile".into(), Arc::new(launch), Turns::alone());
     // The first two fill the memory; the third waits.
     let first = driver.generate(work(1, &"a".repeat(140), Some(90), &[])).await.unwrap();
     let second = driver.generate(work(2, &"b".repeat(140), Some(90), &[])).await.unwrap();
@@ -229,7 +234,7 @@ async fn an_engine_that_does_not_start_is_tried_again_and_says_why() {
         launches: AtomicU32::new(0),
         refuses: 0..12,
     };
-    let driver = Stepped::start("fragile".into(), Arc::new(launch));
+    let driver = Stepped::start("fragile".into(), Arc::new(launch), Turns::alone());
     let error = driver.generate(work(1, "x", None, &[])).await.err().unwrap();
     let EngineError::Unready { why, retry_after } = error else { panic!("{error}") };
     assert!(why.contains("no memory") && retry_after > Duration::ZERO, "{why}");

@@ -7,10 +7,10 @@ use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
 };
-use engine::{DriverState, SequenceStatus};
+use engine::SequenceStatus;
 use http::StatusCode;
 use path::ProcessList;
-use resources::ReplicaView;
+use resources::{ReplicaState, ReplicaView};
 use types::{ModelName, OutOfRange, SequenceId};
 
 use crate::{
@@ -63,6 +63,57 @@ pub(crate) async fn processes(
         replicas: replicas.into_iter().map(Replica::from).collect(),
         sequences: sequences.into_iter().map(Sequence::from).collect(),
     }))
+}
+
+/// Load a model
+///
+/// Answers as soon as the load has begun; `GET /api/v1/processes` shows how far it has come. A model that could not be
+/// loaded is tried again.
+#[utoipa::path(
+    put,
+    path = "/api/v1/loaded/{*model}",
+    tag = "admin",
+    params(("model" = String, Path, description = "Name or alias of the model")),
+    responses(
+        (status = 202, description = "It is loaded, or on its way"),
+        (status = "4XX", description = "Not allowed, or no such model", body = ErrorBody),
+        (status = "5XX", description = "It does not fit into memory, or its file cannot be used", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn load_model(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    model: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    gateway.path.load_model(credential, named(model)?).await?;
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Unload a model
+///
+/// Answers when its memory is free. A model that is pinned or works stays.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/loaded/{*model}",
+    tag = "admin",
+    params(("model" = String, Path, description = "Name or alias of the model")),
+    responses(
+        (status = 204, description = "It is not in memory"),
+        (status = "4XX", description = "Not allowed, no such model, or it stays", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn unload_model(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    model: Result<Path<String>, PathRejection>,
+) -> Result<StatusCode, ApiError> {
+    gateway.path.unload_model(credential, named(model)?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A path that is no name of a model names none.
+fn named(model: Result<Path<String>, PathRejection>) -> Result<ModelName, ApiError> {
+    model.ok().and_then(|Path(name)| name.parse().ok()).ok_or(ApiError::NoSuchModel)
 }
 
 /// End a sequence
@@ -157,19 +208,31 @@ pub(crate) async fn revoke_key(
 
 impl From<ReplicaView> for Replica {
     fn from(view: ReplicaView) -> Self {
+        let (mut percent, mut left_s) = (None, None);
         let (state, why, pid) = match view.state {
-            DriverState::Ready { pid } => ("ready", None, pid),
-            DriverState::Starting { attempt: 1 } => ("starting", Some("is loading".to_owned()), None),
-            DriverState::Starting { attempt } => {
-                ("starting", Some(format!("is being restarted, attempt {attempt}")), None)
+            ReplicaState::Unloaded => ("unloaded", Some("is loaded when it is asked for".to_owned()), None),
+            ReplicaState::Ready { pid } => ("ready", None, pid),
+            ReplicaState::Loading { attempt, percent: done, left } => {
+                (percent, left_s) = (Some(done), left.map(|left| left.as_secs_f64()));
+                let why = match attempt {
+                    1 => format!("is loading, {done} % are done"),
+                    attempt => format!("is being restarted, attempt {attempt}, {done} % are done"),
+                };
+                ("loading", Some(why), None)
             }
-            DriverState::Failed { why, .. } => ("failed", Some(why), None),
+            ReplicaState::Failed { why, .. } => ("failed", Some(why), None),
         };
         Self {
             model: view.model.to_string(),
             state: state.to_owned(),
             why,
             pid,
+            percent,
+            left_s,
+            memory: view.memory,
+            resident: view.resident,
+            requests: view.requests,
+            pinned: view.pinned,
             cores: view.cores,
             running: view.load.running,
             waiting: view.load.waiting,

@@ -33,7 +33,7 @@ pub struct Processes {
 pub struct Replica {
     /// The model's name.
     pub model: String,
-    /// `starting`, `ready` or `failed`.
+    /// `unloaded`, `loading`, `ready` or `failed`.
     pub state: String,
     /// Why it is not ready; absent when it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,6 +41,22 @@ pub struct Replica {
     /// Process id of its worker, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<u32>,
+    /// How much of it is loaded, in percent; absent when it is not on its way into memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percent: Option<u8>,
+    /// Seconds until it is loaded, as far as that can be judged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_s: Option<f64>,
+    /// Bytes that are set aside for it; absent when it is not in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Bytes that its worker was measured to have; absent when it has no process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resident: Option<u64>,
+    /// Requests that hold it in memory.
+    pub requests: usize,
+    /// Whether it stays in memory once it is there.
+    pub pinned: bool,
     /// The cores granted to it.
     pub cores: Vec<usize>,
     /// Sequences on the device.

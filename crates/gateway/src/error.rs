@@ -10,7 +10,7 @@ use axum::{
 use engine::EngineError;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use path::PathError;
-use resources::RouteError;
+use resources::{RouteError, UnloadError};
 use serde::Serialize;
 use types::{OutOfRange, RequestId};
 use utoipa::ToSchema;
@@ -125,6 +125,7 @@ impl ApiError {
                 PathError::Engine(error) => of_engine(error, input),
                 PathError::WrongPurpose { .. } => wrong_purpose(),
                 PathError::OutOfRange(error) => out_of_range(error),
+                PathError::Unload(error) => of_unload(error),
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
             },
             Self::OutOfRange(error) => out_of_range(error),
@@ -224,6 +225,17 @@ fn of_route(error: &RouteError) -> Reply<'static> {
             retry_after: None,
         },
         RouteError::Failed { retry_after, .. } => unavailable("model_failed", *retry_after),
+        RouteError::NoRoom { retry_after, .. } => unavailable("no_memory", *retry_after),
+    }
+}
+
+fn of_unload(error: &UnloadError) -> Reply<'static> {
+    let conflict =
+        |code| Reply { status: StatusCode::CONFLICT, code, parameter: Some("model"), retry_after: None };
+    match error {
+        UnloadError::Unknown(error) => of_route(error),
+        UnloadError::Pinned(_) => conflict("model_pinned"),
+        UnloadError::Busy { .. } => conflict("model_busy"),
     }
 }
 
@@ -240,9 +252,7 @@ fn of_engine(error: &EngineError, input: &'static str) -> Reply<'static> {
             let too_long = if prompt < context { "max_tokens" } else { input };
             reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(too_long))
         }
-        EngineError::TooLong { .. } => {
-            reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(input))
-        }
+        EngineError::TooLong { .. } => reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(input)),
         EngineError::WrongPurpose { .. } => wrong_purpose(),
         EngineError::BadInput(_) => reply(StatusCode::BAD_REQUEST, "invalid_input", Some(input)),
         EngineError::Killed => reply(StatusCode::CONFLICT, "request_killed", None),
@@ -326,6 +336,7 @@ mod tests {
         let over = AccessError::OverLimit { parameter: "class", asked: "system", max: "normal" };
         let failed = RouteError::Failed { model: model(), why: "gone".into(), retry_after: s(30) };
         let absent = RouteError::NotDeployed { model: model(), known: "n".into() };
+        let room = RouteError::NoRoom { model: model(), missing_mb: 3, busy: "n".into(), retry_after: s(15) };
         let refused =
             EngineError::Refused { retry_after: Duration::from_millis(1), why: RefusalReason::QueueFull };
         let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
@@ -346,6 +357,8 @@ mod tests {
             (path(AccessError::Unavailable("disk".into()).into()), "503 key_store_unavailable", "- 5"),
             (path(absent.into()), "404 model_not_found", "model -"),
             (path(failed.into()), "503 model_failed", "- 30"),
+            (path(room.into()), "503 no_memory", "- 15"),
+            (path(UnloadError::Pinned(model()).into()), "409 model_pinned", "model -"),
             (engine(EngineError::Died { why: "signal 9".into() }), "503 engine_died", "- 1"),
             (engine(unready), "503 engine_not_ready", "- 3"),
             (engine(refused), "429 server_busy", "- 1"),

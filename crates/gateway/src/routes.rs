@@ -83,6 +83,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::version))
         .routes(routes!(admin::processes))
         .routes(routes!(admin::kill_sequence))
+        .routes(routes!(admin::load_model, admin::unload_model))
         .routes(routes!(admin::list_keys, admin::create_key))
         .routes(routes!(admin::revoke_key))
 }
@@ -143,6 +144,8 @@ mod tests {
             "get /api/v1/version",
             "get /api/v1/processes",
             "delete /api/v1/sequences/{id}",
+            "put /api/v1/loaded/{model}",
+            "delete /api/v1/loaded/{model}",
             "get /api/v1/keys",
             "post /api/v1/keys",
             "delete /api/v1/keys/{id}",

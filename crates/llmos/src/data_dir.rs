@@ -25,6 +25,8 @@ const FILE_MODE: u32 = 0o600;
 const OF_OTHERS: u32 = 0o077;
 /// Longest path of a Unix socket, in bytes: `sun_path` has 108, with a zero at the end.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+/// The store of models.
+const MODELS: &str = "models";
 /// Longest process id in a lock file, in digits.
 const PID_BYTES_MAX: u64 = 20;
 
@@ -45,12 +47,7 @@ impl DataDir {
                 format!("choose a `data_dir` so that this path has at most {SOCKET_PATH_BYTES_MAX} bytes");
             return Err(Failure::new(Exit::Configuration, what).advise(remedy));
         }
-        DirBuilder::new()
-            .recursive(true)
-            .mode(FOLDER_MODE)
-            .create(path)
-            .trying(format_args!("make the data directory {}", path.display()))?;
-        make_folder_private(path)?;
+        make(path)?;
         let lock = lock(path)?;
         let data_dir = Self { path: path.to_owned(), lock };
         data_dir.make_files_private().trying("make the files in the data directory private")?;
@@ -112,6 +109,22 @@ impl Drop for DataDir {
     }
 }
 
+/// Makes the folder if there is none, and makes sure that only its owner can look into it. Locks nothing: commands
+/// that work on the store of models need no server, and do not mind one.
+pub(crate) fn make(path: &Path) -> Result<(), Failure> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(FOLDER_MODE)
+        .create(path)
+        .trying(format_args!("make the data directory {}", path.display()))?;
+    make_folder_private(path)
+}
+
+/// The folder of the store of models.
+pub(crate) fn models(data_dir: &Path) -> PathBuf {
+    data_dir.join(MODELS)
+}
+
 /// A folder that others may look into is closed to them if it is ours: empty, or used by a server before. Any
 /// other may be somebody's home directory, named by mistake.
 fn make_folder_private(path: &Path) -> Result<(), Failure> {
@@ -127,7 +140,8 @@ fn make_folder_private(path: &Path) -> Result<(), Failure> {
     if mode & OF_OTHERS == 0 {
         return Ok(());
     }
-    let is_ours = path.join(LOCK).exists() || fs::read_dir(path).trying(trying())?.next().is_none();
+    let is_ours = [LOCK, MODELS].iter().any(|name| path.join(name).exists())
+        || fs::read_dir(path).trying(trying())?.next().is_none();
     if !is_ours {
         let what =
             format!("the data directory {} has mode {mode:04o}, so others can look into it", path.display());

@@ -11,12 +11,18 @@ mod cli;
 mod client;
 mod config;
 mod data_dir;
+mod detect;
+mod estimate;
 mod exit;
 mod keys;
 mod log;
+mod models;
 mod output;
+mod progress;
 mod ps;
+mod residency;
 mod serve;
+mod top;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -38,10 +44,21 @@ fn main() -> ExitCode {
         Command::Serve => load(&args).and_then(|config| serve::run(&config, output)),
         Command::Config(ConfigCommand::Show) => load(&args).and_then(|config| show(&config, output)),
         Command::Config(ConfigCommand::Check { file }) => check(args, file, output),
+        Command::Detect(detect) => detect::run(&detect, || Ok(load(&args)?.data_dir), output),
         Command::Version => version(&args, output),
         Command::Chat(chat) => ask(&args, async |client| chat::run(&client, chat, output).await),
+        Command::Estimate(wanted) => load(&args).and_then(|config| estimate::run(&config, &wanted, output)),
         Command::Ps => ask(&args, async |client| ps::list(&client, output).await),
+        Command::Top { delay } => ask(&args, async |client| top::run(client, delay, output).await),
+        Command::Load { model } => ask(&args, async |client| residency::load(&client, &model, output).await),
+        Command::Unload { model } => {
+            ask(&args, async |client| residency::unload(&client, &model, output).await)
+        }
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
+        Command::Pull(pull) => load(&args).and_then(|config| models::pull(&config, pull, output)),
+        Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
+        Command::Rm { name, .. } => load(&args).and_then(|config| models::remove(&config, name, output)),
+        Command::Import(import) => load(&args).and_then(|config| models::import(&config, import, output)),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };
     match result {

@@ -11,6 +11,9 @@ use crate::exit::{Exit, Failure};
 const RED: &str = "\x1b[31m";
 const BOLD: &str = "\x1b[1m";
 const RESET: &str = "\x1b[0m";
+const HOME: &str = "\x1b[H";
+const CLEAR_LINE_AND_END: &str = "\x1b[K\n";
+const CLEAR_BELOW: &str = "\x1b[J";
 /// Spaces between two columns of a table.
 const COLUMN_GAP: usize = 2;
 
@@ -37,11 +40,27 @@ impl Output {
         }
     }
 
+    /// Whether stdout is a terminal that text can be placed on, and if so, whether in colour.
+    pub(crate) fn screen(self) -> Option<bool> {
+        let places = std::env::var_os("TERM").is_some_and(|term| !term.is_empty() && term != "dumb");
+        (self.stdout_terminal && places).then_some(self.stdout_colour)
+    }
+
     /// A result for a person. Control characters other than line ends are made visible: part of the text may
     /// come from a model or another user, and a terminal obeys escape sequences.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
         let text = if self.stdout_terminal { harmless(text) } else { Cow::Borrowed(text) };
         write_stdout(&text)
+    }
+
+    /// A text that is shown again and again. On a terminal it takes the place of what was there.
+    pub(crate) fn page(self, text: &str) -> Result<(), Failure> {
+        if !self.stdout_terminal {
+            return write_stdout(&format!("{text}\n"));
+        }
+        // Each line is cleared as it is written, then what is left below: the page does not flicker.
+        let lines = harmless(text).replace('\n', CLEAR_LINE_AND_END);
+        write_stdout(&format!("{HOME}{lines}{CLEAR_BELOW}"))
     }
 
     /// A table whose columns are aligned. Its last column is not padded.
@@ -110,7 +129,7 @@ fn write_stdout(text: &str) -> Result<(), Failure> {
 }
 
 /// The text with every control character but line end and tab replaced by U+FFFD.
-fn harmless(text: &str) -> Cow<'_, str> {
+pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     let harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

@@ -15,7 +15,8 @@ pub(crate) async fn list(client: &Client, output: Output) -> Result<(), Failure>
         return output::document(&processes);
     }
     let replicas: Vec<_> = processes.replicas.iter().map(replica).collect();
-    output.table(&["MODEL", "STATE", "PID", "CORES", "RUNNING", "WAITING", "KV", "WHY"], &replicas)?;
+    output
+        .table(&["MODEL", "STATE", "PID", "CORES", "MEMORY", "RUNNING", "WAITING", "KV", "WHY"], &replicas)?;
     output.text("\n")?;
     let sequences: Vec<_> = processes.sequences.iter().map(sequence).collect();
     let headers = ["ID", "MODEL", "TENANT", "CLASS", "STATE", "PROMPT", "GENERATED", "AGE", "WHY"];
@@ -38,6 +39,7 @@ fn replica(replica: &Replica) -> Vec<String> {
         replica.state.clone(),
         replica.pid.map_or_else(none, |pid| pid.to_string()),
         if cores.is_empty() { none() } else { cores.join(",") },
+        replica.memory.map_or_else(none, |bytes| format!("{} MB", bytes.div_ceil(1_000_000))),
         replica.running.to_string(),
         replica.waiting.to_string(),
         format!("{}/{}", replica.kv_used, replica.kv_total),

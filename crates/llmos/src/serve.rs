@@ -3,7 +3,11 @@ use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
 use access::Access;
 use engine::Launch;
 use gateway::Doors;
-use resources::{ModelSpec, Replicas};
+use resources::{
+    ModelSpec, Replicas, Source,
+    memory::Corrections,
+    model_store::{Claim, ModelStore},
+};
 use rustix::fs::Mode;
 use serde_json::json;
 use simulator::{MockLaunch, replay::StepTime};
@@ -17,7 +21,7 @@ use types::Secret;
 
 use crate::{
     config::Config,
-    data_dir::DataDir,
+    data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
     log,
     output::{self, Output},
@@ -52,7 +56,13 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let store = Store::open(&data_dir.store()).await.trying("open the store")?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
-    let replicas = Replicas::start(config.models.clone(), &simulated).map_err(|error| {
+    let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
+    let (corrections, complaint) = Corrections::open(&config.data_dir);
+    if let Some(complaint) = complaint {
+        tracing::warn!("{complaint}");
+    }
+    let (models, _claims) = claim(config)?;
+    let replicas = Replicas::start(models, memory, corrections, &simulated).map_err(|error| {
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;
@@ -85,6 +95,24 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Takes the models of the store into use: as long as the claims live, nobody removes them.
+fn claim(config: &Config) -> Result<(Vec<ModelSpec>, Vec<Claim>), Failure> {
+    let (mut specs, mut claims) = (config.models.clone(), Vec::new());
+    for spec in &mut specs {
+        let Source::Store { model } = &spec.source else { continue };
+        let store =
+            ModelStore::open(&data_dir::models(&config.data_dir)).trying("open the store of models")?;
+        let claim = store.claim(model).map_err(|error| {
+            let what = format!("model `{}` cannot be served: {error}", spec.name);
+            Failure::new(Exit::Configuration, what)
+                .advise("`llmos pull` fetches models, `llmos models` lists them")
+        })?;
+        spec.source = Source::File { path: claim.path.clone(), sha256: Some(claim.model.digest.hex()) };
+        claims.push(claim);
+    }
+    Ok((specs, claims))
 }
 
 /// A mock that takes its time, so that what is tried on it feels like a model.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use engine::{
-    Driver, DriverState, EmbedWork, Embedded, EngineError, Purpose, Stepped,
+    Driver, DriverState, EmbedWork, Embedded, EngineError, Purpose, Stepped, Turns,
     llama::{LlamaLaunch, WorkerOrder},
 };
 use types::{
@@ -50,12 +50,13 @@ fn launch(path: PathBuf, purpose: Purpose) -> LlamaLaunch {
         running_max: 32,
         cores: resources::available_cores().into_iter().take(2).collect(),
         memory_max: 2 << 30,
+        gpu_layers: 0,
     };
     LlamaLaunch { program: env!("CARGO_BIN_EXE_llmos").into(), order }
 }
 
 fn start(path: PathBuf, purpose: Purpose) -> Stepped {
-    Stepped::start("real".into(), Arc::new(launch(path, purpose)))
+    Stepped::start("real".into(), Arc::new(launch(path, purpose)), Turns::alone())
 }
 
 fn text(text: &str) -> Passage {
@@ -106,7 +107,8 @@ async fn texts_that_mean_the_same_are_near() {
 async fn many_at_once_are_as_each_alone() {
     let Some((path, _turn)) = model().await else { return };
     let driver = start(path, Purpose::Embed);
-    let texts: Vec<String> = (0..60).map(|i| format!("The patient {i} has a fever. ").repeat(i % 20 + 1)).collect();
+    let texts: Vec<String> =
+        (0..60).map(|i| format!("The patient {i} has a fever. ").repeat(i % 20 + 1)).collect();
     let passages: Vec<Passage> = texts.iter().map(|words| text(words)).collect();
     let together = embed(&driver, passages.clone()).await;
     assert_eq!(together.vectors.len(), texts.len());

@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{
-    Driver, DriverState, EngineError, EventStream, Launch, Purpose, Stepped, Work,
+    Driver, DriverState, EngineError, EventStream, Launch, LoadProgress, Purpose, Stepped, Turns, Work,
     llama::{LlamaLaunch, WorkerOrder},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -55,6 +55,7 @@ fn launch(path: PathBuf) -> LlamaLaunch {
         running_max: 16,
         cores: resources::available_cores().into_iter().take(2).collect(),
         memory_max: 2 << 30,
+        gpu_layers: 0,
     };
     LlamaLaunch { program: env!("CARGO_BIN_EXE_llmos").into(), order }
 }
@@ -108,7 +109,7 @@ async fn answer(mut events: EventStream) -> Result<(String, Tokens, Tokens, Fini
 #[tokio::test(flavor = "multi_thread")]
 async fn the_real_model_answers_alone_and_in_company() {
     let Some((path, _turn)) = model().await else { return };
-    let driver = Stepped::start("real".into(), Arc::new(launch(path)));
+    let driver = Stepped::start("real".into(), Arc::new(launch(path)), Turns::alone());
     let paris = answer(driver.generate(work(1, text(PARIS), 20, 0.0)).await.unwrap()).await.unwrap();
     assert_eq!(paris.0, "The capital of France is Paris.");
     assert_eq!(paris.3, FinishReason::Stop);
@@ -146,7 +147,7 @@ async fn rendered_prompts_equal_llama_servers() {
     let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
     let conversations = golden["conversations"].as_array().unwrap();
     assert!(conversations.len() >= 10);
-    let loaded = launch(path).launch().await.unwrap();
+    let loaded = launch(path).launch(Arc::new(LoadProgress::begin())).await.unwrap();
     for conversation in conversations {
         let turn = |message: &serde_json::Value| {
             let speaker = match message["role"].as_str().unwrap() {
@@ -181,8 +182,8 @@ async fn a_killed_worker_is_replaced_and_takes_only_its_own_sequences() {
     let Some((path, _turn)) = model().await else { return };
     let mut short_of_cores = launch(path.clone());
     short_of_cores.order.cores.truncate(1);
-    let bystander = Stepped::start("bystander".into(), Arc::new(short_of_cores));
-    let victim = Stepped::start("victim".into(), Arc::new(launch(path)));
+    let bystander = Stepped::start("bystander".into(), Arc::new(short_of_cores), Turns::alone());
+    let victim = Stepped::start("victim".into(), Arc::new(launch(path)), Turns::alone());
     let long = || text("Once upon a time there was");
     let spared = bystander.generate(work(1, long(), 60, 0.0)).await.unwrap();
     for round in 0..rounds(50) {
@@ -209,7 +210,7 @@ async fn a_killed_worker_is_replaced_and_takes_only_its_own_sequences() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_sequence_is_gone_within_one_step() {
     let Some((path, _turn)) = model().await else { return };
-    let driver = Stepped::start("real".into(), Arc::new(launch(path)));
+    let driver = Stepped::start("real".into(), Arc::new(launch(path)), Turns::alone());
     let mut stream = driver.generate(work(1, text("Once upon a time"), 3000, 0.0)).await.unwrap();
     stream.next().await.unwrap().unwrap();
     drop(stream);
@@ -223,12 +224,12 @@ async fn what_cannot_be_loaded_says_why() {
     let folder = tempfile::tempdir().unwrap();
     let garbage = folder.path().join("garbage.gguf");
     std::fs::write(&garbage, "GGUF but not really").unwrap();
-    let error = launch(garbage).launch().await.err().unwrap();
+    let error = launch(garbage).launch(Arc::new(LoadProgress::begin())).await.err().unwrap();
     assert!(error.why.contains("cannot load"), "{}", error.why);
 
     let mut greedy = launch(path);
     greedy.order.context = 2_000_000;
-    let error = greedy.launch().await.err().unwrap();
+    let error = greedy.launch(Arc::new(LoadProgress::begin())).await.err().unwrap();
     assert!(error.why.contains("lower `context`"), "{}", error.why);
 }
 
@@ -247,7 +248,7 @@ async fn a_model_whose_template_never_ends_is_no_harm() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hostile.gguf");
     std::fs::write(&path, bytes).unwrap();
-    let driver = Stepped::start("hostile".into(), Arc::new(launch(path)));
+    let driver = Stepped::start("hostile".into(), Arc::new(launch(path)), Turns::alone());
     let input = chat(&[(Speaker::User, "hello")]);
     let error = driver.generate(work(1, input, 5, 0.0)).await.err().unwrap();
     assert!(error.to_string().contains("did not end in time"), "{error}");

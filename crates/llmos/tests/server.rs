@@ -292,3 +292,43 @@ fn the_log_has_request_ids_and_never_content() {
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
 }
+
+#[test]
+fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
+    let section = |name: &str, mb: u32, rest: &str| {
+        format!("[[model]]\nname = '{name}'\nsource = 'simulator:'\nmemory_mb = {mb}\n{rest}\n")
+    };
+    let models = [
+        section("mock", 6, "load = 'demand'\naliases = ['m']"),
+        section("other", 6, "load = 'demand'"),
+        section("pinned", 4, "pinned = true"),
+        section("giant", 7, "load = 'demand'"),
+    ];
+    let site = Site::with(&format!("memory_total_mb = 10\n{}", models.concat()));
+    let server = site.serve(&[]);
+    let states = || {
+        let ps = server.json(&["ps"]);
+        let replicas = ps["replicas"].as_array().unwrap().iter();
+        replicas.map(|replica| replica["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(states(), "unloaded unloaded ready unloaded");
+    assert_eq!(server.chat(server.key(), "hello").status, 200);
+    assert_eq!(states(), "ready unloaded ready unloaded");
+    assert_eq!(server.json(&["load", "other"])["state"], "ready");
+    assert_eq!(states(), "unloaded ready ready unloaded");
+    assert_eq!(server.json(&["load", "m"])["model"], "mock");
+    assert_eq!(server.json(&["unload", "mock"])["unloaded"], "mock");
+    assert_eq!(server.json(&["unload", "m"])["unloaded"], "mock");
+
+    for (command, code, part) in [
+        (["unload", "pinned"], 1, "`pinned` is pinned"),
+        (["load", "giant"], 1, "needs 8 MB, and there are 7 MB"),
+        (["load", "nobody"], 5, "no model"),
+        (["unload", "../../keys/1"], 5, "no model"),
+    ] {
+        let outcome = site.run(&command);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (Some(code), ""), "{}", outcome.stderr);
+        assert!(outcome.stderr.contains(part), "{command:?}: {}", outcome.stderr);
+    }
+    assert_eq!(states(), "unloaded unloaded ready failed");
+}

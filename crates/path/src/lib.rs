@@ -23,7 +23,7 @@ use std::{
 use access::{Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse};
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
 use futures::{StreamExt, stream::BoxStream};
-use resources::{Replicas, Route, RouteError};
+use resources::{Lease, Replicas, Route, RouteError, UnloadError};
 use types::{
     EmbedRequest, Event, GenerateRequest, ModelName, OutOfRange, Passage, PriorityClass, RequestId,
     RerankRequest, SequenceId, Tokens, Vector,
@@ -88,6 +88,9 @@ pub enum PathError {
     /// No replica to send it to.
     #[error(transparent)]
     Route(#[from] RouteError),
+    /// The model stays in memory.
+    #[error(transparent)]
+    Unload(#[from] UnloadError),
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -140,7 +143,7 @@ impl Path {
         let wanted =
             ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
         let authorized = self.access.authorize::<Generate>(&principal, wanted)?;
-        let routed = self.route(authorized, request)?;
+        let routed = self.route(authorized, request).await?;
         self.run(routed).await
     }
 
@@ -155,7 +158,7 @@ impl Path {
         let wanted =
             ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
         let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
-        let routed = self.route(authorized, request)?;
+        let routed = self.route(authorized, request).await?;
         self.run_embedding(routed).await
     }
 
@@ -167,7 +170,7 @@ impl Path {
         let wanted =
             ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
         let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
-        let routed = self.route(authorized, request)?;
+        let routed = self.route(authorized, request).await?;
         self.run_ranking(routed).await
     }
 
@@ -183,12 +186,12 @@ impl Path {
         Ok(())
     }
 
-    fn route<A: Action<Resource = ModelUse>, R>(
+    async fn route<A: Action<Resource = ModelUse>, R>(
         &self,
         authorized: Authorized<A>,
         request: R,
     ) -> Result<Routed<A, R>, PathError> {
-        let route = self.replicas.route(authorized.principal(), &authorized.resource().model)?;
+        let route = self.replicas.route(authorized.principal(), &authorized.resource().model).await?;
         Ok(Routed { authorized, route, request })
     }
 
@@ -212,7 +215,7 @@ impl Path {
                 return Err(self.explained(&route.model, error));
             }
         };
-        Ok(Answer { request: id, model: route.model, events: measured(events, observation) })
+        Ok(Answer { request: id, model: route.model, events: measured(events, observation, route.lease) })
     }
 
     /// Computes the vectors, and cuts them to the length asked for.
@@ -295,9 +298,11 @@ impl Path {
     fn explained(&self, model: &ModelName, error: EngineError) -> PathError {
         let EngineError::WrongPurpose { asked, is } = error else { return error.into() };
         let able = self.replicas.made_to(asked);
-        let able = match able.as_slice() {
-            [] => format!("no running model is made to {asked}"),
-            names => format!("models that {asked}: {}", names.join(", ")),
+        let able = if able.is_empty() {
+            format!("no running model is made to {asked}")
+        } else {
+            let names: Vec<&str> = able.iter().map(ModelName::as_str).collect();
+            format!("models that {asked}: {}", names.join(", "))
         };
         PathError::WrongPurpose { model: model.clone(), asked, is, able }
     }
@@ -307,8 +312,9 @@ impl Path {
 fn of_query(error: PathError, documents: usize) -> PathError {
     match error {
         PathError::Engine(EngineError::TooLong { index, tokens, most }) if index == documents => {
-            let what =
-                format!("the query has {tokens} tokens, but the model reads at most {most} at once; shorten it");
+            let what = format!(
+                "the query has {tokens} tokens, but the model reads at most {most} at once; shorten it"
+            );
             EngineError::BadInput(what).into()
         }
         error => error,
@@ -316,13 +322,15 @@ fn of_query(error: PathError, documents: usize) -> PathError {
 }
 
 /// Passes events on unchanged and lets `observation` see them. An observation that is dropped before the last
-/// event counts the request as aborted.
+/// event counts the request as aborted. The stream holds the model in memory until it is dropped itself.
 fn measured(
     events: EventStream,
     mut observation: Observation,
+    lease: Lease,
 ) -> BoxStream<'static, Result<Event, PathError>> {
     events
         .map(move |event| {
+            let _held = &lease;
             observation.see(&event);
             event.map_err(PathError::from)
         })

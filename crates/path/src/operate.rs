@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use access::{
-    Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, NewKey, ReadApi,
-    ReadMetrics,
+    Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, MoveModel, NewKey,
+    ReadApi, ReadMetrics,
 };
-use engine::{DriverState, SequenceStatus};
-use resources::{ModelView, ReplicaView};
+use engine::SequenceStatus;
+use resources::{ModelView, ReplicaState, ReplicaView};
 use types::{ModelName, Secret, SequenceId};
 
 use crate::{Path, PathError};
@@ -41,14 +41,20 @@ impl Path {
         }
         let reason = |replica: ReplicaView| {
             let (why, retry_after) = match replica.state {
-                DriverState::Ready { .. } => return None,
-                DriverState::Starting { attempt: 1 } => ("is loading".to_owned(), None),
-                DriverState::Starting { attempt } => (format!("is being restarted, attempt {attempt}"), None),
-                DriverState::Failed { why, retry_in } => (why, retry_in),
+                ReplicaState::Ready { .. } | ReplicaState::Unloaded => return None,
+                ReplicaState::Loading { attempt: 1, percent, left } => {
+                    (format!("is loading, {percent} % are done"), left)
+                }
+                ReplicaState::Loading { attempt, left, .. } => {
+                    (format!("is being restarted, attempt {attempt}"), left)
+                }
+                ReplicaState::Failed { why, retry_in } => (why, retry_in),
             };
             Some(NotReady { model: Some(replica.model), why, retry_after })
         };
-        self.replicas.replicas().into_iter().filter_map(reason).collect()
+        // What is loaded on demand keeps nobody from asking.
+        let expected = self.replicas.replicas().into_iter().filter(|replica| replica.loads_at_start);
+        expected.filter_map(reason).collect()
     }
 
     /// The models that the caller may use.
@@ -67,13 +73,26 @@ impl Path {
     pub async fn processes(&self, credential: Credential) -> Result<ProcessList, PathError> {
         self.authorized::<ListSequences>(credential, ()).await?;
         let sequences = self.replicas.sequences().await;
-        Ok(ProcessList { replicas: self.replicas.replicas(), sequences })
+        Ok(ProcessList { replicas: self.replicas.measured().await, sequences })
     }
 
     /// Ends a sequence. False if there is none of that id.
     pub async fn kill(&self, credential: Credential, sequence: SequenceId) -> Result<bool, PathError> {
         let authorized = self.authorized::<KillSequence>(credential, sequence).await?;
         Ok(self.replicas.kill(*authorized.resource()).await)
+    }
+
+    /// Begins to bring a model into memory.
+    pub async fn load_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
+        self.open()?;
+        let authorized = self.authorized::<MoveModel>(credential, model).await?;
+        Ok(self.replicas.load(authorized.resource()).await?)
+    }
+
+    /// Sends a model away. Returns when its memory is free.
+    pub async fn unload_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
+        let authorized = self.authorized::<MoveModel>(credential, model).await?;
+        Ok(self.replicas.unload(authorized.resource()).await?)
     }
 
     /// Makes a key; its text is in the answer this once.

@@ -8,12 +8,12 @@ use std::{path::Path as File, sync::Arc};
 use access::{Access, AccessError, Credential, NewKey};
 use engine::{Launch, Purpose};
 use path::{Method, Path, PathError, Ranking};
-use resources::{ModelSpec, Replicas, RouteError, Source};
+use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory::Corrections};
 use simulator::MockLaunch;
 use store::Store;
 use types::{
-    DataClass, EmbedRequest, GenerateRequest, Input, Passage, PriorityClass, Prompt, RequestId, RerankRequest,
-    Role, Sampling, SamplingValues, Secret, StopStrings, Tokens,
+    DataClass, EmbedRequest, GenerateRequest, Input, Passage, PriorityClass, Prompt, RequestId,
+    RerankRequest, Role, Sampling, SamplingValues, Secret, StopStrings, Tokens,
 };
 
 /// A house with a model of each kind, named after it.
@@ -34,11 +34,14 @@ async fn house(folder: &File) -> (Path, Secret) {
         aliases: vec![format!("{name}-alias").parse().unwrap()],
         source: Source::Simulator,
         context: Tokens(256),
+        parallel: 32,
         threads: None,
         memory_max: None,
+        gpu_layers: GpuLayers::Auto,
+        stay: Stay::default(),
     };
     let specs = ["generate", "embed", "rank"].map(spec).to_vec();
-    (Path::new(access, Replicas::start(specs, &mock).unwrap()), administrator)
+    (Path::new(access, Replicas::start(specs, u64::MAX, Corrections::none(), &mock).unwrap()), administrator)
 }
 
 fn key(secret: &Secret) -> Credential {
@@ -108,17 +111,24 @@ async fn each_step_refuses_and_what_passes_all_is_embedded() {
     let whole = path.embed(key(&member), embedding("embed-alias", &["a b", "a c"], None)).await.unwrap();
     assert_eq!((whole.model.as_str(), whole.input, whole.vectors.len()), ("embed", Tokens(6), 2));
     let dimensions = whole.vectors[0].expose().len() as u32;
-    let short = path.embed(key(&member), embedding("embed", &["a b", "a c"], Some(dimensions - 1))).await.unwrap();
+    let short =
+        path.embed(key(&member), embedding("embed", &["a b", "a c"], Some(dimensions - 1))).await.unwrap();
     for vector in &short.vectors {
         let length: f32 = vector.expose().iter().map(|number| number * number).sum();
         assert!(vector.expose().len() as u32 == dimensions - 1 && (length - 1.0).abs() < 1e-5);
     }
     for wrong in [0, dimensions + 1] {
         let refused = path.embed(key(&member), embedding("embed", &["a"], Some(wrong))).await.err().unwrap();
-        assert!(matches!(&refused, PathError::OutOfRange(error) if error.parameter == "dimensions"), "{refused}");
+        assert!(
+            matches!(&refused, PathError::OutOfRange(error) if error.parameter == "dimensions"),
+            "{refused}"
+        );
     }
     let metrics = path.metrics(key(&administrator)).await.unwrap();
-    assert!(metrics.contains("gen_ai_operation_name=\"embeddings\",gen_ai_request_model=\"embed\""), "{metrics}");
+    assert!(
+        metrics.contains("gen_ai_operation_name=\"embeddings\",gen_ai_request_model=\"embed\""),
+        "{metrics}"
+    );
 
     path.close();
     let refused = path.embed(key(&member), embedding("embed", &["a"], None)).await.err().unwrap();
@@ -137,7 +147,8 @@ async fn documents_are_ranked_by_the_model_or_by_cosine() {
         assert!((ranked.best[0].score - 1.0).abs() < 1e-5, "{:?}", ranked.best);
         let two = path.rerank(key(&administrator), ranking(model, "old boats", Some(2))).await.unwrap();
         assert_eq!(order(&two), [2, 1]);
-        let refused = path.rerank(key(&administrator), ranking(model, &"x".repeat(300), None)).await.err().unwrap();
+        let refused =
+            path.rerank(key(&administrator), ranking(model, &"x".repeat(300), None)).await.err().unwrap();
         assert!(refused.to_string().contains(" tokens, but the model reads at most 256"), "{refused}");
     }
 }
@@ -168,10 +179,13 @@ async fn a_model_of_the_wrong_kind_says_which_would_do() {
         path.rerank(me(), ranking("generate", "a", None)).await.err(),
     ];
     let said = refusals.map(|refused| refused.unwrap().to_string());
-    assert_eq!(said, [
-        "model `embed` is made to embed, not to generate; models that generate: generate",
-        "model `generate` is made to generate, not to embed; models that embed: embed",
-        "model `rank` is made to rank, not to embed; models that embed: embed",
-        "model `generate` is made to generate, not to rank; models that rank: rank",
-    ]);
+    assert_eq!(
+        said,
+        [
+            "model `embed` is made to embed, not to generate; models that generate: generate",
+            "model `generate` is made to generate, not to embed; models that embed: embed",
+            "model `rank` is made to rank, not to embed; models that embed: embed",
+            "model `generate` is made to generate, not to rank; models that rank: rank",
+        ]
+    );
 }

@@ -8,7 +8,7 @@ use access::{Access, AccessError, Credential, NewKey};
 use engine::Launch;
 use futures::StreamExt;
 use path::{Path, PathError};
-use resources::{ModelSpec, Replicas, RouteError, Source};
+use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory::Corrections};
 use simulator::MockLaunch;
 use store::Store;
 use types::{
@@ -26,10 +26,16 @@ async fn house(folder: &File) -> (Path, Secret) {
         aliases: vec!["default".parse().unwrap()],
         source: Source::Simulator,
         context: Tokens(512),
+        parallel: 32,
         threads: None,
         memory_max: None,
+        gpu_layers: GpuLayers::Auto,
+        stay: Stay::default(),
     };
-    (Path::new(access, Replicas::start(vec![spec], &mock).unwrap()), administrator)
+    (
+        Path::new(access, Replicas::start(vec![spec], u64::MAX, Corrections::none(), &mock).unwrap()),
+        administrator,
+    )
 }
 
 fn key(secret: &Secret) -> Credential {

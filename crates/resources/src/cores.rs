@@ -1,55 +1,60 @@
-//! Who gets which cores. Worker threads never exceed the cores granted: two spinning threads on one core were
-//! measured 24 times slower than one.
+//! Who gets which cores. A core computes for one model at a time: two spinning threads on one core were measured
+//! 24 times slower than one.
 
-use crate::{ModelSpec, ResourcesError, Source};
+use engine::Turns;
 
-/// The cores that this process may use, by its affinity mask.
+use crate::{ModelSpec, ResourcesError, Source, inventory};
+
+/// The cores that compute threads may have: of those in the affinity mask and the control group's set as many as
+/// the group's quota bears, which is at least one.
 pub fn available_cores() -> Vec<usize> {
-    #[cfg(target_os = "linux")]
-    if let Ok(set) = rustix::thread::sched_getaffinity(None) {
-        return (0..rustix::thread::CpuSet::MAX_CPU).filter(|&core| set.is_set(core)).collect();
+    match inventory::affinity() {
+        Some(affinity) => inventory::granted_here(&affinity).compute_cores(),
+        None => (0..std::thread::available_parallelism().map_or(1, usize::from)).collect(),
     }
-    (0..std::thread::available_parallelism().map_or(1, usize::from)).collect()
 }
 
-/// Cores for each model, in order. No core is given twice. Models that say how many threads they want get them;
-/// the others share what is left evenly, at least one each.
-pub(crate) fn grant(specs: &[ModelSpec], cores: &[usize]) -> Result<Vec<Vec<usize>>, ResourcesError> {
-    let needs = |spec: &&ModelSpec| matches!(spec.source, Source::File { .. });
-    let asked: usize = specs.iter().filter(needs).filter_map(|spec| spec.threads).sum();
-    let mut open = specs.iter().filter(needs).filter(|spec| spec.threads.is_none()).count();
-    let mut shared = cores.len().saturating_sub(asked);
+/// The cores of one model, and when it may compute on them.
+#[derive(Debug, Clone)]
+pub(crate) struct Grant {
+    pub(crate) cores: Vec<usize>,
+    pub(crate) turns: Turns,
+}
+
+/// Cores for each model, in order. Models that say how many threads they want get cores of their own; the others
+/// share all that are left, and take turns on them.
+pub(crate) fn grant(specs: &[ModelSpec], cores: &[usize]) -> Result<Vec<Grant>, ResourcesError> {
+    let computes = |spec: &ModelSpec| matches!(spec.source, Source::File { .. });
+    let sharers = specs.iter().filter(|spec| computes(spec) && spec.threads.is_none()).count();
     let mut left = cores;
-    let mut granted = Vec::with_capacity(specs.len());
+    let mut owned = Vec::with_capacity(specs.len());
     for spec in specs {
-        if !needs(&spec) {
-            granted.push(Vec::new());
-            continue;
-        }
-        let count = spec.threads.unwrap_or_else(|| {
-            let share = (shared / open.max(1)).max(1);
-            shared = shared.saturating_sub(share);
-            open -= 1;
-            share
-        });
-        if count > left.len() {
+        let count = if computes(spec) { spec.threads.unwrap_or(0) } else { 0 };
+        // Those that share need one at least.
+        if count > left.len() || (count == left.len() && count > 0 && sharers > 0) {
             return Err(ResourcesError::NotEnoughCores {
                 model: spec.name.clone(),
                 asked: count,
-                left: left.len(),
+                left: left.len() - usize::from(sharers > 0).min(left.len()),
                 cores: cores.len(),
             });
         }
         let (mine, rest) = left.split_at(count);
-        granted.push(mine.to_vec());
+        owned.push(mine.to_vec());
         left = rest;
     }
-    Ok(granted)
+    let turns = if sharers > 1 { Turns::shared() } else { Turns::alone() };
+    let grant = |(spec, cores): (&ModelSpec, Vec<usize>)| match spec.threads {
+        None if computes(spec) => Grant { cores: left.to_vec(), turns: turns.clone() },
+        _ => Grant { cores, turns: Turns::alone() },
+    };
+    Ok(specs.iter().zip(owned).map(grant).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{GpuLayers, Stay};
     use types::Tokens;
 
     fn spec(threads: Option<usize>) -> ModelSpec {
@@ -58,24 +63,30 @@ mod tests {
             aliases: vec![],
             source: Source::File { path: "m.gguf".into(), sha256: None },
             context: Tokens(1),
+            parallel: 1,
             threads,
             memory_max: None,
+            gpu_layers: GpuLayers::Auto,
+            stay: Stay::default(),
         }
     }
 
     #[test]
-    fn cores_are_granted_once() {
+    fn cores_are_owned_or_shared() {
         let cases: &[(&[Option<usize>], &[usize], Option<&[&[usize]]>)] = &[
             (&[None], &[0, 1], Some(&[&[0, 1]])),
+            (&[Some(2)], &[0, 1], Some(&[&[0, 1]])),
             (&[Some(1), None], &[0, 1], Some(&[&[0], &[1]])),
-            (&[None, None], &[2, 3, 5], Some(&[&[2], &[3, 5]])),
+            (&[None, None], &[2, 3, 5], Some(&[&[2, 3, 5], &[2, 3, 5]])),
+            (&[None, Some(1), None], &[2, 3, 5], Some(&[&[3, 5], &[2], &[3, 5]])),
             (&[Some(3)], &[0, 1], None),
-            (&[None, None], &[0], None),
+            (&[None, None], &[0], Some(&[&[0], &[0]])),
             (&[None, Some(2)], &[0, 1], None),
         ];
         for (threads, cores, want) in cases {
             let specs: Vec<_> = threads.iter().map(|&threads| spec(threads)).collect();
             let granted = grant(&specs, cores).ok();
+            let granted = granted.map(|all| all.into_iter().map(|grant| grant.cores).collect::<Vec<_>>());
             let want = want.map(|want| want.iter().map(|cores| cores.to_vec()).collect::<Vec<_>>());
             assert_eq!(granted, want, "{threads:?} on {cores:?}");
         }

@@ -1,19 +1,32 @@
 //! The models of this machine and what runs them.
 //!
-//! **Does**: grants cores, verifies a model file before anything parses it, starts a replica for each model, and
-//! finds the replica for a request. **Never** decides a placement (with one machine and fixed cores there is
-//! nothing to place), and never parses a model file itself.
+//! **Does**: takes stock of the machine ([`inventory`]), keeps the store of models ([`model_store`]), grants cores,
+//! verifies a model file before anything parses it, starts a replica for each model, and finds the replica for a
+//! request. **Never** decides a placement (with one machine and fixed cores there is nothing to place), and never
+//! parses a model file itself.
 //!
 //! The three types to know: [`ModelSpec`] (a model as configured), [`Replicas`] (all that is deployed),
 //! [`Route`] (where one request goes).
 #![forbid(unsafe_code)]
 
 mod cores;
-#[cfg(any(feature = "llama", test))]
-mod model_file;
+mod granted;
+pub mod inventory;
+mod launch;
+pub mod memory;
+mod model;
+pub mod model_store;
 mod replicas;
+mod residency;
 mod spec;
+mod state;
+#[cfg(any(feature = "llama", test))]
+mod verify;
+mod views;
+mod worker_memory;
 
 pub use cores::available_cores;
-pub use replicas::{ModelView, ReplicaView, Replicas, Route, RouteError};
-pub use spec::{ModelSpec, ResourcesError, Source};
+pub use granted::memory_for_models;
+pub use replicas::{Lease, Replicas, Route, RouteError, UnloadError};
+pub use spec::{GpuLayers, LoadWhen, ModelSpec, ResourcesError, Source, Stay};
+pub use views::{ModelView, ReplicaState, ReplicaView};

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use types::{ModelName, Tokens};
 
@@ -13,10 +13,51 @@ pub struct ModelSpec {
     pub source: Source,
     /// KV memory of the replica in tokens, shared by its sequences; also the longest sequence.
     pub context: Tokens,
-    /// Threads, each on a core of its own. Without it the cores that are left are shared out evenly.
+    /// Most sequences at once; at least one.
+    pub parallel: u32,
+    /// Threads, each on a core of its own. Without it the model shares what is left with the others, in turns.
     pub threads: Option<usize>,
-    /// Most memory of the worker beside the mapped file, in bytes.
+    /// Most memory of the worker beside the mapped file, in bytes; what a simulated model pretends to need.
     pub memory_max: Option<u64>,
+    /// Layers that a GPU computes.
+    pub gpu_layers: GpuLayers,
+    /// How long it is in memory.
+    pub stay: Stay,
+}
+
+/// When a model is loaded, and when it may go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stay {
+    /// When it is loaded.
+    pub load: LoadWhen,
+    /// It goes when nothing was asked of it for this long. Without it only when another needs its memory.
+    pub keep_alive: Option<Duration>,
+    /// Once loaded it never goes.
+    pub pinned: bool,
+}
+
+impl Default for Stay {
+    fn default() -> Self {
+        Self { load: LoadWhen::Start, keep_alive: None, pinned: false }
+    }
+}
+
+/// When a model is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadWhen {
+    /// With the server.
+    Start,
+    /// With the first request for it.
+    Demand,
+}
+
+/// How many layers a GPU computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GpuLayers {
+    /// As many as fit into its memory.
+    Auto,
+    /// This many.
+    Count(u32),
 }
 
 /// Where a model comes from.
@@ -28,6 +69,11 @@ pub enum Source {
         path: PathBuf,
         /// 64 lower-case hexadecimal digits, if configured.
         sha256: Option<String>,
+    },
+    /// A model of the store. It is claimed there, and becomes a file, before replicas are started.
+    Store {
+        /// Its name, alias or digest there.
+        model: String,
     },
     /// The simulator's mock engine: no weights, deterministic text.
     Simulator,
@@ -56,6 +102,15 @@ pub enum ResourcesError {
     /// The build has no engine for model files.
     #[error("model `{0}` is a file, but this build has no engine for files; build with the feature `llama`")]
     NoEngine(ModelName),
+    /// The build has no engine for GPUs.
+    #[error(
+        "model `{0}` asks for layers on a GPU, but this build computes on processors only; set `gpu_layers` to \
+         \"auto\" or 0, or build with the feature `cuda` or `vulkan`"
+    )]
+    NoGpuEngine(ModelName),
+    /// A model of the store that nobody has claimed there.
+    #[error("model `{0}` is in the store and was not claimed there before it was started")]
+    NotClaimed(ModelName),
     /// The program that workers are made of is not known.
     #[error("cannot find the running program, which workers are started from: {0}")]
     NoProgram(String),

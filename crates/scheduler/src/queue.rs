@@ -270,7 +270,9 @@ impl Scheduler {
         let Some(place) = self.waiting.iter().position(|&other| other == sequence) else {
             let wanted = entry.wanted();
             return vec![match wanted {
-                _ if entry.arrival.tokens_max == Tokens(0) => "runs; its prompt is read in one step".to_owned(),
+                _ if entry.arrival.tokens_max == Tokens(0) => {
+                    "runs; its prompt is read in one step".to_owned()
+                }
                 Tokens(0 | 1) => {
                     format!("runs; {} of at most {} tokens", entry.generated, entry.arrival.tokens_max)
                 }

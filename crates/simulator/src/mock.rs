@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use engine::{
-    EngineError, Launch, LaunchError, Loaded, ModelCard, Purpose, StepEngine, StepResult, Tokenizer,
-    template::ChatTemplate,
+    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, Purpose, StepEngine, StepResult,
+    Tokenizer, template::ChatTemplate,
 };
 use futures::{FutureExt, future::BoxFuture};
 use scheduler::{Preemption, StepOutcome, StepPlan};
@@ -66,7 +66,7 @@ impl MockLaunch {
 }
 
 impl Launch for MockLaunch {
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+    fn launch(&self, _progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
         async {
             let tokenizer = MockTokenizer::new().map_err(|why| LaunchError { why, retry: false })?;
             Ok(Loaded {
@@ -97,6 +97,7 @@ fn card(purpose: Purpose, context: Tokens) -> ModelCard {
         step,
         running_max: RUNNING_MAX,
         confinement: "none: the mock computes nothing".to_owned(),
+        graph_reserved: None,
         hardware: "simulated".to_owned(),
     }
 }

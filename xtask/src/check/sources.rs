@@ -7,13 +7,14 @@ use super::Finding;
 /// Where the text behind a `Prompt` or `Secret` may be looked at: where a protocol is written
 /// or read, where a model reads it, where a key is checked or shown the one time. Everywhere else it is carried
 /// unseen.
-const MAY_EXPOSE: [&str; 6] = [
+const MAY_EXPOSE: [&str; 7] = [
     "crates/engine/src/",
     "crates/gateway/src/openai/",
     "crates/gateway/src/admin.rs",
     "crates/access/src/",
     "crates/simulator/src/mock.rs",
     "crates/llmos/src/serve.rs",
+    "crates/outbound/src/client.rs",
 ];
 /// Names that say nothing about what is in a file.
 const EMPTY_NAMES: [&str; 8] =
@@ -22,6 +23,21 @@ const EMPTY_NAMES: [&str; 8] =
 const UNFINISHED: [(&str, &str); 3] = [("todo", "!("), ("unimplemented", "!("), ("#[", "ignore")];
 /// Where prompts and secrets are handled.
 const PRODUCT: &str = "crates/";
+/// The one door out: the only crate that opens connections to elsewhere.
+const DOOR: &str = "crates/outbound/";
+/// A program for those who build llmos, which drives servers on this machine.
+const BENCHMARKS: &str = "crates/bench/";
+/// What opens a connection to elsewhere, looks a name up, or is another client. Unix sockets are not elsewhere.
+const WAYS_OUT: [&str; 8] = [
+    "TcpStream::connect",
+    "TcpSocket::",
+    "UdpSocket::",
+    "lookup_host(",
+    "to_socket_addrs(",
+    "hyper_util::client",
+    "reqwest::",
+    "ureq::",
+];
 /// The only crate that may contain unsafe code.
 const UNSAFE_CRATE: &str = "crates/engine/";
 const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
@@ -54,6 +70,9 @@ pub(super) fn findings(path: &str, text: &str) -> Vec<Finding> {
         {
             find(place(), "looks at a prompt or a secret; only the places in xtask/src/check/sources.rs may");
         }
+        if index < product_ends && !may_go_out(path) && WAYS_OUT.iter().any(|way| code.contains(way)) {
+            find(place(), "goes out by itself; only the crate outbound opens connections to elsewhere");
+        }
         if path.starts_with(UNSAFE_CRATE) && opens_unsafe(code) && !is_justified(&lines[..index]) {
             find(place(), "unsafe code without a `// SAFETY:` comment right above it");
         }
@@ -81,6 +100,10 @@ fn inline_tests(lines: &[&str]) -> usize {
     let begins =
         |pair: &[&str]| pair[0] == "#[cfg(test)]" && pair[1].starts_with("mod ") && pair[1].ends_with('{');
     lines.windows(2).position(begins).unwrap_or(lines.len())
+}
+
+fn may_go_out(path: &str) -> bool {
+    path.starts_with(DOOR) || path.starts_with(BENCHMARKS)
 }
 
 fn without_comment(line: &str) -> &str {
@@ -113,6 +136,7 @@ mod tests {
     #[test]
     fn finds_what_breaks_a_rule() {
         let expose = "fn f(p: &Prompt) -> &str {\n    p.expose()\n}\n";
+        let connect = "let stream = net::TcpStream::connect(address).await?;\n";
         let by_path = "let texts = prompts.iter().map(Prompt::expose);\n";
         let in_tests = format!("#[cfg(test)]\nmod tests {{\n{expose}}}\n");
         let sound = "// SAFETY: the pointer is valid,\n// and nobody else has it.\n#[allow(x)]\nlet a = unsafe { f() };";
@@ -127,6 +151,15 @@ mod tests {
             ("crates/path/tests/steps.rs", expose, 0),
             ("crates/gateway/src/health.rs", expose, 1),
             ("crates/gateway/src/openai/chat.rs", expose, 0),
+            ("crates/path/src/steps.rs", connect, 1),
+            ("crates/path/src/steps.rs", "let client = reqwest::Client::new();\n", 1),
+            ("crates/path/src/steps.rs", "for one in tokio::net::lookup_host(name).await? {\n", 1),
+            ("crates/path/src/steps.rs", "let stream = UnixStream::connect(path).await?;\n", 0),
+            ("crates/path/src/steps.rs", "// not by TcpStream::connect\n", 0),
+            ("crates/path/src/steps/tests.rs", connect, 0),
+            ("crates/path/tests/steps.rs", connect, 0),
+            ("crates/outbound/src/client.rs", connect, 0),
+            ("crates/bench/src/http.rs", connect, 0),
             ("crates/path/src/utils.rs", "", 1),
             ("crates/path/src/common/mod.rs", "", 1),
             ("tests/helpers.py", "", 1),

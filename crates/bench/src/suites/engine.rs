@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::Options;
+use super::{
+    Options,
+    prompts::{CONTROL_IDS, Prompts, endless},
+};
 use crate::{
     figures::{Findings, Outcome},
     http::{Connection, Streamed},
@@ -22,18 +25,15 @@ use crate::{
 
 /// Threads of the engines, one pair of servers for each.
 const THREADS: [u32; 2] = [1, 2];
+/// Tokens of KV memory, and sequences at once, on both sides.
+const CONTEXT: u32 = 8192;
+const PARALLEL: u32 = 16;
 /// Starts without a model.
 const IDLE_ROUNDS: usize = 5;
 /// How long a server without a model is left alone before its memory is looked at.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Pause before each turn: the threads of the engine that computed before still spin for a moment.
 const TURN_PAUSE: Duration = Duration::from_millis(250);
-/// Prompts are made of these ids: ordinary words in every vocabulary of usual size.
-const PROMPT_IDS: std::ops::Range<u64> = 300..30_000;
-/// Ids of the packaged model's control tokens. They are made impossible, so that no answer ends early.
-const CONTROL_IDS: std::ops::Range<u32> = 0..17;
-/// The most that the API lets a token be disliked.
-const IMPOSSIBLE: i32 = -100;
 
 /// Something that both servers are asked to do.
 struct Task {
@@ -74,7 +74,7 @@ pub(crate) async fn run(options: &Options) -> Result<Findings> {
     let mut findings = Findings::default();
     findings.text("llmos", servers::version(&options.llmos).await.context("llmos")?);
     idle(options, &mut findings).await.context("llmos without a model")?;
-    let Some(model) = options.model.as_deref() else {
+    let Some(model) = options.chat_model() else {
         findings.text("model", "not found; fetch it by `make run`, or give the path of a GGUF file");
         findings.outcomes.extend(TASKS.iter().map(|task| (task.figure, Outcome::Skipped)));
         return Ok(findings);
@@ -86,7 +86,8 @@ pub(crate) async fn run(options: &Options) -> Result<Findings> {
     }
     let mut at_threads = Vec::new();
     for threads in THREADS {
-        let outcomes = at(Load { model, threads }, options, &mut findings).await;
+        let outcomes =
+            at(Load { model, threads, context: CONTEXT, parallel: PARALLEL }, options, &mut findings).await;
         at_threads.push(outcomes.with_context(|| format!("threads = {threads}"))?);
     }
     for (index, task) in TASKS.iter().enumerate() {
@@ -150,7 +151,7 @@ async fn at(load: Load<'_>, options: &Options, findings: &mut Findings) -> Resul
         let found = found.unwrap_or_else(|| "its log does not say".to_owned());
         findings.text(format!("threads {threads}, {}: instruction sets", side.name), found);
     }
-    let mut prompts = Prompts { state: 0 };
+    let mut prompts = Prompts::default();
     let mut ratios = Vec::new();
     for task in &TASKS {
         progress(&format!("engine: threads = {threads}, {}, {} rounds", task.figure, task.rounds));
@@ -246,36 +247,15 @@ fn decode_rate(answers: &[Streamed]) -> Option<f64> {
 
 /// The same request for both servers.
 fn body(prompt: Vec<u64>, tokens: u32) -> Value {
-    let bias: Map<String, Value> = CONTROL_IDS.map(|id| (id.to_string(), IMPOSSIBLE.into())).collect();
     json!({
         "model": MODEL,
         "prompt": prompt,
         "max_tokens": tokens,
         "temperature": 0,
-        "logit_bias": bias,
+        "logit_bias": endless(),
         "stream": true,
         "stream_options": { "include_usage": true },
     })
-}
-
-/// Prompts that look like text to an engine, each different, the same in every run of the bench.
-struct Prompts {
-    state: u64,
-}
-
-impl Prompts {
-    fn next(&mut self, tokens: usize) -> Vec<u64> {
-        (0..tokens).map(|_| PROMPT_IDS.start + self.draw() % (PROMPT_IDS.end - PROMPT_IDS.start)).collect()
-    }
-
-    /// `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
-    fn draw(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
 
 #[cfg(test)]
@@ -328,14 +308,5 @@ mod tests {
     fn a_ratio_is_taken_round_by_round() {
         let ratio = ratio(&[10.0, 5.0, 30.0], &[10.0, 10.0, 20.0]).unwrap();
         assert_eq!((ratio.median, ratio.min, ratio.max, ratio.rounds), (1.0, 0.5, 1.5, 3));
-    }
-
-    #[test]
-    fn prompts_differ_and_come_again() {
-        let (mut one, mut other) = (Prompts { state: 0 }, Prompts { state: 0 });
-        let first = one.next(1024);
-        assert!(first.len() == 1024 && first.iter().all(|id| PROMPT_IDS.contains(id)));
-        assert_ne!(first, one.next(1024));
-        assert_eq!(first, other.next(1024));
     }
 }

@@ -1,8 +1,10 @@
 //! The suites: each measures the figures of one part of llmos.
 
 mod engine;
+mod estimate;
+mod prompts;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -14,12 +16,19 @@ const PEER_VARIABLE: &str = "LLMOS_BENCH_LLAMA_SERVER";
 const PEER: &str = "peers/llama-server-0.3.36/llama-server";
 /// Where `make run` puts the packaged model, below the cache folder.
 const MODEL: &str =
-    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/SmolLM2-135M-Instruct.Q4_1.gguf";
+    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/smollm2-135m-instruct.gguf";
+
+/// Where the packaged model that embeds lies, below the cache folder.
+const EMBEDDING_MODEL: &str =
+    "models/77c05ff995d2fdafa82d555d79b087ab6a0c2b0ad9c618d94d22a3753595138f/all-minilm-l6-v2.gguf";
+/// Models that may be given.
+const MODELS_MAX: usize = 8;
 
 /// A suite that exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Suite {
     Engine,
+    Estimate,
 }
 
 /// What is measured, beside what, and on what.
@@ -29,23 +38,25 @@ pub(crate) struct Options {
     pub(crate) llmos: PathBuf,
     /// The peer, if it is there.
     pub(crate) llama_server: Option<PathBuf>,
-    /// The GGUF model, if it is there.
-    pub(crate) model: Option<PathBuf>,
+    /// The GGUF models that were given, or else those that are packaged and there.
+    pub(crate) models: Vec<PathBuf>,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 1] = [Self::Engine];
+    pub(crate) const ALL: [Self; 2] = [Self::Engine, Self::Estimate];
 
     /// Its name in the table of figures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
+            Self::Estimate => "estimate",
         }
     }
 
     pub(crate) async fn run(self, options: &Options) -> Result<Findings> {
         match self {
             Self::Engine => engine::run(options).await,
+            Self::Estimate => estimate::run(options).await,
         }
     }
 }
@@ -53,7 +64,7 @@ impl Suite {
 impl Options {
     /// What was asked for must be there; what is only expected may be missing.
     pub(crate) fn new(paths: Vec<PathBuf>, llmos: Option<PathBuf>) -> Result<Self> {
-        ensure!(paths.len() <= 1, "suite `engine` takes one path, that of a GGUF model");
+        ensure!(paths.len() <= MODELS_MAX, "at most {MODELS_MAX} models can be measured");
         let llmos = match llmos {
             Some(llmos) => llmos,
             None => beside_us("llmos")?,
@@ -62,20 +73,28 @@ impl Options {
             ensure!(is_file(&path), "there is no file {}, which should be {what}", path.display());
             Ok(path)
         };
-        let model = paths.into_iter().next().map(|path| named(path, "the model")).transpose()?;
+        let given: Result<Vec<_>> = paths.into_iter().map(|path| named(path, "the model")).collect();
+        let mut models = given?;
         let peer = std::env::var_os(PEER_VARIABLE).map(PathBuf::from);
         let peer = peer.map(|path| named(path, "the llama-server of the environment")).transpose()?;
         let cache = cache_folder();
         let cached = |place: &str| cache.as_ref().map(|cache| cache.join(place)).filter(|path| is_file(path));
+        if models.is_empty() {
+            models.extend([MODEL, EMBEDDING_MODEL].into_iter().filter_map(cached));
+        }
+        let models: Result<Vec<_>, _> = models.into_iter().map(std::path::absolute).collect();
         Ok(Self {
             llmos: named(llmos, "llmos; build it, or give its path by --llmos")?,
             llama_server: peer.or_else(|| cached(PEER)),
-            model: model
-                .or_else(|| cached(MODEL))
-                .map(std::path::absolute)
-                .transpose()
-                .context("bad path")?,
+            models: models.context("bad path")?,
         })
+    }
+}
+
+impl Options {
+    /// The first model.
+    pub(crate) fn chat_model(&self) -> Option<&Path> {
+        self.models.first().map(PathBuf::as_path)
     }
 }
 
@@ -106,6 +125,6 @@ mod tests {
         assert!(error.contains("the model"), "{error}");
         let error = Options::new(Vec::new(), Some(absent())).unwrap_err().to_string();
         assert!(error.contains("--llmos"), "{error}");
-        assert!(Options::new(vec![absent(), absent()], None).is_err());
+        assert!(Options::new(vec![absent(); MODELS_MAX + 1], None).is_err());
     }
 }

@@ -10,6 +10,7 @@
 //! The two Unix sockets are the worker's standard input and output, so it never opens one itself and may be
 //! forbidden to. When either closes, the worker ends; when it ends, its sequences do, and nothing else.
 
+mod buffers;
 mod confinement;
 mod parent;
 mod passage;
@@ -19,3 +20,6 @@ mod worker;
 
 pub use parent::{LlamaLaunch, WorkerOrder};
 pub use worker::worker_main;
+
+/// Whether this build has an engine for GPUs. Without one every layer is computed by processors.
+pub const COMPUTES_ON_GPUS: bool = cfg!(any(feature = "cuda", feature = "vulkan"));

@@ -22,7 +22,8 @@ use types::{Input, Passage, Prompt, Sampling, SequenceId, Vector};
 
 use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
 use crate::{
-    EngineError, Launch, LaunchError, Loaded, ModelCard, Purpose, StepEngine, StepResult, Tokenizer,
+    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, Purpose, StepEngine, StepResult,
+    Tokenizer,
 };
 
 /// How long a model may take to load.
@@ -59,6 +60,8 @@ pub struct WorkerOrder {
     pub cores: Vec<usize>,
     /// Most memory beside the mapped model file, in bytes.
     pub memory_max: u64,
+    /// Layers that a GPU computes; 0 in a build that knows none.
+    pub gpu_layers: u32,
 }
 
 /// Starts workers for one model.
@@ -71,27 +74,27 @@ pub struct LlamaLaunch {
 }
 
 impl Launch for LlamaLaunch {
-    fn launch(&self) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
-        self.start().boxed()
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        async move { self.start(&progress).await }.boxed()
     }
 }
 
 impl LlamaLaunch {
-    async fn start(&self) -> Result<Loaded, LaunchError> {
+    async fn start(&self, progress: &LoadProgress) -> Result<Loaded, LaunchError> {
         let failed =
             |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
         let (steps, texts, mut process) = self.spawn().map_err(failed)?;
         let pid = process.child.id();
         let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
-        let loading = tokio::time::timeout(LOAD_WAIT, engine.ask()).await;
+        let loading = tokio::time::timeout(LOAD_WAIT, engine.load(progress)).await;
         let card = match loading {
             Ok(Ok(Report::Loaded(card))) if is_sound(&card, self.order.purpose) => card,
             Ok(Ok(Report::Loaded(_))) => {
                 return Err(process.refused("the worker describes an impossible model").await);
             }
             Ok(Ok(Report::Failed(why))) => return Err(process.refused(&why).await),
-            Ok(Ok(Report::Stepped(_)) | Err(_)) => {
+            Ok(Ok(Report::Loading(_) | Report::Stepped(_)) | Err(_)) => {
                 return Err(process.refused("the worker died while loading").await);
             }
             Err(_) => return Err(process.refused("loading took too long").await),
@@ -210,6 +213,17 @@ impl LlamaEngine {
         wire::receive(&mut self.steps).await
     }
 
+    /// The first report that is not about how far the load has come.
+    async fn load(&mut self, progress: &LoadProgress) -> io::Result<Report> {
+        let mut report = self.ask().await?;
+        // A worker that never ends meets the caller's time limit.
+        while let Report::Loading(share) = report {
+            progress.reach(share);
+            report = wire::receive(&mut self.steps).await?;
+        }
+        Ok(report)
+    }
+
     async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepResult, EngineError> {
         let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
             Ok(()) => {
@@ -220,7 +234,7 @@ impl LlamaEngine {
         let why = match asked {
             Ok(Report::Stepped(outcome)) => return Ok(step_result(outcome)),
             Ok(Report::Failed(why)) => why,
-            Ok(Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
+            Ok(Report::Loading(_) | Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
             Err(_) => self.post_mortem().await,
         };
         Err(EngineError::Died { why })
@@ -346,7 +360,11 @@ fn wire_plan(plan: &StepPlan) -> WirePlan {
 fn step_result(report: WireOutcome) -> StepResult {
     let outcome = StepOutcome {
         took: Duration::from_nanos(report.took_ns).min(STEP_WAIT),
-        produced: report.produced.into_iter().map(|(sequence, token)| (SequenceId(sequence), token)).collect(),
+        produced: report
+            .produced
+            .into_iter()
+            .map(|(sequence, token)| (SequenceId(sequence), token))
+            .collect(),
         finished: report.finished.into_iter().map(SequenceId).collect(),
     };
     let vector = |(sequence, numbers)| (SequenceId(sequence), Vector::from(numbers));

@@ -14,7 +14,7 @@ pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// To the worker, on its standard input.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Order {
-    /// The first: load the model. Answered by `Loaded` or `Failed`.
+    /// The first: load the model. Answered by any number of `Loading`, then `Loaded` or `Failed`.
     Load(WorkerOrder),
     /// Not answered. Without `sampling` a vector is wanted.
     Add { sequence: u64, prompt: Vec<u32>, sampling: Option<WireSampling> },
@@ -25,6 +25,8 @@ pub(super) enum Order {
 /// From the worker, on its standard input.
 #[derive(Serialize, Deserialize)]
 pub(super) enum Report {
+    /// The share of the load that is done, 0 to 1.
+    Loading(f32),
     Loaded(ModelCard),
     Stepped(WireOutcome),
     Failed(String),

@@ -26,7 +26,7 @@ use llama_cpp_2::{
 };
 
 use super::{
-    confinement,
+    buffers, confinement,
     parent::WorkerOrder,
     passage,
     sampler::Sampler,
@@ -101,8 +101,11 @@ fn serve(
     texts: UnixStream,
 ) -> Result<Infallible, String> {
     let confinement = confinement::confine(order)?;
+    buffers::listen();
     let backend = LlamaBackend::init().map_err(|error| error.to_string())?;
-    let parameters = LlamaModelParams::default().with_n_gpu_layers(0);
+    let parameters = LlamaModelParams::default()
+        .with_n_gpu_layers(order.gpu_layers)
+        .with_progress_callback(progress(reports.try_clone().map_err(|error| error.to_string())?));
     let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
         .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
     let step = step(&model, order);
@@ -139,6 +142,19 @@ fn serve(
     })
 }
 
+/// Tells the kernel process of each percent that is loaded. If that is gone, the load is broken off.
+fn progress(mut reports: UnixStream) -> impl FnMut(f32) -> bool + 'static {
+    let mut told = 0;
+    move |share| {
+        let percent = (share * 100.0) as u32;
+        if percent <= told {
+            return true;
+        }
+        told = percent;
+        wire::write(&mut reports, &Report::Loading(share)).is_ok()
+    }
+}
+
 /// Most tokens of one step. Of what is read whole the longest must fit, which is as long as the model was trained on.
 fn step(model: &LlamaModel, order: &WorkerOrder) -> u32 {
     match order.purpose {
@@ -167,6 +183,8 @@ fn context_parameters(model: &LlamaModel, order: &WorkerOrder, step: u32) -> Lla
         .with_n_threads_batch(threads)
         // One memory for all sequences; copying between split ones aborts the process.
         .with_kv_unified(true)
+        // Layers that see a window keep no more than that: we never go back into a sequence, only drop it whole.
+        .with_swa_full(false)
         .with_no_perf(true)
 }
 
@@ -202,6 +220,7 @@ fn card(
         step,
         running_max: order.running_max,
         confinement,
+        graph_reserved: buffers::graph_reserved(),
         hardware: hardware(),
     }
 }
@@ -292,12 +311,7 @@ struct Stepper<'model> {
 }
 
 impl<'model> Stepper<'model> {
-    fn new(
-        model: &'model LlamaModel,
-        context: LlamaContext<'model>,
-        order: &WorkerOrder,
-        step: u32,
-    ) -> Self {
+    fn new(model: &'model LlamaModel, context: LlamaContext<'model>, order: &WorkerOrder, step: u32) -> Self {
         let slots = order.running_max as i32;
         Self {
             model,
@@ -319,7 +333,11 @@ impl<'model> Stepper<'model> {
         let plan = |release, run| WirePlan { release, recompute: vec![], run };
         let tried = self.step(&plan(vec![], vec![(0, 1)]))?;
         self.step(&plan(vec![0], vec![]))?;
-        tried.vectors.first().map(|(_, vector)| vector.len() as u32).ok_or("no vector was computed".to_owned())
+        tried
+            .vectors
+            .first()
+            .map(|(_, vector)| vector.len() as u32)
+            .ok_or("no vector was computed".to_owned())
     }
 
     fn add(&mut self, sequence: u64, prompt: Vec<u32>, sampling: Option<&WireSampling>) {

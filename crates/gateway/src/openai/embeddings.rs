@@ -173,8 +173,7 @@ impl<'a> Written<'a> {
         match encoding {
             Encoding::Float => Self::Float(vector.expose()),
             Encoding::Base64 => {
-                let bytes: Vec<u8> =
-                    vector.expose().iter().flat_map(|number| number.to_le_bytes()).collect();
+                let bytes: Vec<u8> = vector.expose().iter().flat_map(|number| number.to_le_bytes()).collect();
                 Self::Base64(BASE64.encode(&bytes))
             }
         }

@@ -130,7 +130,10 @@ impl RankingRequest {
         let Text(query) = self.query.ok_or_else(|| missing("query"))?;
         let Documents(documents) = self.documents.ok_or_else(|| missing("documents"))?;
         if query.is_empty() {
-            return Err(ApiError::parameter("query", "`query` is an empty text, to which nothing is relevant"));
+            return Err(ApiError::parameter(
+                "query",
+                "`query` is an empty text, to which nothing is relevant",
+            ));
         }
         if let Some(index) = documents.iter().position(|text| text.is_empty()) {
             return Err(ApiError::parameter("documents", format!("document {index} is an empty text")));

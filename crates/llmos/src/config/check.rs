@@ -6,14 +6,15 @@ use std::{
     time::Duration,
 };
 
-use resources::{ModelSpec, Source};
+use outbound::{Network, Rules, Url};
+use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
 
 use super::{
-    Config, Log, LogFormat, Origin, Problem,
-    file::{File, Model},
+    Config, Log, LogFormat, Origin, Outbound, Problem,
+    file::{self, File, Model},
 };
 
 /// Longest that a server may take to go away.
@@ -26,10 +27,20 @@ const ALIASES_MAX: usize = 16;
 const CONTEXT_MAX: i64 = 1 << 24;
 /// Threads of one model.
 const THREADS_MAX: i64 = 1_024;
+/// Sequences of one model at once: llama.cpp's `LLAMA_MAX_SEQ`.
+const PARALLEL_MAX: i64 = 256;
+/// Layers of one model.
+const GPU_LAYERS_MAX: i64 = 1_000;
+/// Longest that a model stays unused: a year.
+const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 /// Memory of one worker: a pebibyte.
 const MEMORY_MB_MAX: i64 = 1 << 30;
 /// The source that needs no file.
 const SIMULATOR: &str = "simulator:";
+/// What stands before the name of a model of the store.
+const STORE: &str = "store:";
+/// Networks that are not public and may be reached all the same.
+const PRIVATE_MAX: usize = 64;
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 
@@ -59,15 +70,19 @@ pub(super) fn check(
         &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     );
     let level = check.one_of("log.level", &values.log.level, &LEVELS);
+    let memory_total =
+        values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
+    let outbound = check.outbound(&values.outbound);
     let models = check.models(&values.model);
 
-    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), true) =
-        (listen, data_dir, grace, format, level, check.problems.is_empty())
+    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), Some(outbound), true) =
+        (listen, data_dir, grace, format, level, outbound, check.problems.is_empty())
     else {
         return Err(check.problems);
     };
     // `config show` prints where things really are.
     values.data_dir = data_dir.to_string_lossy().into_owned();
+    values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
     for (shown, spec) in values.model.iter_mut().zip(&models) {
         if let Source::File { path, .. } = &spec.source {
             shown.source = path.to_string_lossy().into_owned();
@@ -79,7 +94,9 @@ pub(super) fn check(
         listen,
         data_dir,
         shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
+        memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
         log: Log { format, level },
+        outbound,
         models,
         effective,
         origins,
@@ -94,6 +111,9 @@ const LEVELS: [(&str, LevelFilter); 5] = [
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
+
+/// When a model is loaded.
+const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
 
 struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
@@ -170,9 +190,45 @@ impl Check<'_> {
         let found = allowed.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
         if found.is_none() {
             let names: Vec<&str> = allowed.iter().map(|&(name, _)| name).collect();
-            self.refuse(key, format!("`{key}` is `{text}`; allowed: {}", names.join(", ")));
+            let name = key.rsplit_once("].").map_or(key, |(_, name)| name);
+            self.refuse(key, format!("`{name}` is `{text}`; allowed: {}", names.join(", ")));
         }
         found
+    }
+
+    fn outbound(&mut self, outbound: &file::Outbound) -> Option<Outbound> {
+        if outbound.private.len() > PRIVATE_MAX {
+            let message = format!("there are {} networks; at most {PRIVATE_MAX}", outbound.private.len());
+            self.refuse("outbound.private", message);
+        }
+        let mut private = Vec::new();
+        for text in outbound.private.iter().take(PRIVATE_MAX) {
+            match Network::from_str(text) {
+                Ok(network) => private.push(network),
+                Err(error) => self.refuse("outbound.private", error.to_string()),
+            }
+        }
+        let ca_file = outbound.ca_file.as_deref().and_then(|path| self.path("outbound.ca_file", path));
+        Some(Outbound { rules: Rules { private, ca_file }, hub: self.hub(&outbound.hub)? })
+    }
+
+    fn hub(&mut self, text: &str) -> Option<Url> {
+        let plain = |url: &Url| {
+            url.scheme() == "https"
+                && url.username().is_empty()
+                && url.password().is_none()
+                && url.query().is_none()
+                && url.fragment().is_none()
+        };
+        let url = Url::parse(text).ok().filter(plain);
+        if url.is_none() {
+            let message = format!(
+                "`outbound.hub` is `{text}`; write the address of a hub, as in https://huggingface.co, without user, \
+                 query and fragment"
+            );
+            self.refuse("outbound.hub", message);
+        }
+        url
     }
 
     fn models(&mut self, models: &[Model]) -> Vec<ModelSpec> {
@@ -203,16 +259,47 @@ impl Check<'_> {
         let sha256 = self.sha256(&key("sha256"), model.sha256.as_deref());
         let source = self.source(&key("source"), &model.source, sha256);
         let context = self.number(&key("context"), model.context, 1, CONTEXT_MAX);
+        let parallel = self.number(&key("parallel"), model.parallel, 1, PARALLEL_MAX);
         let threads = model.threads.map(|count| self.number(&key("threads"), count, 1, THREADS_MAX));
         let memory = model.memory_mb.map(|mb| self.number(&key("memory_mb"), mb, 1, MEMORY_MB_MAX));
+        let gpu_layers = self.gpu_layers(&key("gpu_layers"), &model.gpu_layers);
+        let load = self.one_of(&key("load"), &model.load, &LOADS);
+        let keep_alive = self.keep_alive(&key("keep_alive_s"), model);
         Some(ModelSpec {
             name: name?,
             aliases,
             source: source?,
             context: Tokens(context?.unsigned_abs() as u32),
+            parallel: parallel?.unsigned_abs() as u32,
             threads: threads.flatten().map(|count| count.unsigned_abs() as usize),
             memory_max: memory.flatten().map(|mb| mb.unsigned_abs() << 20),
+            gpu_layers: gpu_layers?,
+            stay: Stay { load: load?, keep_alive, pinned: model.pinned },
         })
+    }
+
+    fn gpu_layers(&mut self, key: &str, text: &str) -> Option<GpuLayers> {
+        if text == "auto" {
+            return Some(GpuLayers::Auto);
+        }
+        let Ok(count) = text.parse() else {
+            self.refuse(
+                key,
+                format!("`gpu_layers` is `{text}`; allowed: \"auto\", or 0 to {GPU_LAYERS_MAX}"),
+            );
+            return None;
+        };
+        Some(GpuLayers::Count(self.number(key, count, 0, GPU_LAYERS_MAX)?.unsigned_abs() as u32))
+    }
+
+    /// A pinned model never goes, so a time after which it does would silently do nothing.
+    fn keep_alive(&mut self, key: &str, model: &Model) -> Option<Duration> {
+        let seconds = self.number(key, model.keep_alive_s?, 1, KEEP_ALIVE_S_MAX)?;
+        if model.pinned {
+            let message = "this model is `pinned`, so it never goes; remove `keep_alive_s` or `pinned`";
+            self.refuse(key, message.to_owned());
+        }
+        Some(Duration::from_secs(seconds.unsigned_abs()))
     }
 
     fn model_name(&mut self, key: &str, setting: &str, text: &str) -> Option<ModelName> {
@@ -243,15 +330,38 @@ impl Check<'_> {
             self.refuse(key, message);
             return None;
         }
+        if let Some(model) = text.strip_prefix(STORE) {
+            return self.stored(key, model, sha256);
+        }
         if let Some(scheme) = scheme(text) {
             let message = format!(
                 "`{scheme}:` is not a known kind of source; write the path of a GGUF file (`./{text}` if this is \
-                 one), or \"{SIMULATOR}\""
+                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`, or \"{SIMULATOR}\""
             );
             self.refuse(key, message);
             return None;
         }
         Some(Source::File { path: self.path(key, text)?, sha256 })
+    }
+
+    /// A model of the store, by name or by digest.
+    fn stored(&mut self, key: &str, model: &str, sha256: Option<String>) -> Option<Source> {
+        let wrong = if model.starts_with("sha256:") {
+            model.parse::<Digest>().err().map(|error| error.to_string())
+        } else {
+            model.parse::<ModelName>().err().map(|error| format!("a name has {}", error.allowed))
+        };
+        if let Some(wrong) = wrong {
+            self.refuse(key, format!("`{STORE}{model}` names no model of the store: {wrong}"));
+            return None;
+        }
+        if sha256.is_some() {
+            let message = format!(
+                "a model of the store is known by its digest; remove its `sha256`, or write \"{STORE}sha256:…\""
+            );
+            self.refuse(&key.replace("source", "sha256"), message);
+        }
+        Some(Source::Store { model: model.to_owned() })
     }
 
     fn sha256(&mut self, key: &str, text: Option<&str>) -> Option<String> {

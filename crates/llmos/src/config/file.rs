@@ -10,7 +10,11 @@ pub(crate) struct File {
     pub(crate) listen: String,
     pub(crate) data_dir: String,
     pub(crate) shutdown_grace_s: i64,
+    /// Of all models together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_total_mb: Option<i64>,
     pub(crate) log: Log,
+    pub(crate) outbound: Outbound,
     #[serde(default)]
     pub(crate) model: Vec<Model>,
 }
@@ -19,6 +23,16 @@ pub(crate) struct File {
 pub(crate) struct Log {
     pub(crate) format: String,
     pub(crate) level: String,
+}
+
+/// What is fetched from elsewhere, and how.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Outbound {
+    pub(crate) hub: String,
+    #[serde(default)]
+    pub(crate) private: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ca_file: Option<String>,
 }
 
 /// A `[[model]]` section. A name or source that is missing is reported by `check.rs` as one that is empty.
@@ -32,13 +46,39 @@ pub(crate) struct Model {
     pub(crate) sha256: Option<String>,
     #[serde(default = "default_context")]
     pub(crate) context: i64,
+    #[serde(default = "default_parallel")]
+    pub(crate) parallel: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) threads: Option<i64>,
+    /// `auto`, or a number.
+    #[serde(default = "default_gpu_layers")]
+    pub(crate) gpu_layers: String,
     #[serde(default)]
     pub(crate) aliases: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_mb: Option<i64>,
+    #[serde(default = "default_load")]
+    pub(crate) load: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) keep_alive_s: Option<i64>,
+    #[serde(default)]
+    pub(crate) pinned: bool,
 }
+
+fn default_parallel() -> i64 {
+    32
+}
+
+fn default_gpu_layers() -> String {
+    "auto".to_owned()
+}
+
+fn default_load() -> String {
+    "start".to_owned()
+}
+
+/// The hub of models that `hf:` stands for.
+const HUB: &str = "https://huggingface.co";
 
 fn default_context() -> i64 {
     4096
@@ -51,7 +91,9 @@ impl File {
             listen: "127.0.0.1:8080".to_owned(),
             data_dir,
             shutdown_grace_s: 30,
+            memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
+            outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
             model: Vec::new(),
         }
     }
@@ -63,10 +105,21 @@ impl File {
             source: "models/smollm2.gguf".to_owned(),
             sha256: Some("0".repeat(64)),
             context: default_context(),
+            parallel: default_parallel(),
             threads: Some(2),
+            gpu_layers: default_gpu_layers(),
             aliases: vec!["small".to_owned()],
             memory_mb: Some(1024),
+            load: default_load(),
+            keep_alive_s: Some(600),
+            pinned: false,
         };
-        Self { model: vec![model], ..Self::defaults("data".to_owned()) }
+        let outbound = Outbound {
+            private: vec!["10.20.0.0/16".to_owned()],
+            ca_file: Some("ca.pem".to_owned()),
+            hub: HUB.to_owned(),
+        };
+        let memory_total_mb = Some(16_384);
+        Self { memory_total_mb, model: vec![model], outbound, ..Self::defaults("data".to_owned()) }
     }
 }

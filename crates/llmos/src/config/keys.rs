@@ -123,6 +123,11 @@ impl Inspection<'_> {
                 }
                 number.ok().map(Value::Integer)
             }
+            (DeValue::Boolean(truth), Value::Boolean(_)) => Some(Value::Boolean(*truth)),
+            // A number may stand where a word may: `gpu_layers` is "auto" or 20.
+            (DeValue::Integer(digits), Value::String(_)) if key.ends_with(".gpu_layers") => {
+                Some(Value::String(digits.to_string()))
+            }
             (DeValue::Table(table), Value::Table(known)) => {
                 Some(Value::Table(self.table(&key, table, known)))
             }
@@ -203,11 +208,22 @@ mod tests {
     fn the_example_names_every_setting() {
         let known = known();
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!(keys(&known), "data_dir listen log model shutdown_grace_s");
+        assert_eq!(keys(&known), "data_dir listen log memory_total_mb model outbound shutdown_grace_s");
         let model = known["model"][0].as_table().unwrap();
-        assert_eq!(keys(model), "aliases context memory_mb name sha256 source threads");
+        let names = "aliases context gpu_layers keep_alive_s load memory_mb name parallel pinned sha256 source threads";
+        assert_eq!(keys(model), names);
         let scalars: Vec<String> = scalars().into_keys().collect();
-        assert_eq!(scalars, ["data_dir", "listen", "log.format", "log.level", "shutdown_grace_s"]);
+        let expected = [
+            "data_dir",
+            "listen",
+            "log.format",
+            "log.level",
+            "memory_total_mb",
+            "outbound.ca_file",
+            "outbound.hub",
+            "shutdown_grace_s",
+        ];
+        assert_eq!(scalars, expected);
     }
 
     #[test]
@@ -219,6 +235,7 @@ mod tests {
             ("[log]\nlisten = 'x'", 2, "it belongs at the top, above the first [section]"),
             ("level = 'info'", 1, "unknown key `level` here; it belongs below [log]"),
             ("aliases = []", 1, "it belongs below [[model]]"),
+            ("hub = 'x'", 1, "it belongs below [outbound]"),
             ("[log]\ncolourfulness = 1", 2, "unknown key `colourfulness`; known here: format, level"),
             ("[modle]", 1, "unknown key `modle`; did you mean `model`?"),
             ("listen = 8080", 1, "`listen` is an integer, expected a string"),

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use outbound::{Rules, Url};
 use resources::{ModelSpec, Source};
 use serde_json::json;
 use toml::{Table, Value};
@@ -44,8 +45,12 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How long streams may take to end once the server is told to go.
     pub(crate) shutdown_grace: Duration,
+    /// Most memory of all models together, in bytes.
+    pub(crate) memory_total: Option<u64>,
     /// What is logged, and how.
     pub(crate) log: Log,
+    /// What may be fetched from elsewhere.
+    pub(crate) outbound: Outbound,
     /// In the order of the file.
     pub(crate) models: Vec<ModelSpec>,
     effective: Table,
@@ -57,6 +62,15 @@ pub(crate) struct Config {
 pub(crate) struct Log {
     pub(crate) format: LogFormat,
     pub(crate) level: LevelFilter,
+}
+
+/// What is fetched from elsewhere, and how.
+#[derive(Debug, Clone)]
+pub(crate) struct Outbound {
+    /// Whom we connect to.
+    pub(crate) rules: Rules,
+    /// The hub of models that `hf:` stands for.
+    pub(crate) hub: Url,
 }
 
 /// Shape of a log line.

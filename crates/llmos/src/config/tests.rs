@@ -1,3 +1,5 @@
+use resources::{GpuLayers, LoadWhen, Stay};
+
 use super::*;
 
 fn load(text: &str, variables: &[(&str, &str)], args: ConfigArgs) -> Result<Config, Vec<Problem>> {
@@ -62,12 +64,15 @@ fn what_is_shown_can_be_read_again() {
 #[test]
 fn models_become_specs() {
     let file = "[[model]]\nname = 'a'\nsource = 'models/m.gguf'\nsha256 = 'DIGITS'\ncontext = 8192\nthreads = 2\n\
-                aliases = ['b', 'c']\nmemory_mb = 512\n";
+                aliases = ['b', 'c']\nmemory_mb = 512\nparallel = 4\ngpu_layers = 20\nload = 'demand'\nkeep_alive_s = 9\n";
     let config = load(&file.replace("DIGITS", &"0a".repeat(32)), &[HOME], ConfigArgs::default()).unwrap();
     let spec = &config.models[0];
     assert_eq!(spec.name.as_str(), "a");
     assert_eq!(spec.aliases.len(), 2);
     assert_eq!((spec.context.0, spec.threads, spec.memory_max), (8192, Some(2), Some(512 << 20)));
+    assert_eq!((spec.parallel, spec.gpu_layers), (4, GpuLayers::Count(20)));
+    let stay = Stay { load: LoadWhen::Demand, keep_alive: Some(Duration::from_secs(9)), pinned: false };
+    assert_eq!(spec.stay, stay);
     let Source::File { path, sha256 } = &spec.source else { panic!("not a file") };
     assert!(path.is_absolute() && path.ends_with("models/m.gguf"), "{path:?}");
     assert_eq!(sha256.as_deref(), Some("0a".repeat(32).as_str()));
@@ -90,12 +95,49 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         ("[[model]]\nname = 'a'", "line 1: this model has no `source`"),
         ("[[model]]\nname = 'two words'\nsource = 'simulator:'", "line 2: `name` contains `two words`"),
         ("[[model]]\nname = 'a'\nsource = 'hf:org/m'", "`hf:` is not a known kind of source"),
+        ("[[model]]\nname = 'a'\nsource = 'store:'", "line 3: `store:` names no model of the store"),
+        ("[[model]]\nname = 'a'\nsource = 'store:../x y'", "names no model of the store: a name has"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'store:sha256:AB'",
+            "names no model of the store: a digest is written",
+        ),
+        (
+            &format!("[[model]]\nname = 'a'\nsource = 'store:m'\nsha256 = '{}'", "a".repeat(64)),
+            "line 4: a model of the store is known by its digest",
+        ),
+        ("[outbound]\nhub = 'http://hub.test'", "line 2: `outbound.hub` is `http://hub.test`"),
+        ("[outbound]\nhub = 'https://me:pw@hub.test'", "without user"),
+        ("[outbound]\nprivate = ['10.0.0.1/8']", "line 2: `10.0.0.1/8` is not a network"),
+        ("[outbound]\nprivate = ['everything']", "`everything` is not a network"),
+        ("[outbound]\nca_file = '~/ca.pem'", "write the whole path"),
         (
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
             "line 4: `context` is 0; allowed: 1 to",
         ),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nthreads = 0", "`threads` is 0; allowed: 1 to"),
         ("[[model]]\nname = 'a'\nsource = 'simulator:'\nmemory_mb = 0", "`memory_mb` is 0; allowed: 1 to"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nparallel = 257",
+            "`parallel` is 257; allowed: 1 to 256",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nload = 'late'",
+            "`load` is `late`; allowed: start, demand",
+        ),
+        ("[[model]]\nname = 'a'\nsource = 'simulator:'\ngpu_layers = 'all'", "allowed: \"auto\", or 0 to"),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\ngpu_layers = -1",
+            "`gpu_layers` is -1; allowed: 0 to",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\npinned = 1",
+            "`pinned` is an integer, expected a boolean",
+        ),
+        (
+            "[[model]]\nname = 'a'\nsource = 'simulator:'\nkeep_alive_s = 5\npinned = true",
+            "line 4: this model is `pinned`, so it never goes",
+        ),
+        ("memory_total_mb = 0", "`memory_total_mb` is 0; allowed: 1 to"),
         ("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = 'abc'", "line 4: `sha256` must be 64 lower-case"),
         (
             &format!("[[model]]\nname = 'a'\nsource = 'm'\nsha256 = '{}'", "A".repeat(64)),
@@ -119,6 +161,25 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         assert_eq!(problems.len(), 1, "{text}: {problems:?}");
         assert!(problems[0].to_string().contains(message), "{text}: {}", problems[0]);
     }
+}
+
+#[test]
+fn models_of_the_store_are_named_or_pinned() {
+    for model in ["org/model-7b", &format!("sha256:{}", "0a".repeat(32))] {
+        let text = format!("[[model]]\nname = 'a'\nsource = 'store:{model}'\n");
+        let config = load(&text, &[HOME], ConfigArgs::default()).unwrap();
+        assert!(matches!(&config.models[0].source, Source::Store { model: found } if found == model));
+    }
+}
+
+#[test]
+fn what_is_elsewhere_is_configured() {
+    let file = "[outbound]\nhub = 'https://hub.test/mirror'\nprivate = ['10.0.0.0/8', 'fd00::/8']\nca_file = 'ca.pem'\n";
+    let config = load(file, &[HOME], ConfigArgs::default()).unwrap();
+    assert_eq!(config.outbound.hub.as_str(), "https://hub.test/mirror");
+    assert_eq!(config.outbound.rules.private.len(), 2);
+    let ca_file = config.outbound.rules.ca_file.as_ref().unwrap();
+    assert!(ca_file.is_absolute() && ca_file.ends_with("ca.pem"), "{ca_file:?}");
 }
 
 #[test]

@@ -1,4 +1,5 @@
 //! Starts the real binary in a folder of its own and talks to it as its users do: over TCP, and by its commands.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     fs,
@@ -61,6 +62,10 @@ impl Site {
         Self { folder }
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -75,6 +80,12 @@ impl Site {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llmos"));
         command.args(args).current_dir(self.folder.path()).env_clear().env("HOME", self.folder.path());
         command
+    }
+
+    /// Starts a command.
+    pub(crate) fn spawn(&self, args: &[&str]) -> Child {
+        let mut command = self.command(args);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a command to its end.

@@ -68,11 +68,13 @@ pub(super) struct Input<'r, R> {
     chunk: Vec<u8>,
     /// What of the chunk is read and not yet taken.
     ready: std::ops::Range<usize>,
+    /// The last text.
+    text: Vec<u8>,
 }
 
 impl<'r, R: Read> Input<'r, R> {
     pub(super) fn new(from: &'r mut R, length: u64) -> Self {
-        Self { from, length, at: 0, chunk: vec![0; CHUNK_BYTES], ready: 0..0 }
+        Self { from, length, at: 0, chunk: vec![0; CHUNK_BYTES], ready: 0..0, text: Vec::new() }
     }
 
     /// Where the next byte is.
@@ -166,35 +168,27 @@ impl<'r, R: Read> Input<'r, R> {
         self.take(place, bytes, |_| Ok(()))
     }
 
-    /// Takes a text with its length in front, of at most `limit` bytes, into `text`.
-    pub(super) fn text<'t>(
-        &mut self,
-        place: Place<'_>,
-        limit: u64,
-        text: &'t mut Vec<u8>,
-    ) -> Result<&'t str, ModelFileError> {
+    /// Takes a text with its length in front, of at most `limit` bytes. It stays until the next one is taken.
+    pub(super) fn text(&mut self, place: Place<'_>, limit: u64) -> Result<&str, ModelFileError> {
         let at = self.at;
         let bytes = self.u64(place)?;
         // Longer than the file is the better answer, where both are true.
         self.needs(place, bytes)?;
         place.at_most(at, "bytes", bytes, limit)?;
-        self.kept_text(place, bytes, text)
+        self.kept_text(place, bytes)
     }
 
-    /// Takes a text of this many bytes, which the caller has bounded, into `text`, which is emptied first.
-    pub(super) fn kept_text<'t>(
-        &mut self,
-        place: Place<'_>,
-        bytes: u64,
-        text: &'t mut Vec<u8>,
-    ) -> Result<&'t str, ModelFileError> {
+    /// Takes a text of this many bytes, which the caller has bounded.
+    pub(super) fn kept_text(&mut self, place: Place<'_>, bytes: u64) -> Result<&str, ModelFileError> {
         let at = self.at;
+        let mut text = std::mem::take(&mut self.text);
         text.clear();
         self.take(place, bytes, |piece| {
             text.extend_from_slice(piece);
             Ok(())
         })?;
-        std::str::from_utf8(text).map_err(|error| not_text(place, at, error.valid_up_to() as u64))
+        self.text = text;
+        std::str::from_utf8(&self.text).map_err(|error| not_text(place, at, error.valid_up_to() as u64))
     }
 
     /// Takes a text of this many bytes, of which nothing is kept, in constant memory.

@@ -8,6 +8,7 @@
 //! on, or believe to its harm. [`Writer`] writes such a file.
 
 mod input;
+mod metadata;
 mod read;
 mod sample;
 mod tokens;
@@ -20,11 +21,11 @@ mod tests;
 use std::{fs::File, io::Read, path::Path};
 
 pub use input::HEADER_BYTES_MAX;
-pub use read::{
-    ALIGNMENT_MAX, ARRAY_LENGTH_MAX, ELEMENT_BYTES_MAX, KEPT_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX,
-    NUMBERS_KEPT_MAX, TEMPLATE_BYTES_MAX, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TEXT_KEPT_BYTES_MAX,
-    VOCABULARY_MAX,
+pub use metadata::{
+    ARRAY_LENGTH_MAX, ELEMENT_BYTES_MAX, KEPT_BYTES_MAX, KEY_BYTES_MAX, KEYS_MAX, NUMBERS_KEPT_MAX,
+    TEMPLATE_BYTES_MAX, TEXT_KEPT_BYTES_MAX, VOCABULARY_MAX,
 };
+pub use read::{ALIGNMENT_MAX, TENSOR_NAME_BYTES_MAX, TENSORS_MAX};
 pub use sample::sample;
 pub use value::{Array, Scalar, Value, ValueType};
 pub use writer::{Data, Writer};
@@ -51,6 +52,8 @@ pub struct Gguf {
     pub alignment: u64,
     /// Keys and values in the order of the file; no key stands there twice.
     pub metadata: Vec<(String, Value)>,
+    /// How many of the 256 bytes the vocabulary has a token for.
+    pub byte_tokens: u32,
     /// In the order of the file, which is the order of their data. No name stands there twice.
     pub tensors: Vec<Tensor>,
     /// Where the data of the tensors begins, in bytes.

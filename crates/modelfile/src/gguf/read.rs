@@ -1,32 +1,14 @@
-//! From bytes to a [`Gguf`], each rule where its part is read.
+//! From bytes to a [`Gguf`], each rule where its part is read: the header and the descriptions of the tensors.
 
 use std::{collections::HashSet, io::Read};
 
 use super::{
-    ALIGNMENT_DEFAULT, ALIGNMENT_KEY, Array, Gguf, MAGIC, Scalar, TOKENS_KEY, Tensor, Value, ValueType,
+    ALIGNMENT_DEFAULT, ALIGNMENT_KEY, Gguf, MAGIC, Scalar, Tensor, Value, ValueType,
     input::{Input, Place},
-    tokens::Tokens,
+    metadata::{KEYS_MAX, Metadata, MetadataReader},
 };
 use crate::{ModelFileError, TensorType};
 
-/// Most keys of the metadata. Models have about 40.
-pub const KEYS_MAX: u64 = 4096;
-/// Longest key.
-pub const KEY_BYTES_MAX: u64 = 256;
-/// Longest text that is kept; of a longer one only the length is.
-pub const TEXT_KEPT_BYTES_MAX: u64 = 64 << 10;
-/// Longest chat template: what the renderer of templates takes.
-pub const TEMPLATE_BYTES_MAX: u64 = 256 << 10;
-/// Most bytes of metadata kept in all.
-pub const KEPT_BYTES_MAX: u64 = 8 << 20;
-/// Longest array. The merges of a large vocabulary are about 500,000.
-pub const ARRAY_LENGTH_MAX: u64 = 4 << 20;
-/// Most numbers of an array that are kept: more than layers, of which llama.cpp allows 512.
-pub const NUMBERS_KEPT_MAX: u64 = 1024;
-/// Longest text in an array.
-pub const ELEMENT_BYTES_MAX: u64 = 64 << 10;
-/// Most tokens of a vocabulary. The largest known have 262,144.
-pub const VOCABULARY_MAX: u64 = 1 << 20;
 /// Most tensors.
 pub const TENSORS_MAX: u64 = 65_536;
 /// Longest name of a tensor: llama.cpp keeps 64 bytes with the NUL at the end.
@@ -42,8 +24,6 @@ const ELEMENTS_MAX: u64 = i64::MAX as u64;
 const KEY_VALUE_BYTES_MIN: u64 = 8 + 1 + 4 + 1;
 /// A description takes at least this: a length, one character, one dimension, its number, a type and an offset.
 const TENSOR_BYTES_MIN: u64 = 8 + 1 + 4 + 8 + 4 + 8;
-/// Keys that begin so hold chat templates: `tokenizer.chat_template` and `tokenizer.chat_template.NAME`.
-const TEMPLATE_KEY: &str = "tokenizer.chat_template";
 const SPLIT_KEY: &str = "split.count";
 
 pub(super) fn read(from: &mut impl Read, length: u64) -> Result<Gguf, ModelFileError> {
@@ -54,7 +34,7 @@ pub(super) fn read(from: &mut impl Read, length: u64) -> Result<Gguf, ModelFileE
     let key_count =
         count(&mut input, Place::Header("number of keys"), "keys", KEYS_MAX, KEY_VALUE_BYTES_MIN)?;
 
-    let metadata = metadata(&mut input, key_count)?;
+    let Metadata { entries: metadata, byte_tokens } = MetadataReader::new(&mut input).read(key_count)?;
     let alignment = alignment(&metadata)?;
     refuse_split(&metadata)?;
 
@@ -66,7 +46,7 @@ pub(super) fn read(from: &mut impl Read, length: u64) -> Result<Gguf, ModelFileE
     }
     let data_offset = if tensors.is_empty() { input.at() } else { padded(input.at(), alignment) };
     data_within(&tensors, data_offset, length)?;
-    Ok(Gguf { version, alignment, metadata, tensors, data_offset, length })
+    Ok(Gguf { version, alignment, metadata, byte_tokens, tensors, data_offset, length })
 }
 
 fn version<R: Read>(input: &mut Input<'_, R>) -> Result<u32, ModelFileError> {
@@ -98,159 +78,6 @@ fn count<R: Read>(
     }
     input.needs(place, found * bytes_min)?;
     Ok(found)
-}
-
-fn metadata<R: Read>(input: &mut Input<'_, R>, count: u64) -> Result<Vec<(String, Value)>, ModelFileError> {
-    let mut metadata: Vec<(String, Value)> = Vec::new();
-    let mut seen = HashSet::new();
-    let mut text = Vec::new();
-    let mut kept = 0;
-    for number in 0..count {
-        let (place, at) = (Place::Key(number), input.at());
-        let key = input.text(place, KEY_BYTES_MAX, &mut text)?;
-        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(place.malformed(
-                at,
-                format!("is `{}`, and a key is printable ASCII without spaces", key.escape_debug()),
-            ));
-        }
-        let key = key.to_owned();
-        if !seen.insert(key.clone()) {
-            return Err(place.malformed(at, format!("is `{key}`, which stands there before")));
-        }
-        let value = value(input, &key, &mut text)?;
-        kept += key.len() as u64 + kept_bytes(&value);
-        Place::Value(&key).at_most(input.at(), "bytes kept with all before it", kept, KEPT_BYTES_MAX)?;
-        metadata.push((key, value));
-    }
-    Ok(metadata)
-}
-
-fn kept_bytes(value: &Value) -> u64 {
-    match value {
-        Value::Text(text) => text.len() as u64,
-        Value::Array(array) => (array.numbers.len() * size_of::<Scalar>()) as u64,
-        Value::Scalar(_) | Value::LongText { .. } => 0,
-    }
-}
-
-fn value<R: Read>(input: &mut Input<'_, R>, key: &str, text: &mut Vec<u8>) -> Result<Value, ModelFileError> {
-    let place = Place::Value(key);
-    match value_type(input, place)? {
-        ValueType::Text => text_value(input, key, text),
-        ValueType::Array => array(input, key, text).map(Value::Array),
-        kind => scalar(input, place, kind).map(Value::Scalar),
-    }
-}
-
-fn value_type<R: Read>(input: &mut Input<'_, R>, place: Place<'_>) -> Result<ValueType, ModelFileError> {
-    let at = input.at();
-    let number = input.u32(place)?;
-    ValueType::of(number)
-        .ok_or_else(|| place.malformed(at, format!("has type {number}, and types are 0 to 12")))
-}
-
-fn text_value<R: Read>(
-    input: &mut Input<'_, R>,
-    key: &str,
-    text: &mut Vec<u8>,
-) -> Result<Value, ModelFileError> {
-    let place = Place::Value(key);
-    if key.starts_with(TEMPLATE_KEY) {
-        return input.text(place, TEMPLATE_BYTES_MAX, text).map(|text| Value::Text(text.to_owned()));
-    }
-    let bytes = input.u64(place)?;
-    input.needs(place, bytes)?;
-    if bytes > TEXT_KEPT_BYTES_MAX {
-        input.skip_text(place, bytes)?;
-        return Ok(Value::LongText { bytes });
-    }
-    input.kept_text(place, bytes, text).map(|text| Value::Text(text.to_owned()))
-}
-
-fn scalar<R: Read>(
-    input: &mut Input<'_, R>,
-    place: Place<'_>,
-    kind: ValueType,
-) -> Result<Scalar, ModelFileError> {
-    let at = input.at();
-    Ok(match kind {
-        ValueType::U8 => Scalar::Unsigned(kind, u8::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::U16 => Scalar::Unsigned(kind, u16::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::U32 => Scalar::Unsigned(kind, input.u32(place)?.into()),
-        ValueType::U64 => Scalar::Unsigned(kind, input.u64(place)?),
-        ValueType::I8 => Scalar::Signed(kind, i8::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::I16 => Scalar::Signed(kind, i16::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::I32 => Scalar::Signed(kind, i32::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::I64 => Scalar::Signed(kind, i64::from_le_bytes(input.exactly(place)?)),
-        ValueType::F32 => Scalar::Float(kind, f32::from_le_bytes(input.exactly(place)?).into()),
-        ValueType::F64 => Scalar::Float(kind, f64::from_le_bytes(input.exactly(place)?)),
-        ValueType::Bool => Scalar::Bool(truth(place, at, input.exactly(place)?)?),
-        ValueType::Text | ValueType::Array => return Err(place.malformed(at, "is no number")),
-    })
-}
-
-fn truth(place: Place<'_>, at: u64, byte: [u8; 1]) -> Result<bool, ModelFileError> {
-    match byte[0] {
-        0 => Ok(false),
-        1 => Ok(true),
-        other => Err(place.malformed(at, format!("is {other}, and a truth value is 0 or 1"))),
-    }
-}
-
-fn array<R: Read>(input: &mut Input<'_, R>, key: &str, text: &mut Vec<u8>) -> Result<Array, ModelFileError> {
-    let place = Place::Value(key);
-    let at = input.at();
-    let kind = value_type(input, place)?;
-    let length_at = input.at();
-    let length = input.u64(place)?;
-    let bytes_min = match kind {
-        ValueType::Array => {
-            return Err(place.malformed(at, "is an array of arrays, and llama.cpp reads none"));
-        }
-        ValueType::Text => 8,
-        ValueType::U8 | ValueType::I8 | ValueType::Bool => 1,
-        ValueType::U16 | ValueType::I16 => 2,
-        ValueType::U32 | ValueType::I32 | ValueType::F32 => 4,
-        ValueType::U64 | ValueType::I64 | ValueType::F64 => 8,
-    };
-    input.needs(place, length.saturating_mul(bytes_min))?;
-    place.at_most(length_at, "elements", length, ARRAY_LENGTH_MAX)?;
-    let mut numbers = Vec::new();
-    if kind == ValueType::Text {
-        texts(input, key, length, text)?;
-    } else if length <= NUMBERS_KEPT_MAX {
-        for index in 0..length {
-            numbers.push(scalar(input, Place::Element(key, index), kind)?);
-        }
-    } else if kind == ValueType::Bool {
-        for index in 0..length {
-            scalar(input, Place::Element(key, index), kind)?;
-        }
-    } else {
-        input.skip(place, length * bytes_min)?;
-    }
-    Ok(Array { kind, length, numbers })
-}
-
-fn texts<R: Read>(
-    input: &mut Input<'_, R>,
-    key: &str,
-    length: u64,
-    text: &mut Vec<u8>,
-) -> Result<(), ModelFileError> {
-    if key != TOKENS_KEY {
-        return (0..length).try_for_each(|index| {
-            input.text(Place::Element(key, index), ELEMENT_BYTES_MAX, text).map(|_| ())
-        });
-    }
-    let at = input.at();
-    Place::Value(key).at_most(at, "tokens", length, VOCABULARY_MAX)?;
-    let mut tokens = Tokens::default();
-    for index in 0..length {
-        tokens.push(index, input.text(Place::Element(key, index), ELEMENT_BYTES_MAX, text)?);
-    }
-    tokens.check(Place::Value(key), at)
 }
 
 fn alignment(metadata: &[(String, Value)]) -> Result<u64, ModelFileError> {
@@ -287,8 +114,7 @@ fn tensor<R: Read>(
     data_bytes: &mut u64,
 ) -> Result<Tensor, ModelFileError> {
     let (place, at) = (Place::TensorName(number), input.at());
-    let mut name = Vec::new();
-    let name = input.text(place, TENSOR_NAME_BYTES_MAX, &mut name)?.to_owned();
+    let name = input.text(place, TENSOR_NAME_BYTES_MAX)?.to_owned();
     if name.is_empty() || name.chars().any(char::is_control) {
         return Err(place
             .malformed(at, format!("is `{}`, and a name has no control characters", name.escape_debug())));

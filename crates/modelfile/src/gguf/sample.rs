@@ -8,7 +8,7 @@ const LAYERS: u64 = 2;
 /// Its embedding length, and the dimensions of its tensors.
 const EMBEDDING: u64 = 32;
 const FEED_FORWARD: u64 = 64;
-const TOKENS: [&str; 4] = ["<unk>", "<s>", "</s>", "a"];
+const TOKENS: [&str; 4] = ["<s>", "</s>", "a", "b"];
 
 /// A `llama` of two layers, four heads (two for keys and values), four tokens and 256 of context, in `F16` and `F32`.
 ///
@@ -33,12 +33,13 @@ pub fn sample() -> Writer {
         .u32("llama.attention.head_count", 4)
         .u32("llama.attention.head_count_kv", 2)
         .f32("llama.attention.layer_norm_rms_epsilon", 1e-5)
-        .text("tokenizer.ggml.model", "llama")
+        .text("tokenizer.ggml.model", "gpt2")
+        .text("tokenizer.ggml.pre", "default")
         .texts("tokenizer.ggml.tokens", &TOKENS)
-        .f32s("tokenizer.ggml.scores", &[0.0; 4])
-        .i32s("tokenizer.ggml.token_type", &[2, 3, 3, 1])
-        .u32("tokenizer.ggml.bos_token_id", 1)
-        .u32("tokenizer.ggml.eos_token_id", 2);
+        .i32s("tokenizer.ggml.token_type", &[3, 3, 1, 1])
+        .texts::<&str>("tokenizer.ggml.merges", &[])
+        .u32("tokenizer.ggml.bos_token_id", 0)
+        .u32("tokenizer.ggml.eos_token_id", 1);
     file.tensor("token_embd.weight", &[EMBEDDING, TOKENS.len() as u64], TensorType::F16);
     file.tensor("output_norm.weight", &[EMBEDDING], TensorType::F32);
     for layer in 0..LAYERS {

@@ -136,8 +136,13 @@ impl Writer {
         &self.tensors
     }
 
-    /// Writes all but the data, and takes the data.
-    pub fn begin<W: Write>(&self, mut out: W) -> io::Result<Data<'_, W>> {
+    /// The length of all data, with padding, in bytes.
+    pub fn data_bytes(&self) -> u64 {
+        self.data_bytes
+    }
+
+    /// The header: all but the data, up to where it begins.
+    pub fn head(&self) -> Vec<u8> {
         let mut head = Vec::new();
         head.extend(MAGIC);
         head.extend(VERSION.to_le_bytes());
@@ -151,9 +156,13 @@ impl Writer {
             head.extend(tensor.kind.number().to_le_bytes());
             head.extend(tensor.offset.to_le_bytes());
         }
-        out.write_all(&head)?;
-        let padding = (head.len() as u64).next_multiple_of(self.alignment) - head.len() as u64;
-        put_zeros(&mut out, padding)?;
+        head.resize(head.len().next_multiple_of(self.alignment as usize), 0);
+        head
+    }
+
+    /// Writes all but the data, and takes the data.
+    pub fn begin<W: Write>(&self, mut out: W) -> io::Result<Data<'_, W>> {
+        out.write_all(&self.head())?;
         Ok(Data { file: self, out, current: 0, written: 0 })
     }
 
@@ -182,7 +191,9 @@ impl Writer {
         self.key(key, ValueType::Array);
         self.metadata.extend(kind.number().to_le_bytes());
         self.metadata.extend((values.len() as u64).to_le_bytes());
-        values.iter().for_each(|value| put(&mut self.metadata, value));
+        for value in values {
+            put(&mut self.metadata, value);
+        }
         self
     }
 }

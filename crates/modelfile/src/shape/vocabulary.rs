@@ -1,6 +1,9 @@
 //! The vocabulary: arrays that belong together, and ids that must lie in it.
 
-use super::keys::{number, refuse};
+use super::{
+    keys::{number, refuse},
+    special_tokens,
+};
 use crate::{
     Gguf, ModelFileError,
     gguf::{Array, TOKENS_KEY, VOCABULARY_MAX, Value, ValueType},
@@ -12,6 +15,9 @@ const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 const MERGES_KEY: &str = "tokenizer.ggml.merges";
 /// Tokenizers of models without text.
 const WITHOUT_TOKENS: [&str; 2] = ["none", "no_vocab"];
+/// The tokenizer that writes as bytes what it has no token for (`SentencePiece`'s).
+const BY_BYTES: &str = "llama";
+const BYTES: u32 = 256;
 /// Ids that name a token (`special_token_types` in llama.cpp's `llama_vocab::impl::load`, b10200).
 const TOKEN_IDS: [&str; 17] = [
     "bos_token_id",
@@ -62,6 +68,11 @@ pub(super) fn vocabulary(gguf: &Gguf, architecture: &str) -> Result<u32, ModelFi
             ));
         }
     }
+    // llama.cpp looks a byte up that no token contains, and ends the process where it finds nothing.
+    if model == BY_BYTES && gguf.byte_tokens < BYTES {
+        let why = format!("has tokens for {} bytes, and must have one for each of {BYTES}", gguf.byte_tokens);
+        return Err(refuse(TOKENS_KEY, why));
+    }
     array(gguf, MERGES_KEY, &[ValueType::Text])?;
     for name in TOKEN_IDS {
         let key = format!("tokenizer.ggml.{name}");
@@ -72,7 +83,9 @@ pub(super) fn vocabulary(gguf: &Gguf, architecture: &str) -> Result<u32, ModelFi
         }
     }
     // At most `VOCABULARY_MAX`, which the reader holds.
-    Ok(tokens as u32)
+    let tokens = tokens as u32;
+    special_tokens::check(gguf, model, tokens)?;
+    Ok(tokens)
 }
 
 /// An array of one of these types, if the key is there.

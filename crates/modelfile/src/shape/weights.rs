@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::{Gguf, TensorType};
+use crate::{Gguf, ModelFileError, TensorType};
 
 /// Bytes of tensor data, by what they are for. Without the padding between tensors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +47,24 @@ impl Weights {
         }
         weights
     }
+}
+
+/// Refuses what is added to a vector, or multiplied with it, and is not stored as `F32`: ggml aborts on it. These are
+/// biases, norms and all else of one dimension. Lists of numbers are neither.
+pub(super) fn check_kinds(gguf: &Gguf) -> Result<(), ModelFileError> {
+    for tensor in &gguf.tensors {
+        let named =
+            [".bias", "norm.weight", "token_types.weight"].iter().any(|end| tensor.name.ends_with(end));
+        let list = tensor.kind == TensorType::I32 && !named;
+        if (named || tensor.dimensions.len() == 1) && tensor.kind != TensorType::F32 && !list {
+            return Err(ModelFileError::Malformed {
+                what: format!("tensor `{}`", tensor.name),
+                at: gguf.data_offset + tensor.offset,
+                why: format!("is stored as {}, and must be stored as F32", tensor.kind),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// The layer that a tensor belongs to.

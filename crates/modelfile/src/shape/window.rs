@@ -116,10 +116,8 @@ pub(super) fn window(
     let named = keys.number(LENGTH, CONTEXT_MAX)?;
     let tokens = match (*length, named) {
         (Required, None) => return Err(keys.refuse(LENGTH, "is absent")),
-        (Optional | IfNamed(_), None) => return Ok(None),
-        (UnlessZero(_) | Optional | IfNamed(_), Some(0)) => return Ok(None),
-        (UnlessZero(tokens) | IfNamed(tokens), _) | (Default(tokens), None) => tokens,
-        (_, Some(tokens)) => tokens,
+        (Optional | IfNamed(_), None | Some(0)) | (UnlessZero(_), Some(0)) => return Ok(None),
+        (UnlessZero(tokens) | IfNamed(tokens), _) | (Default(tokens), None) | (_, Some(tokens)) => tokens,
     };
     let mut windowed = match keys.truths(PATTERN, layers)? {
         Some(listed) => listed,

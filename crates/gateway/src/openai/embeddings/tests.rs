@@ -25,8 +25,7 @@ fn inputs_have_four_shapes() {
         assert_eq!(shown.collect::<Vec<_>>().join(", "), expected);
         assert_eq!((request.dimensions, encoding), (None, Encoding::Float));
     }
-    let (request, encoding) =
-        ask(r#""input":"x","dimensions":8,"encoding_format":"base64""#).ok().unwrap();
+    let (request, encoding) = ask(r#""input":"x","dimensions":8,"encoding_format":"base64""#).ok().unwrap();
     assert_eq!((request.dimensions, encoding), (Some(8), Encoding::Base64));
 }
 
