@@ -73,7 +73,7 @@ async fn pairs_are_scored_by_models_that_rank() {
     let driver = mock(Purpose::Rank, 256);
     let pair = |document| Passage::Pair(prompt("a fast boat"), prompt(document));
     let scores =
-        driver.embed(work(vec![pair("a slow house"), pair("a fast boat"), pair("x")])).await.unwrap();
+        driver.embed(work(vec![pair("a slow house"), pair("a fast boat"), pair("nothing")])).await.unwrap();
     let scores = numbers(&scores).concat();
     assert!(scores.len() == 3 && scores[1] > scores[0] && scores[0] > scores[2], "{scores:?}");
 }
