@@ -22,6 +22,8 @@ DIMENSIONS = 384
 FEVER = [101, 9016, 102]
 # Tokens that the model reads at most at once.
 LONGEST = 512
+# Seconds.
+DEATH_MAX = 10
 FACTS = [
     "Paracetamol lowers a high temperature.",
     "The central bank raised interest rates.",
@@ -102,7 +104,7 @@ def test_what_cannot_be_embedded_says_why(client, model, embedding_model):
     long = "fever " * LONGEST
     table = [
         ({"input": ["fever", long]}, f"input 1 has {LONGEST + 2} tokens, but the model reads at most {LONGEST}"),
-        ({"input": ["fever", ""]}, "input 1 is empty"),
+        ({"input": ["fever", ""]}, "input 1 is an empty text"),
         ({"input": []}, "at least one"),
         ({"input": [10_000_000]}, "the model has no token 10000000"),
         ({"input": "fever", "dimensions": DIMENSIONS + 1}, f"1 to {DIMENSIONS}"),
@@ -154,7 +156,11 @@ def test_documents_are_reranked_by_cosine_and_it_says_so(server, client, model, 
 
 
 def test_the_death_of_the_worker_is_survived(server, client, embedding_model):
-    (replica,) = [one for one in server.command("ps")["replicas"] if one["model"] == embedding_model]
-    os.kill(replica["pid"], signal.SIGKILL)
-    server.wait_until_ready()
+    def pid():
+        (replica,) = [one for one in server.command("ps")["replicas"] if one["model"] == embedding_model]
+        return replica.get("pid")
+
+    before = pid()
+    os.kill(before, signal.SIGKILL)
+    server.wait_until(lambda: pid() not in (None, before), DEATH_MAX, "another worker")
     assert len(embed(client, embedding_model, "fever")[0]) == DIMENSIONS

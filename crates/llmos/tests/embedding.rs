@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,7 @@ use engine::{
     Driver, DriverState, EmbedWork, Embedded, EngineError, Purpose, Stepped, Turns,
     llama::{LlamaLaunch, WorkerOrder},
 };
+use modelfile::Gguf;
 use types::{
     DataClass, Passage, Principal, PriorityClass, Prompt, RequestId, Role, SequenceId, TenantId, Tokens,
     UserId, Vector,
@@ -190,6 +191,71 @@ async fn who_leaves_leaves_nothing_behind_and_who_is_killed_hears_it() {
     assert!(driver.kill(any).await);
     assert_eq!(killed.await.unwrap(), Some(EngineError::Killed));
     idle(&driver).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pairs_get_the_score_of_a_model_that_ranks() {
+    let Some((path, _turn)) = model().await else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let ranks = folder.path().join("ranks.gguf");
+    std::fs::write(&ranks, with_a_head(&path)).unwrap();
+    let shape = Gguf::open(&ranks).unwrap().shape().unwrap();
+    assert_eq!(shape.purpose, modelfile::Purpose::Rank);
+    let driver = start(ranks, Purpose::Rank);
+    assert_eq!(driver.ready().await.unwrap().dimensions, 1);
+    let prompt = |text: &str| Arc::new(Prompt::from(text.to_owned()));
+    let pair = |document: &str| Passage::Pair(prompt("fever"), prompt(document));
+    let documents = ["high temperature", "stock market", "paracetamol"].map(pair).to_vec();
+    let together = embed(&driver, documents.clone()).await;
+    assert!(together.vectors.iter().all(|score| score.expose().len() == 1));
+    let scores: Vec<f32> = together.vectors.iter().map(|score| score.expose()[0]).collect();
+    assert!(scores[0] != scores[1] && scores[1] != scores[2], "{scores:?}");
+    for (document, together) in documents.into_iter().zip(&scores) {
+        let alone = embed(&driver, vec![document]).await.vectors[0].expose()[0];
+        assert!((alone - together).abs() < 1e-3, "{alone} is not {together}");
+    }
+    let error = driver.embed(work(vec![text("fever")])).await.err().unwrap();
+    assert_eq!(error, EngineError::WrongPurpose { asked: Purpose::Embed, is: Purpose::Rank });
+}
+
+/// The model with a head that sums the numbers of its first token: nobody trained it, but it ranks.
+fn with_a_head(path: &Path) -> Vec<u8> {
+    const RANK: u32 = 4;
+    const POOLING_KEY: &[u8] = b"bert.pooling_type";
+    const HEAD: &str = "cls.output.weight";
+    const TENSORS_AT: usize = 8;
+    let file = Gguf::open(path).unwrap();
+    let mut bytes = std::fs::read(path).unwrap();
+    // Behind the key stand the type of the value and the value.
+    let pooling = find(&bytes, POOLING_KEY) + POOLING_KEY.len() + 4;
+    bytes[pooling..pooling + 4].copy_from_slice(&RANK.to_le_bytes());
+    bytes[TENSORS_AT..TENSORS_AT + 8].copy_from_slice(&(file.tensors.len() as u64 + 1).to_le_bytes());
+
+    let alignment = file.alignment as usize;
+    let mut data = bytes.split_off(file.data_offset as usize);
+    data.resize(data.len().next_multiple_of(alignment), 0);
+    let first = &file.tensors[0].name;
+    let named = [&(first.len() as u64).to_le_bytes(), first.as_bytes()].concat();
+    let infos = find(&bytes, &named);
+    let info_bytes = |name: &str, dimensions: usize| 8 + name.len() + 4 + 8 * dimensions + 4 + 8;
+    let all: usize =
+        file.tensors.iter().map(|tensor| info_bytes(&tensor.name, tensor.dimensions.len())).sum();
+    bytes.truncate(infos + all);
+    bytes.extend((HEAD.len() as u64).to_le_bytes());
+    bytes.extend(HEAD.as_bytes());
+    bytes.extend(2_u32.to_le_bytes());
+    bytes.extend([384_u64, 1].map(u64::to_le_bytes).concat());
+    bytes.extend(0_u32.to_le_bytes()); // F32
+    bytes.extend((data.len() as u64).to_le_bytes());
+    bytes.resize(bytes.len().next_multiple_of(alignment), 0);
+    data.extend((0..384).flat_map(|i| if i % 3 == 0 { 1.0_f32 } else { 0.0 }.to_le_bytes()));
+    data.resize(data.len().next_multiple_of(alignment), 0);
+    bytes.extend(data);
+    bytes
+}
+
+fn find(bytes: &[u8], what: &[u8]) -> usize {
+    bytes.windows(what.len()).position(|window| window == what).unwrap()
 }
 
 async fn busy(driver: &Stepped) {
