@@ -209,7 +209,7 @@ async fn pairs_get_the_score_of_a_model_that_ranks() {
     let together = embed(&driver, documents.clone()).await;
     assert!(together.vectors.iter().all(|score| score.expose().len() == 1));
     let scores: Vec<f32> = together.vectors.iter().map(|score| score.expose()[0]).collect();
-    assert!(scores[0] != scores[1] && scores[1] != scores[2], "{scores:?}");
+    assert!((scores[0] - scores[1]).abs() > 1e-2 && (scores[1] - scores[2]).abs() > 1e-2, "{scores:?}");
     for (document, together) in documents.into_iter().zip(&scores) {
         let alone = embed(&driver, vec![document]).await.vectors[0].expose()[0];
         assert!((alone - together).abs() < 1e-3, "{alone} is not {together}");

@@ -3,13 +3,13 @@
 // Functions beside the tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::{path::Path as File, sync::Arc};
+use std::{path::Path as File, sync::Arc, time::Duration};
 
 use access::{Access, AccessError, Credential, NewKey};
 use engine::{Launch, Purpose};
 use path::{Method, Path, PathError, Ranking};
-use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory::Corrections};
-use simulator::MockLaunch;
+use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, UnloadError, memory::Corrections};
+use simulator::{MockLaunch, replay::StepTime};
 use store::Store;
 use types::{
     DataClass, EmbedRequest, GenerateRequest, Input, Passage, PriorityClass, Prompt, RequestId,
@@ -18,16 +18,21 @@ use types::{
 
 /// A house with a model of each kind, named after it.
 async fn house(folder: &File) -> (Path, Secret) {
+    paced_house(folder, StepTime { base: Duration::ZERO, per_token: Duration::ZERO }).await
+}
+
+/// The same with steps that take this long.
+async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     let store = Store::open(&folder.join("llmos.db")).await.unwrap();
     let access = Access::open(store, &folder.join("key.pepper")).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
-    let mock = |spec: &ModelSpec| -> Arc<dyn Launch> {
+    let mock = move |spec: &ModelSpec| -> Arc<dyn Launch> {
         let purpose = match spec.name.as_str() {
             "embed" => Purpose::Embed,
             "rank" => Purpose::Rank,
             _ => Purpose::Generate,
         };
-        Arc::new(MockLaunch::new(spec.context).made_to(purpose))
+        Arc::new(MockLaunch::new(spec.context).made_to(purpose).paced(step))
     };
     let spec = |name: &str| ModelSpec {
         name: name.parse().unwrap(),
@@ -188,4 +193,26 @@ async fn a_model_of_the_wrong_kind_says_which_would_do() {
             "model `generate` is made to generate, not to rank; models that rank: rank",
         ]
     );
+}
+
+#[tokio::test]
+async fn a_model_stays_in_memory_while_it_embeds() {
+    let folder = tempfile::tempdir().unwrap();
+    let step = StepTime { base: Duration::from_millis(20), per_token: Duration::ZERO };
+    let (path, administrator) = paced_house(folder.path(), step).await;
+    let me = || key(&administrator);
+    let model = || "embed".parse().unwrap();
+    let long = "x".repeat(200);
+    let asked = path.embed(me(), embedding("embed", &[long.as_str(); 4], None));
+    tokio::pin!(asked);
+    loop {
+        tokio::select! {
+            done = &mut asked => panic!("too soon: {}", done.is_ok()),
+            list = path.processes(me()) => if !list.unwrap().sequences.is_empty() { break },
+        }
+    }
+    let stays = path.unload_model(me(), model()).await.err().unwrap();
+    assert!(matches!(stays, PathError::Unload(UnloadError::Busy { requests: 1, .. })), "{stays}");
+    assert_eq!(asked.await.unwrap().vectors.len(), 4);
+    path.unload_model(me(), model()).await.unwrap();
 }

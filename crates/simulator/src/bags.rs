@@ -31,6 +31,8 @@ fn bag(tokens: &[u32]) -> Vec<f32> {
         bag[(hash >> 32) as usize % DIMENSIONS] += 1.0;
     }
     let length = bag.iter().map(|count| count * count).sum::<f32>().sqrt().max(1.0);
-    bag.iter_mut().for_each(|count| *count /= length);
+    for count in &mut bag {
+        *count /= length;
+    }
     bag
 }
