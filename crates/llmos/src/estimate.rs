@@ -14,17 +14,20 @@ use crate::{
     cli::{EstimateArgs, GpuLayers},
     config::Config,
     exit::{Exit, Failure},
+    models,
     output::{self, Output},
 };
 
 /// Types of tensors that are named in the table, most bytes first.
 const KINDS_SHOWN_MAX: usize = 3;
+/// Files end in this.
+const GGUF: &str = "gguf";
 /// Where there is nothing.
 const NOTHING: &str = "-";
 
 /// Prints what a worker of this model would need, part by part, and whether it fits.
 pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Result<(), Failure> {
-    let path = model_path(&args.model);
+    let path = model_path(config, &args.model)?;
     let refuse = |error| Failure::new(Exit::Failed, error);
     let gguf = Gguf::open(&path).map_err(refuse)?;
     let shape = gguf.shape().map_err(refuse)?;
@@ -66,9 +69,17 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     }
 }
 
-/// Where the model of this name lies.
-fn model_path(model: &Path) -> PathBuf {
-    model.to_owned()
+/// Where the model lies: a file, or else one of the store. What looks like a path is one, there or not.
+fn model_path(config: &Config, model: &Path) -> Result<PathBuf, Failure> {
+    let looks_like_path = model.components().count() != 1 || model.extension().is_some_and(|end| end == GGUF);
+    match model.to_str() {
+        Some(name) if !looks_like_path && !model.exists() => {
+            let store = models::open(config)?;
+            let found = store.find(name).map_err(models::failure)?;
+            Ok(store.path(&found))
+        }
+        _ => Ok(model.to_owned()),
+    }
 }
 
 /// What models may take on this machine, or on the one that a file describes.
