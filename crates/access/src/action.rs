@@ -60,8 +60,11 @@ const OPERATORS: &[Role] = &[Role::Operator, Role::Administrator];
 /// Generate with a model.
 pub struct Generate;
 
-/// What a generation asks for. Once authorised, nothing in it is absent.
-pub struct Generation {
+/// Have a model compute vectors or scores of texts.
+pub struct Embed;
+
+/// What the use of a model asks for. Once authorised, nothing in it is absent.
+pub struct ModelUse {
     /// The model.
     pub model: ModelName,
     /// How urgent; filled in by the decision if absent.
@@ -71,23 +74,40 @@ pub struct Generation {
 }
 
 impl Action for Generate {
-    type Resource = Generation;
+    type Resource = ModelUse;
     const NAME: &'static str = "generate";
     const ROLES: &'static [Role] = Role::ALL;
 
-    fn check(principal: &Principal, generation: &mut Generation) -> Result<(), AccessError> {
+    fn check(principal: &Principal, asked: &mut ModelUse) -> Result<(), AccessError> {
+        asked.settle(principal)
+    }
+}
+
+impl Action for Embed {
+    type Resource = ModelUse;
+    const NAME: &'static str = "embed";
+    const ROLES: &'static [Role] = Role::ALL;
+
+    fn check(principal: &Principal, asked: &mut ModelUse) -> Result<(), AccessError> {
+        asked.settle(principal)
+    }
+}
+
+impl ModelUse {
+    /// Bounds the classes by what the principal may, and fills in those that are absent.
+    fn settle(&mut self, principal: &Principal) -> Result<(), AccessError> {
         let (class_max, data_class_max) = (principal.class_max, principal.data_class_max);
-        let class = generation.class.unwrap_or(PriorityClass::Normal.min(class_max));
+        let class = self.class.unwrap_or(PriorityClass::Normal.min(class_max));
         if class > class_max {
             return Err(over("class", class.as_str(), class_max.as_str()));
         }
         // The highest, so that who forgets to say it is protected more, never less.
-        let data_class = generation.data_class.unwrap_or(data_class_max);
+        let data_class = self.data_class.unwrap_or(data_class_max);
         if data_class > data_class_max {
             return Err(over("data_class", data_class.as_str(), data_class_max.as_str()));
         }
-        generation.class = Some(class);
-        generation.data_class = Some(data_class);
+        self.class = Some(class);
+        self.data_class = Some(data_class);
         Ok(())
     }
 }
@@ -169,8 +189,8 @@ mod tests {
         Principal { tenant: TenantId(1), user: UserId(2), role, class_max, data_class_max }
     }
 
-    fn generation(class: Option<PriorityClass>, data_class: Option<DataClass>) -> Generation {
-        Generation { model: "m".parse().unwrap(), class, data_class }
+    fn asked(class: Option<PriorityClass>, data_class: Option<DataClass>) -> ModelUse {
+        ModelUse { model: "m".parse().unwrap(), class, data_class }
     }
 
     type May = fn(Role) -> bool;
@@ -193,8 +213,9 @@ mod tests {
             }
         }
         //                     member operator administrator
-        let table: [(&str, May, [bool; 3]); 8] = [
-            ("generate", |role| may::<Generate>(role, generation(None, None)), [true, true, true]),
+        let table: [(&str, May, [bool; 3]); 9] = [
+            ("generate", |role| may::<Generate>(role, asked(None, None)), [true, true, true]),
+            ("embed", |role| may::<Embed>(role, asked(None, None)), [true, true, true]),
             ("list_models", |role| may::<ListModels>(role, ()), [true, true, true]),
             ("read_api", |role| may::<ReadApi>(role, ()), [true, true, true]),
             ("list_sequences", |role| may::<ListSequences>(role, ()), [false, true, true]),
@@ -222,11 +243,16 @@ mod tests {
 
     #[test]
     fn classes_are_bounded_by_the_key_and_filled_in() {
+        classes_are_bounded::<Generate>();
+        classes_are_bounded::<Embed>();
+    }
+
+    fn classes_are_bounded<A: Action<Resource = ModelUse>>() {
         for &class_max in PriorityClass::ALL {
             for &data_class_max in DataClass::ALL {
                 let caller = principal(Role::Member, class_max, data_class_max);
                 let decide = |class, data_class| {
-                    Authorized::<Generate>::decide(&caller, generation(class, data_class))
+                    Authorized::<A>::decide(&caller, asked(class, data_class))
                         .map(|authorized| (authorized.resource().class, authorized.resource().data_class))
                 };
 

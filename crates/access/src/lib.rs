@@ -21,8 +21,8 @@ mod pepper;
 
 pub use access::{Access, Credential};
 pub use action::{
-    Action, Authorized, Generate, Generation, KillSequence, ListModels, ListSequences, ManageKeys, MoveModel,
-    ReadApi, ReadMetrics,
+    Action, Authorized, Embed, Generate, KillSequence, ListModels, ListSequences, ManageKeys, ModelUse,
+    MoveModel, ReadApi, ReadMetrics,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey};

@@ -2,7 +2,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures::{future::BoxFuture, stream::BoxStream};
 use scheduler::{Load, RefusalReason, SequenceView};
-use types::{Event, GenerateRequest, Principal, SequenceId, Tokens};
+use types::{
+    Event, GenerateRequest, Passage, Principal, PriorityClass, RequestId, SequenceId, Tokens, Vector,
+};
+
+use crate::{Capabilities, Purpose};
 
 /// A request on its way into an engine.
 pub struct Work {
@@ -14,6 +18,28 @@ pub struct Work {
     pub principal: Principal,
 }
 
+/// Passages on their way into an engine that computes a vector of each.
+pub struct EmbedWork {
+    /// The name inside of the first passage; each one after it has the next number.
+    pub first: SequenceId,
+    /// Whose work it is.
+    pub request: RequestId,
+    /// What the vectors are computed from.
+    pub passages: Vec<Passage>,
+    /// How urgent.
+    pub class: PriorityClass,
+    /// Who asks: decides the queue they wait in.
+    pub principal: Principal,
+}
+
+/// What became of an [`EmbedWork`].
+pub struct Embedded {
+    /// One for each passage, in their order: an embedding of length 1, or the score of a pair alone.
+    pub vectors: Vec<Vector>,
+    /// Tokens read, those that the model puts around each passage included.
+    pub input: Tokens,
+}
+
 /// What a driver sends back. Dropping it cancels the sequence within one step.
 pub type EventStream = BoxStream<'static, Result<Event, EngineError>>;
 
@@ -21,6 +47,16 @@ pub type EventStream = BoxStream<'static, Result<Event, EngineError>>;
 pub trait Driver: Send + Sync {
     /// Admits the work and streams its events. Waits, with a bound, while the engine starts.
     fn generate(&self, work: Work) -> BoxFuture<'_, Result<EventStream, EngineError>>;
+
+    /// Computes a vector of each passage. Waits, with a bound, while the engine starts. Dropping the future cancels
+    /// what has not been computed.
+    fn embed(&self, work: EmbedWork) -> BoxFuture<'_, Result<Embedded, EngineError>>;
+
+    /// What it can do; nothing while its engine does not run.
+    fn capabilities(&self) -> Option<Capabilities>;
+
+    /// Waits, with a bound, until the engine has started, and says what it can do.
+    fn ready(&self) -> BoxFuture<'_, Result<Capabilities, EngineError>>;
 
     /// Whether it can work now, and if not why.
     fn state(&self) -> DriverState;
@@ -115,6 +151,26 @@ pub enum EngineError {
     /// The input cannot be given to this model.
     #[error("{0}")]
     BadInput(String),
+    /// One of several inputs is longer than the model reads at once. It is never cut silently.
+    #[error(
+        "input {index} has {tokens} tokens, but the model reads at most {most} at once; shorten or split it"
+    )]
+    TooLong {
+        /// Its place, from 0.
+        index: usize,
+        /// Its tokens, those that the model puts around it included.
+        tokens: Tokens,
+        /// Most that would have been read.
+        most: Tokens,
+    },
+    /// The model is of another kind.
+    #[error("the model is made to {is}, not to {asked}")]
+    WrongPurpose {
+        /// What was asked for.
+        asked: Purpose,
+        /// What it can do.
+        is: Purpose,
+    },
     /// An operator ended the sequence.
     #[error("an operator ended this request")]
     Killed,

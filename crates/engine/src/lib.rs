@@ -12,8 +12,12 @@
 //! GenerateRequest ─ Tokenizer::encode ─ Arrival ─▶ Scheduler ─ plan ─▶ StepEngine::step ─ tokens ─▶ TextStream ─▶ Event
 //!                   (worker, 2nd socket)           (kernel process)    (worker, 1st socket)
 //! ```
+//! A model that embeds or ranks takes the same way: each passage is a sequence of which nothing is generated, and what
+//! comes out is a vector.
 
+mod delivery;
 mod driver;
+mod embed;
 #[cfg(feature = "llama")]
 pub mod llama;
 mod progress;
@@ -23,8 +27,10 @@ pub mod template;
 mod text;
 mod turns;
 
-pub use driver::{Driver, DriverState, EngineError, EventStream, SequenceStatus, Work};
+pub use driver::{Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, SequenceStatus, Work};
 pub use progress::LoadProgress;
-pub use step_engine::{Launch, LaunchError, Loaded, ModelCard, StepEngine, Tokenizer};
+pub use step_engine::{
+    Capabilities, Launch, LaunchError, Loaded, ModelCard, Purpose, StepEngine, StepResult, Tokenizer,
+};
 pub use stepped::Stepped;
 pub use turns::Turns;

@@ -1,8 +1,9 @@
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use futures::future::BoxFuture;
 use scheduler::{StepOutcome, StepPlan};
-use types::{Input, Sampling, SequenceId, Tokens};
+use serde::{Deserialize, Serialize};
+use types::{Input, Passage, Sampling, SequenceId, Tokens, Vector};
 
 use crate::{EngineError, LoadProgress};
 
@@ -10,17 +11,25 @@ use crate::{EngineError, LoadProgress};
 ///
 /// It holds the tokens of each sequence and draws the next one; which sequence runs when is told by the plan.
 pub trait StepEngine: Send {
-    /// Makes a sequence known. It costs nothing until a plan runs it; a plan releases it.
-    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling);
+    /// Makes a sequence known. It costs nothing until a plan runs it; a plan releases it. Without `sampling`
+    /// nothing is drawn: a vector of the whole prompt is wanted.
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>);
 
     /// Carries out one plan. After an error the engine is gone.
-    ///
-    /// `produced` holds one token for each slice that reached the end of its sequence; a sequence whose token
-    /// ends the answer is in `finished` too.
-    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>>;
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>>;
 
     /// Resolves when the engine dies although it has nothing to do. May be dropped and asked again.
     fn death(&mut self) -> BoxFuture<'_, EngineError>;
+}
+
+/// What a step did, and the vectors that it computed.
+#[derive(Default)]
+pub struct StepResult {
+    /// `produced` holds one token for each slice that reached the end of its sequence; a sequence whose token ends
+    /// the answer is in `finished` too.
+    pub outcome: StepOutcome,
+    /// One for each sequence without sampling whose slice was its whole prompt; it is complete with that.
+    pub vectors: Vec<(SequenceId, Vector)>,
 }
 
 /// Renders and tokenises prompts, while the engine steps.
@@ -28,11 +37,50 @@ pub trait Tokenizer: Send + Sync {
     /// The token ids that the model is given for this input. A conversation goes through the model's chat
     /// template; text of a person in it never becomes a special token.
     fn encode<'a>(&'a self, input: &'a Input) -> BoxFuture<'a, Result<Vec<u32>, EngineError>>;
+
+    /// The token ids of which the model computes a vector: with the special tokens that it was trained on, and
+    /// none that come from the text.
+    fn encode_passage<'a>(&'a self, passage: &'a Passage) -> BoxFuture<'a, Result<Vec<u32>, EngineError>>;
+}
+
+/// What a model is loaded for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// To continue texts.
+    #[default]
+    Generate,
+    /// To compute a vector of a text, near to those of texts that mean the same.
+    Embed,
+    /// To score how relevant a document is to a query.
+    Rank,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generate => "generate",
+            Self::Embed => "embed",
+            Self::Rank => "rank",
+        })
+    }
+}
+
+/// What a driver can do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capabilities {
+    /// What its model is loaded for.
+    pub purpose: Purpose,
+    /// Numbers in each of its vectors: none if it generates, one if it ranks.
+    pub dimensions: u32,
 }
 
 /// What an engine tells about its model once it is loaded.
-#[derive(Debug, Clone, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelCard {
+    /// What it was loaded for.
+    pub purpose: Purpose,
+    /// Numbers in each of its vectors: none if it generates, one if it ranks.
+    pub dimensions: u32,
     /// Bytes of each token, by id; empty for control tokens.
     pub pieces: Vec<Vec<u8>>,
     /// Longest sequence that the model was trained on, in tokens.
@@ -55,6 +103,11 @@ impl ModelCard {
     /// Longest sequence this replica can run.
     pub fn sequence_max(&self) -> Tokens {
         Tokens(self.kv.min(self.context_trained))
+    }
+
+    /// What a driver of this model can do.
+    pub fn capabilities(&self) -> Capabilities {
+        Capabilities { purpose: self.purpose, dimensions: self.dimensions }
     }
 
     /// Bytes of one token; empty for an unknown id.

@@ -6,19 +6,18 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream};
-use scheduler::{Admission, Arrival, Limits, Load, Scheduler, StepOutcome};
+use scheduler::{Admission, Arrival, Limits, Load, Scheduler};
 use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::Instant as Clock,
 };
-use types::{
-    Event, FinishReason, GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens,
-};
+use types::{GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens, Vector};
 
 use crate::{
-    Driver, DriverState, EngineError, EventStream, Launch, LoadProgress, Loaded, ModelCard, SequenceStatus,
-    StepEngine, Tokenizer, Turns, Work,
-    text::{Shown, TextStream},
+    Capabilities, Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, Launch, LoadProgress,
+    Loaded, ModelCard, Purpose, SequenceStatus, StepEngine, StepResult, Tokenizer, Turns, Work,
+    delivery::{Answer, Delivery},
+    text::TextStream,
 };
 
 /// Commands that wait for the loop; senders wait beyond that.
@@ -58,25 +57,15 @@ enum Phase {
 }
 
 /// What is needed to prepare a prompt, while the loop steps.
-struct Front {
-    card: ModelCard,
-    tokenizer: Arc<dyn Tokenizer>,
+pub(crate) struct Front {
+    pub(crate) card: ModelCard,
+    pub(crate) tokenizer: Arc<dyn Tokenizer>,
 }
 
 enum Command {
     Arrive { arrival: Arrival, delivery: Delivery, admitted: oneshot::Sender<Result<(), EngineError>> },
     Kill(SequenceId, oneshot::Sender<bool>),
     List(oneshot::Sender<Vec<SequenceStatus>>),
-}
-
-/// Where the tokens of a sequence go.
-struct Delivery {
-    events: mpsc::Sender<Result<Event, EngineError>>,
-    text: TextStream,
-    prompt: Arc<[u32]>,
-    sampling: Sampling,
-    generated: Tokens,
-    tokens_max: Tokens,
 }
 
 impl Stepped {
@@ -119,7 +108,8 @@ impl Stepped {
         }
     }
 
-    async fn ready(&self) -> Result<Arc<Front>, EngineError> {
+    /// Waits, with a bound, while the engine starts.
+    pub(crate) async fn front(&self) -> Result<Arc<Front>, EngineError> {
         let mut front = self.front.clone();
         if let Some(front) = front.borrow().clone() {
             return Ok(front);
@@ -147,7 +137,10 @@ impl Stepped {
     }
 
     async fn admit(&self, work: Work) -> Result<EventStream, EngineError> {
-        let front = self.ready().await?;
+        let front = self.front().await?;
+        if front.card.purpose != Purpose::Generate {
+            return Err(EngineError::WrongPurpose { asked: Purpose::Generate, is: front.card.purpose });
+        }
         let prompt = encode(&front, &work.request).await?;
         let tokens_max = fit(&front.card, &prompt, work.request.tokens_max)?;
         check_bias(&front.card, &work.request.sampling)?;
@@ -155,14 +148,14 @@ impl Stepped {
         let prompt: Arc<[u32]> = prompt.into();
         // As many places as there can be events: a slow reader never holds up the loop.
         let (events, mut received) = mpsc::channel(tokens_max.0 as usize + 4);
-        let delivery = Delivery {
+        let answer = Answer {
             events,
             text: TextStream::new(work.request.stop.as_slice()),
-            prompt: prompt.clone(),
             sampling: seeded(&work.request),
             generated: Tokens(0),
             tokens_max,
         };
+        let delivery = Delivery::of_text(prompt.clone(), answer);
         let arrival = Arrival {
             sequence: work.id,
             tenant: work.principal.tenant,
@@ -170,10 +163,15 @@ impl Stepped {
             prompt,
             tokens_max,
         };
+        self.arrive(arrival, delivery).await?;
+        Ok(stream::poll_fn(move |context| received.poll_recv(context)).boxed())
+    }
+
+    /// Brings a sequence to the loop. Once it is admitted, its addressee hears of it.
+    pub(crate) async fn arrive(&self, arrival: Arrival, delivery: Delivery) -> Result<(), EngineError> {
         let (admitted, answer) = oneshot::channel();
         self.commands.send(Command::Arrive { arrival, delivery, admitted }).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())??;
-        Ok(stream::poll_fn(move |context| received.poll_recv(context)).boxed())
+        answer.await.map_err(|_| gone())?
     }
 
     async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -186,6 +184,18 @@ impl Stepped {
 impl Driver for Stepped {
     fn generate(&self, work: Work) -> BoxFuture<'_, Result<EventStream, EngineError>> {
         self.admit(work).boxed()
+    }
+
+    fn embed(&self, work: EmbedWork) -> BoxFuture<'_, Result<Embedded, EngineError>> {
+        self.vectors(work).boxed()
+    }
+
+    fn capabilities(&self) -> Option<Capabilities> {
+        self.front.borrow().as_ref().map(|front| front.card.capabilities())
+    }
+
+    fn ready(&self) -> BoxFuture<'_, Result<Capabilities, EngineError>> {
+        async { Ok(self.front().await?.card.capabilities()) }.boxed()
     }
 
     fn state(&self) -> DriverState {
@@ -225,7 +235,7 @@ impl Drop for Stepped {
     }
 }
 
-fn gone() -> EngineError {
+pub(crate) fn gone() -> EngineError {
     EngineError::Unready { why: "the model is being unloaded".to_owned(), retry_after: READY_RETRY_AFTER }
 }
 
@@ -235,7 +245,7 @@ fn check_bias(card: &ModelCard, sampling: &Sampling) -> Result<(), EngineError> 
     ids.find(|&token| token as usize >= card.pieces.len()).map_or(Ok(()), |bad| Err(unknown_token(card, bad)))
 }
 
-fn unknown_token(card: &ModelCard, token: u32) -> EngineError {
+pub(crate) fn unknown_token(card: &ModelCard, token: u32) -> EngineError {
     let last = card.pieces.len().saturating_sub(1);
     EngineError::BadInput(format!("the model has no token {token}; ids go up to {last}"))
 }
@@ -391,7 +401,7 @@ impl Loop {
         self.scheduler.get_or_insert_with(|| Scheduler::new(limits));
         let front = Arc::new(Front { card, tokenizer });
         for (&sequence, delivery) in &self.deliveries {
-            engine.add(sequence, delivery.prompt.clone(), &delivery.sampling);
+            engine.add(sequence, delivery.prompt.clone(), delivery.sampling());
         }
         self.outlook.front.send_replace(Some(front.clone()));
         self.outlook.phase.send_replace(Phase::Ready { pid });
@@ -411,7 +421,7 @@ impl Loop {
                 continue;
             }
             let mut arrived = Vec::new();
-            let outcome = {
+            let result = {
                 let turns = self.turns.clone();
                 let step = async {
                     let _turn = turns.take().await;
@@ -421,7 +431,7 @@ impl Loop {
                 loop {
                     tokio::select! {
                         biased;
-                        outcome = &mut step => break outcome,
+                        result = &mut step => break result,
                         command = self.inbox.recv() => arrived.extend(self.handle(command?)),
                     }
                 }
@@ -429,10 +439,10 @@ impl Loop {
             for sequence in arrived {
                 self.introduce(sequence, engine.as_mut());
             }
-            match outcome {
-                Ok(outcome) => {
+            match result {
+                Ok(result) => {
                     self.pause = BACK_OFF_MIN;
-                    self.deliver(outcome, &front.card);
+                    self.deliver(result, &front.card);
                 }
                 Err(error) => return Some(error),
             }
@@ -447,7 +457,7 @@ impl Loop {
 
     fn introduce(&self, sequence: SequenceId, engine: &mut dyn StepEngine) {
         if let Some(delivery) = self.deliveries.get(&sequence) {
-            engine.add(sequence, delivery.prompt.clone(), &delivery.sampling);
+            engine.add(sequence, delivery.prompt.clone(), delivery.sampling());
         }
     }
 
@@ -497,7 +507,8 @@ impl Loop {
     }
 
     /// Sends what the step produced, and tells the scheduler what is complete.
-    fn deliver(&mut self, mut outcome: StepOutcome, card: &ModelCard) {
+    fn deliver(&mut self, result: StepResult, card: &ModelCard) {
+        let StepResult { mut outcome, vectors } = result;
         let ended_by_model = std::mem::take(&mut outcome.finished);
         for &(sequence, token) in &outcome.produced {
             let Some(delivery) = self.deliveries.get_mut(&sequence) else { continue };
@@ -507,6 +518,16 @@ impl Loop {
                 self.deliveries.remove(&sequence);
             }
         }
+        for (sequence, vector) in vectors {
+            let Some(mut delivery) = self.deliveries.remove(&sequence) else { continue };
+            outcome.finished.push(sequence);
+            if is_sound(&vector, card) {
+                delivery.vector(vector);
+            } else {
+                let why = "the model computes no finite numbers of this input; it may be damaged".to_owned();
+                delivery.fail(EngineError::BadInput(why));
+            }
+        }
         if let Some(scheduler) = &mut self.scheduler {
             scheduler.apply(&outcome);
         }
@@ -514,8 +535,8 @@ impl Loop {
 
     fn fail(&mut self, sequences: &[SequenceId], error: &EngineError) {
         for &sequence in sequences {
-            if let Some(delivery) = self.deliveries.get(&sequence) {
-                let _ = delivery.events.try_send(Err(error.clone()));
+            if let Some(delivery) = self.deliveries.get_mut(&sequence) {
+                delivery.fail(error.clone());
             }
             self.forget(sequence);
         }
@@ -523,7 +544,7 @@ impl Loop {
 
     /// A caller cancels by dropping the stream, admitted or not: nothing has to be sent, so nothing can be lost.
     fn forget_abandoned(&mut self) {
-        let abandoned = self.deliveries.iter().filter(|(_, delivery)| delivery.events.is_closed());
+        let abandoned = self.deliveries.iter().filter(|(_, delivery)| delivery.is_abandoned());
         for sequence in abandoned.map(|(&sequence, _)| sequence).collect::<Vec<_>>() {
             self.forget(sequence);
         }
@@ -546,6 +567,12 @@ impl Loop {
     }
 }
 
+/// An engine reads an untrusted file, so what it computes is checked.
+fn is_sound(vector: &Vector, card: &ModelCard) -> bool {
+    let numbers = vector.expose();
+    numbers.len() == card.dimensions as usize && numbers.iter().all(|number| number.is_finite())
+}
+
 fn limits(card: &ModelCard) -> Limits {
     Limits {
         kv: Tokens(card.kv),
@@ -553,38 +580,5 @@ fn limits(card: &ModelCard) -> Limits {
         step: Tokens(card.step),
         running_max: card.running_max as usize,
         waiting_max: WAITING_MAX,
-    }
-}
-
-impl Delivery {
-    /// Takes in the next token; `None` is the token with which the model ends. True when nothing follows.
-    fn token(&mut self, piece: Option<&[u8]>) -> bool {
-        self.generated += Tokens(1);
-        let how = match piece.map(|bytes| self.text.push(bytes)) {
-            None => Some(FinishReason::Stop),
-            Some(Shown::Stopped(text)) => {
-                self.show(text);
-                // What a stop string cut off is not shown.
-                self.text = TextStream::new(&[]);
-                Some(FinishReason::Stop)
-            }
-            Some(Shown::Text(text)) => {
-                self.show(text);
-                (self.generated >= self.tokens_max).then_some(FinishReason::Length)
-            }
-        };
-        let Some(how) = how else { return false };
-        let rest = std::mem::replace(&mut self.text, TextStream::new(&[])).finish();
-        self.show(rest);
-        let usage = Event::Usage { input: Tokens::of(&self.prompt), output: self.generated };
-        let _ = self.events.try_send(Ok(usage));
-        let _ = self.events.try_send(Ok(Event::Finished(how)));
-        true
-    }
-
-    fn show(&self, text: String) {
-        if !text.is_empty() {
-            let _ = self.events.try_send(Ok(Event::Delta(text.into())));
-        }
     }
 }

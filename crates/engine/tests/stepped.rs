@@ -12,10 +12,10 @@ use std::{
 
 use engine::{
     Driver, DriverState, EngineError, EventStream, Launch, LaunchError, LoadProgress, Loaded, StepEngine,
-    Stepped, Turns, Work,
+    StepResult, Stepped, Turns, Work,
 };
 use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use scheduler::{RefusalReason, StepOutcome, StepPlan};
+use scheduler::{RefusalReason, StepPlan};
 use simulator::{MockLaunch, replay::StepTime};
 use types::{
     DataClass, Event, FinishReason, GenerateRequest, Input, Principal, PriorityClass, Prompt, RequestId,
@@ -172,11 +172,11 @@ struct Dying {
 }
 
 impl StepEngine for Dying {
-    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling) {
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>) {
         self.engine.add(sequence, prompt, sampling);
     }
 
-    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>> {
         self.steps_left -= 1;
         if self.steps_left == 0 {
             return async { Err(EngineError::Died { why: "signal 9".into() }) }.boxed();

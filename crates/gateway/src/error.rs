@@ -34,7 +34,8 @@ pub(crate) enum ApiError {
     Path {
         /// What happened.
         error: PathError,
-        /// The parameter that holds the model's input in the protocol spoken: `messages` or `prompt`.
+        /// The parameter that holds the model's input in the protocol spoken: `messages`, `prompt`, `input` or
+        /// `documents`.
         input: &'static str,
     },
     /// A value outside what is allowed.
@@ -122,6 +123,8 @@ impl ApiError {
                 PathError::Access(error) => of_access(error),
                 PathError::Route(error) => of_route(error),
                 PathError::Engine(error) => of_engine(error, input),
+                PathError::WrongPurpose { .. } => wrong_purpose(),
+                PathError::OutOfRange(error) => out_of_range(error),
                 PathError::Unload(error) => of_unload(error),
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
             },
@@ -179,6 +182,15 @@ impl ApiError {
 
 fn unavailable(code: &'static str, retry_after: Duration) -> Reply<'static> {
     Reply { status: StatusCode::SERVICE_UNAVAILABLE, code, parameter: None, retry_after: Some(retry_after) }
+}
+
+fn wrong_purpose() -> Reply<'static> {
+    Reply {
+        status: StatusCode::BAD_REQUEST,
+        code: "wrong_kind_of_model",
+        parameter: Some("model"),
+        retry_after: None,
+    }
 }
 
 fn out_of_range(error: &OutOfRange) -> Reply<'static> {
@@ -240,6 +252,8 @@ fn of_engine(error: &EngineError, input: &'static str) -> Reply<'static> {
             let too_long = if prompt < context { "max_tokens" } else { input };
             reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(too_long))
         }
+        EngineError::TooLong { .. } => reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(input)),
+        EngineError::WrongPurpose { .. } => wrong_purpose(),
         EngineError::BadInput(_) => reply(StatusCode::BAD_REQUEST, "invalid_input", Some(input)),
         EngineError::Killed => reply(StatusCode::CONFLICT, "request_killed", None),
     }
@@ -294,6 +308,7 @@ struct ErrorObject {
 
 #[cfg(test)]
 mod tests {
+    use engine::Purpose;
     use scheduler::RefusalReason;
     use types::{Role, Tokens};
 
@@ -325,6 +340,13 @@ mod tests {
         let refused =
             EngineError::Refused { retry_after: Duration::from_millis(1), why: RefusalReason::QueueFull };
         let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
+        let wrong = PathError::WrongPurpose {
+            model: model(),
+            asked: Purpose::Generate,
+            is: Purpose::Embed,
+            able: "models that generate: n".into(),
+        };
+        let too_long = EngineError::TooLong { index: 3, tokens: Tokens(600), most: Tokens(512) };
         // Status and code, then parameter and Retry-After, `-` where there is none.
         let table = [
             (path(AccessError::Unauthenticated.into()), "401 invalid_api_key", "- -"),
@@ -343,6 +365,9 @@ mod tests {
             (context_exceeded(10), "400 context_length_exceeded", "max_tokens -"),
             (context_exceeded(64), "400 context_length_exceeded", "prompt -"),
             (engine(EngineError::BadInput("no template".into())), "400 invalid_input", "prompt -"),
+            (engine(too_long), "400 context_length_exceeded", "prompt -"),
+            (path(wrong), "400 wrong_kind_of_model", "model -"),
+            (path(PathError::OutOfRange(range())), "400 out_of_range", "top_p -"),
             (engine(EngineError::Killed), "409 request_killed", "- -"),
             (path(PathError::Closing { retry_after: s(10) }), "503 shutting_down", "- 10"),
             (range().into(), "400 out_of_range", "top_p -"),

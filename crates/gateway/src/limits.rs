@@ -15,6 +15,10 @@ pub(crate) const BODY_TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Most parts of one message. More are answered 400.
 pub(crate) const PARTS_MAX: usize = 4096;
+/// Most inputs of one request for embeddings, as in OpenAI's API. More are answered 400.
+pub(crate) const INPUTS_MAX: usize = 2048;
+/// Most documents of one request to rerank. More are answered 400.
+pub(crate) const DOCUMENTS_MAX: usize = 2048;
 /// Longest piece of a caller's own text that an error repeats to them, in bytes.
 pub(crate) const QUOTE_BYTES_MAX: usize = 64;
 

@@ -16,7 +16,7 @@ use crate::{
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
-    openai::{chat, completions, models},
+    openai::{chat, completions, embeddings, models, rerank},
 };
 
 /// What handlers work with.
@@ -45,7 +45,7 @@ pub(crate) struct Routers {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
-        (name = "openai", description = "OpenAI's protocol"),
+        (name = "openai", description = "OpenAI's protocol, and Jina's for reranking"),
         (name = "health", description = "Whether and how the server does"),
         (name = "admin", description = "Only on the local socket in the data directory"),
     ),
@@ -68,6 +68,8 @@ fn public() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(chat::chat_completions))
         .routes(routes!(completions::completions))
+        .routes(routes!(embeddings::embeddings))
+        .routes(routes!(rerank::rerank))
         .routes(routes!(models::list_models))
         .routes(routes!(models::show_model))
         .routes(routes!(health::healthz))
@@ -135,6 +137,8 @@ mod tests {
             "get /openapi.json",
             "post /v1/chat/completions",
             "post /v1/completions",
+            "post /v1/embeddings",
+            "post /v1/rerank",
             "get /v1/models",
             "get /v1/models/{id}",
             "get /api/v1/version",

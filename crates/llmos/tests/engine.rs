@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use engine::{
-    Driver, DriverState, EngineError, EventStream, Launch, LoadProgress, Stepped, Turns, Work,
+    Driver, DriverState, EngineError, EventStream, Launch, LoadProgress, Purpose, Stepped, Turns, Work,
     llama::{LlamaLaunch, WorkerOrder},
 };
 use futures::{StreamExt, stream::FuturesUnordered};
@@ -49,6 +49,7 @@ async fn idle(driver: &Stepped) {
 fn launch(path: PathBuf) -> LlamaLaunch {
     let order = WorkerOrder {
         path,
+        purpose: Purpose::Generate,
         context: 4096,
         step: 256,
         running_max: 16,

@@ -1,7 +1,8 @@
 //! The whole request path, in order, in this file, without HTTP.
 //!
 //! **Does**: authenticate, authorise, route, run. `gateway` calls it for every protocol; workflows and batches
-//! will call the same [`Path::serve`]. **Never** is bypassed: each step takes what only the step before can make.
+//! will call the same [`Path::serve`], [`Path::embed`] and [`Path::rerank`]. **Never** is bypassed: each step takes
+//! what only the step before can make.
 //!
 //! The three types to know: [`Path`], [`Answer`], [`PathError`]. What operators do (list, kill, keys, metrics)
 //! is in `operate.rs`; it passes through the same two first steps.
@@ -9,6 +10,7 @@
 
 mod metrics;
 mod operate;
+mod vectors;
 
 use std::{
     sync::{
@@ -18,14 +20,20 @@ use std::{
     time::Duration,
 };
 
-use access::{Access, AccessError, Authorized, Credential, Generate, Generation};
-use engine::{EngineError, EventStream, Work};
+use access::{Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse};
+use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
 use futures::{StreamExt, stream::BoxStream};
 use resources::{Lease, Replicas, Route, RouteError, UnloadError};
-use types::{Event, GenerateRequest, ModelName, RequestId, SequenceId};
+use types::{
+    EmbedRequest, Event, GenerateRequest, ModelName, OutOfRange, Passage, PriorityClass, RequestId,
+    RerankRequest, SequenceId, Tokens, Vector,
+};
 
-use crate::metrics::{Metrics, Observation};
-pub use crate::operate::{ModelList, NotReady, ProcessList};
+use crate::metrics::{Metrics, Observation, Operation};
+pub use crate::{
+    operate::{ModelList, NotReady, ProcessList},
+    vectors::{Method, Relevance},
+};
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
 const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(10);
@@ -49,6 +57,28 @@ pub struct Answer {
     pub events: BoxStream<'static, Result<Event, PathError>>,
 }
 
+/// Vectors that were asked for.
+pub struct Embeddings {
+    /// The model's configured name, whatever alias was asked for.
+    pub model: ModelName,
+    /// One of length 1 for each passage, in their order.
+    pub vectors: Vec<Vector>,
+    /// Tokens read.
+    pub input: Tokens,
+}
+
+/// Documents in the order of their relevance.
+pub struct Ranking {
+    /// The model's configured name, whatever alias was asked for.
+    pub model: ModelName,
+    /// Where the scores come from.
+    pub method: Method,
+    /// The most relevant first; as many as were asked for.
+    pub best: Vec<Relevance>,
+    /// Tokens read.
+    pub input: Tokens,
+}
+
 /// Why there is no answer, or not a whole one.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
@@ -64,6 +94,21 @@ pub enum PathError {
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The model is of another kind.
+    #[error("model `{model}` is made to {is}, not to {asked}; {able}")]
+    WrongPurpose {
+        /// The model.
+        model: ModelName,
+        /// What was asked of it.
+        asked: Purpose,
+        /// What it can do.
+        is: Purpose,
+        /// Which models could have done it.
+        able: String,
+    },
+    /// A value that this model does not allow.
+    #[error(transparent)]
+    OutOfRange(#[from] OutOfRange),
     /// The server is going away.
     #[error("the server is shutting down and takes no new requests")]
     Closing {
@@ -73,10 +118,10 @@ pub enum PathError {
 }
 
 /// Proof that a request has a replica. Made by `route` only, from a request that was authorised.
-struct Routed {
-    authorized: Authorized<Generate>,
+struct Routed<A: Action, R> {
+    authorized: Authorized<A>,
     route: Route,
-    request: GenerateRequest,
+    request: R,
 }
 
 impl Path {
@@ -96,10 +141,37 @@ impl Path {
         self.open()?;
         let principal = self.access.authenticate(credential).await?;
         let wanted =
-            Generation { model: request.model.clone(), class: request.class, data_class: request.data_class };
+            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
         let authorized = self.access.authorize::<Generate>(&principal, wanted)?;
         let routed = self.route(authorized, request).await?;
         self.run(routed).await
+    }
+
+    /// Computes a vector of each passage. Dropping the future cancels the work within one step.
+    pub async fn embed(
+        &self,
+        credential: Credential,
+        request: EmbedRequest,
+    ) -> Result<Embeddings, PathError> {
+        self.open()?;
+        let principal = self.access.authenticate(credential).await?;
+        let wanted =
+            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
+        let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
+        let routed = self.route(authorized, request).await?;
+        self.run_embedding(routed).await
+    }
+
+    /// Puts documents in the order of their relevance to a query. Dropping the future cancels the work within one
+    /// step.
+    pub async fn rerank(&self, credential: Credential, request: RerankRequest) -> Result<Ranking, PathError> {
+        self.open()?;
+        let principal = self.access.authenticate(credential).await?;
+        let wanted =
+            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
+        let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
+        let routed = self.route(authorized, request).await?;
+        self.run_ranking(routed).await
     }
 
     /// From here on new requests are refused; those that run go on.
@@ -114,17 +186,17 @@ impl Path {
         Ok(())
     }
 
-    async fn route(
+    async fn route<A: Action<Resource = ModelUse>, R>(
         &self,
-        authorized: Authorized<Generate>,
-        request: GenerateRequest,
-    ) -> Result<Routed, PathError> {
+        authorized: Authorized<A>,
+        request: R,
+    ) -> Result<Routed<A, R>, PathError> {
         let route = self.replicas.route(authorized.principal(), &authorized.resource().model).await?;
         Ok(Routed { authorized, route, request })
     }
 
     /// Starts the work. Its events are measured on their way out.
-    async fn run(&self, routed: Routed) -> Result<Answer, PathError> {
+    async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<Answer, PathError> {
         let Routed { authorized, route, request } = routed;
         let id = request.id;
         let mut request = request;
@@ -135,9 +207,117 @@ impl Path {
             request: Arc::new(request),
             principal: authorized.principal().clone(),
         };
-        let mut observation = self.metrics.begin(&route.model);
-        let events = route.driver.generate(work).await.inspect_err(|_| observation.refused())?;
+        let mut observation = self.metrics.begin(Operation::Generate, &route.model);
+        let events = match route.driver.generate(work).await {
+            Ok(events) => events,
+            Err(error) => {
+                observation.refused();
+                return Err(self.explained(&route.model, error));
+            }
+        };
         Ok(Answer { request: id, model: route.model, events: measured(events, observation, route.lease) })
+    }
+
+    /// Computes the vectors, and cuts them to the length asked for.
+    async fn run_embedding(&self, routed: Routed<Embed, EmbedRequest>) -> Result<Embeddings, PathError> {
+        let Routed { authorized, route, request } = routed;
+        let can = route.driver.ready().await?;
+        // A model that does not embed has other numbers, and is refused by its driver.
+        if let Some(wanted) = request.dimensions
+            && can.purpose == Purpose::Embed
+            && !(1..=can.dimensions).contains(&wanted)
+        {
+            return Err(OutOfRange::new("dimensions", wanted, format!("1 to {}", can.dimensions)).into());
+        }
+        let work = self.embed_work(&authorized, request.id, request.passages);
+        let Embedded { vectors, input } = self.vectors(Operation::Embed, &route, work).await?;
+        let vectors = match request.dimensions {
+            Some(wanted) => vectors.iter().map(|whole| vectors::shortened(whole, wanted)).collect(),
+            None => vectors,
+        };
+        Ok(Embeddings { model: route.model.clone(), vectors, input })
+    }
+
+    /// Scores by a model that ranks; by the cosine of embeddings where the model only embeds.
+    async fn run_ranking(&self, routed: Routed<Embed, RerankRequest>) -> Result<Ranking, PathError> {
+        let Routed { authorized, route, request } = routed;
+        let RerankRequest { id, query, documents, best, .. } = request;
+        let count = documents.len();
+        let method = match route.driver.ready().await?.purpose {
+            Purpose::Embed => Method::Cosine,
+            Purpose::Rank | Purpose::Generate => Method::Rank,
+        };
+        let passages = match method {
+            Method::Rank => documents.into_iter().map(|text| Passage::Pair(query.clone(), text)).collect(),
+            Method::Cosine => documents.into_iter().chain([query]).map(Passage::Text).collect(),
+        };
+        let work = self.embed_work(&authorized, id, passages);
+        let Embedded { vectors, input } =
+            self.vectors(Operation::Rerank, &route, work).await.map_err(|error| of_query(error, count))?;
+        let best = vectors::best_first(method, &vectors, best.map_or(count, |best| best as usize));
+        Ok(Ranking { model: route.model.clone(), method, best, input })
+    }
+
+    fn embed_work(
+        &self,
+        authorized: &Authorized<Embed>,
+        request: RequestId,
+        passages: Vec<Passage>,
+    ) -> EmbedWork {
+        let first = self.sequences.fetch_add(passages.len() as u64, Ordering::Relaxed);
+        EmbedWork {
+            first: SequenceId(first),
+            request,
+            passages,
+            class: authorized.resource().class.unwrap_or(PriorityClass::Normal),
+            principal: authorized.principal().clone(),
+        }
+    }
+
+    /// Has the work done, and measures it.
+    async fn vectors(
+        &self,
+        operation: Operation,
+        route: &Route,
+        work: EmbedWork,
+    ) -> Result<Embedded, PathError> {
+        let mut observation = self.metrics.begin(operation, &route.model);
+        match route.driver.embed(work).await {
+            Ok(embedded) => {
+                observation.computed(embedded.input);
+                Ok(embedded)
+            }
+            Err(error) => {
+                observation.refused();
+                Err(self.explained(&route.model, error))
+            }
+        }
+    }
+
+    /// What only the path knows is added: which other models could have done it.
+    fn explained(&self, model: &ModelName, error: EngineError) -> PathError {
+        let EngineError::WrongPurpose { asked, is } = error else { return error.into() };
+        let able = self.replicas.made_to(asked);
+        let able = if able.is_empty() {
+            format!("no running model is made to {asked}")
+        } else {
+            let names: Vec<&str> = able.iter().map(ModelName::as_str).collect();
+            format!("models that {asked}: {}", names.join(", "))
+        };
+        PathError::WrongPurpose { model: model.clone(), asked, is, able }
+    }
+}
+
+/// By cosine the query is one more passage, behind the documents; an error about it should say so.
+fn of_query(error: PathError, documents: usize) -> PathError {
+    match error {
+        PathError::Engine(EngineError::TooLong { index, tokens, most }) if index == documents => {
+            let what = format!(
+                "the query has {tokens} tokens, but the model reads at most {most} at once; shorten it"
+            );
+            EngineError::BadInput(what).into()
+        }
+        error => error,
     }
 }
 

@@ -94,9 +94,10 @@ impl Metrics {
     }
 
     /// A request for `model` has come.
-    pub(crate) fn begin(&self, model: &ModelName) -> Observation {
+    pub(crate) fn begin(&self, operation: Operation, model: &ModelName) -> Observation {
         Observation {
             figures: self.requests.clone(),
+            operation,
             model: model.to_string(),
             begun: Instant::now(),
             last_token: None,
@@ -192,9 +193,29 @@ impl RequestFigures {
     }
 }
 
+/// What a request has a model do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Operation {
+    Generate,
+    Embed,
+    Rerank,
+}
+
+impl Operation {
+    /// The value of `gen_ai.operation.name`: OpenTelemetry's where it has one.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Generate => "generate",
+            Self::Embed => "embeddings",
+            Self::Rerank => "rerank",
+        }
+    }
+}
+
 /// One request being watched. Dropped before it is complete, it counts as aborted: the caller left.
 pub(crate) struct Observation {
     figures: Arc<RequestFigures>,
+    operation: Operation,
     model: String,
     begun: Instant,
     first_token: Option<Instant>,
@@ -211,6 +232,12 @@ impl Observation {
             Ok(Event::Finished(how)) => self.finish(*how),
             Err(_) => self.close("error"),
         }
+    }
+
+    /// All that was asked for is computed; nothing was generated.
+    pub(crate) fn computed(&mut self, input: Tokens) {
+        self.usage(input, Tokens(0));
+        self.finish(FinishReason::Stop);
     }
 
     /// The engine did not take it.
@@ -270,7 +297,7 @@ impl Observation {
     }
 
     fn gen_ai(&self) -> GenAi {
-        GenAi { gen_ai_operation_name: "generate", gen_ai_request_model: self.model.clone() }
+        GenAi { gen_ai_operation_name: self.operation.as_str(), gen_ai_request_model: self.model.clone() }
     }
 }
 
@@ -289,25 +316,29 @@ mod tests {
     fn a_request_leaves_its_figures() {
         let metrics = Metrics::new();
         let model: ModelName = "m".parse().unwrap();
-        let mut watched = metrics.begin(&model);
+        let mut watched = metrics.begin(Operation::Generate, &model);
         for _ in 0..3 {
             watched.see(&Ok(Event::Delta(Prompt::from("x".to_owned()))));
         }
         watched.see(&Ok(Event::Usage { input: Tokens(5), output: Tokens(3) }));
         watched.see(&Ok(Event::Finished(FinishReason::Stop)));
         drop(watched);
-        metrics.begin(&model).see(&Err(EngineError::Killed));
-        drop(metrics.begin(&model));
+        metrics.begin(Operation::Generate, &model).see(&Err(EngineError::Killed));
+        drop(metrics.begin(Operation::Generate, &model));
+        metrics.begin(Operation::Embed, &model).computed(Tokens(7));
+        metrics.begin(Operation::Rerank, &model).computed(Tokens(11));
         let text = metrics.text(&[]);
         for line in [
-            "vllm:prompt_tokens_total{model_name=\"m\"} 5",
+            "vllm:prompt_tokens_total{model_name=\"m\"} 23",
             "vllm:generation_tokens_total{model_name=\"m\"} 3",
             "vllm:inter_token_latency_seconds_count{model_name=\"m\"} 2",
             "vllm:time_to_first_token_seconds_count{model_name=\"m\"} 1",
-            "vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 1",
+            "vllm:request_success_total{model_name=\"m\",finished_reason=\"stop\"} 3",
             "vllm:request_success_total{model_name=\"m\",finished_reason=\"error\"} 1",
             "vllm:request_success_total{model_name=\"m\",finished_reason=\"abort\"} 1",
             "gen_ai_token_type=\"output\"",
+            "gen_ai_operation_name=\"embeddings\"",
+            "gen_ai_operation_name=\"rerank\"",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }

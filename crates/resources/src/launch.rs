@@ -99,6 +99,7 @@ mod file {
                 .map_err(|error| LaunchError { why: error.to_string(), retry: false })?;
             let order = WorkerOrder {
                 path: self.path.clone(),
+                purpose: foreseen.purpose(),
                 context: foreseen.workload.context.0,
                 step: foreseen.workload.step,
                 running_max: foreseen.workload.parallel,

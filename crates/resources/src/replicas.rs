@@ -4,7 +4,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use engine::{Driver, DriverState, Launch, SequenceStatus};
+use engine::{Driver, DriverState, Launch, Purpose, SequenceStatus};
 use tokio::{
     sync::{Notify, Semaphore},
     task::JoinHandle,
@@ -220,6 +220,14 @@ impl Replicas {
         let house = self.house.clone();
         // Carried through also when whoever asked goes away.
         tokio::spawn(async move { house.dismiss(model).await }).await.unwrap_or(Ok(()))
+    }
+
+    /// Names of the running models that are made to do this.
+    pub fn made_to(&self, purpose: Purpose) -> Vec<ModelName> {
+        let drivers = self.house.drivers().into_iter();
+        let able =
+            drivers.filter(|(_, driver)| driver.capabilities().is_some_and(|can| can.purpose == purpose));
+        able.map(|(name, _)| name).take(NAMES_SHOWN_MAX).collect()
     }
 
     /// The models, in their configured order.

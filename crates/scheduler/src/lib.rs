@@ -10,7 +10,8 @@
 //! 1. every running sequence that only needs its next token gets one token of the step's budget;
 //! 2. what is left of the budget fills prompts, oldest first, in chunks;
 //! 3. a waiting sequence starts when its whole prompt fits in free KV memory, and never overtakes;
-//! 4. when KV memory runs out, the newest sequence gives up its memory and waits at the head of the queue.
+//! 4. a prompt of which nothing is generated (an embedding) is read whole, in one step, or not yet;
+//! 5. when KV memory runs out, the newest sequence gives up its memory and waits at the head of the queue.
 //!
 //! So the oldest sequence always makes progress, and no sequence starves.
 //!

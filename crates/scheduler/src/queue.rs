@@ -34,7 +34,9 @@ pub struct Arrival {
     pub class: PriorityClass,
     /// The rendered prompt; at least one token.
     pub prompt: Arc<[u32]>,
-    /// Most tokens to generate, at least one. Prompt and answer together fit in `Limits::sequence_max`.
+    /// Most tokens to generate. Prompt and answer together fit in `Limits::sequence_max`. Zero: nothing is
+    /// generated, something is computed of the prompt as a whole; it is read in one step, so it fits in
+    /// `Limits::step` too.
     pub tokens_max: Tokens,
 }
 
@@ -154,6 +156,17 @@ impl Entry {
     fn wanted(&self) -> Tokens {
         self.length() - self.filled
     }
+
+    /// The most memory that its next token can need: none if nothing is generated.
+    fn next_token(&self) -> Tokens {
+        self.arrival.tokens_max.min(Tokens(1))
+    }
+
+    /// Whether this much of a step's budget is enough to start with.
+    fn can_start_on(&self, budget: Tokens) -> bool {
+        let whole = self.arrival.tokens_max == Tokens(0);
+        budget >= if whole { self.wanted() } else { Tokens(1) }
+    }
 }
 
 impl Scheduler {
@@ -175,7 +188,8 @@ impl Scheduler {
 
     /// Takes a sequence in, or says when to come back.
     pub fn arrive(&mut self, now: Instant, arrival: Arrival) -> Admission {
-        debug_assert!(!arrival.prompt.is_empty() && arrival.tokens_max > Tokens(0));
+        debug_assert!(!arrival.prompt.is_empty());
+        debug_assert!(arrival.tokens_max > Tokens(0) || Tokens::of(&arrival.prompt) <= self.limits.step);
         debug_assert!(Tokens::of(&arrival.prompt) + arrival.tokens_max <= self.limits.sequence_max);
         if self.waiting.len() >= self.limits.waiting_max {
             return Admission::Refused {
@@ -256,6 +270,9 @@ impl Scheduler {
         let Some(place) = self.waiting.iter().position(|&other| other == sequence) else {
             let wanted = entry.wanted();
             return vec![match wanted {
+                _ if entry.arrival.tokens_max == Tokens(0) => {
+                    "runs; its prompt is read in one step".to_owned()
+                }
                 Tokens(0 | 1) => {
                     format!("runs; {} of at most {} tokens", entry.generated, entry.arrival.tokens_max)
                 }
@@ -269,7 +286,7 @@ impl Scheduler {
         if self.running.len() >= self.limits.running_max {
             why.push(format!("{} sequences run, which is the most", self.running.len()));
         }
-        let (needed, free) = (entry.length() + Tokens(1), self.kv_unclaimed());
+        let (needed, free) = (entry.length() + entry.next_token(), self.kv_unclaimed());
         if place == 0 && needed > free {
             why.push(format!("needs {needed} tokens of KV memory, {free} are free"));
         }
@@ -339,11 +356,14 @@ impl Scheduler {
         }
     }
 
-    /// Starts waiting sequences in their order while budget, places and memory last.
+    /// Starts waiting sequences in their order while budget, places and memory last. One that has to be read
+    /// whole waits for a budget that holds it, and nothing overtakes it.
     fn start_waiting(&mut self, budget: &mut Tokens, run: &mut Vec<Slice>) {
-        while *budget > Tokens(0) && self.running.len() < self.limits.running_max {
+        while self.running.len() < self.limits.running_max {
             let Some(&first) = self.waiting.front() else { return };
-            if self.sequences[&first].length() + Tokens(1) > self.kv_unclaimed() {
+            let entry = &self.sequences[&first];
+            let needed = entry.length() + entry.next_token();
+            if !entry.can_start_on(*budget) || needed > self.kv_unclaimed() {
                 return;
             }
             self.waiting.pop_front();
@@ -375,8 +395,8 @@ impl Scheduler {
 
     /// Free memory less what running sequences still need for their prompts and their next token.
     fn kv_unclaimed(&self) -> Tokens {
-        let claimed: Tokens =
-            self.running.iter().map(|sequence| self.sequences[sequence].wanted() + Tokens(1)).sum();
+        let claim = |entry: &Entry| entry.wanted() + entry.next_token();
+        let claimed: Tokens = self.running.iter().map(|sequence| claim(&self.sequences[sequence])).sum();
         self.kv_free().saturating_sub(claimed)
     }
 

@@ -25,7 +25,8 @@ impl StepPlan {
     }
 }
 
-/// The next tokens of one sequence. When they reach its last token, the engine draws the next one.
+/// The next tokens of one sequence. When they reach its last token, the engine draws the next one; or, of a
+/// sequence that generates nothing, hands out what it computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
     /// Whose tokens.
@@ -46,7 +47,7 @@ pub enum Preemption {
 pub struct StepOutcome {
     /// How long the engine computed.
     pub took: Duration,
-    /// The token drawn for each sequence whose slice reached its end.
+    /// The token drawn for each generating sequence whose slice reached its end.
     pub produced: Vec<(SequenceId, u32)>,
     /// Sequences that are complete; their memory is released by the next plan.
     pub finished: Vec<SequenceId>,

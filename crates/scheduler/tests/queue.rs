@@ -116,3 +116,94 @@ fn a_full_queue_refuses_and_a_cancelled_sequence_frees_its_place() {
     assert!(matches!(arrive(&mut scheduler, 4), Admission::Accepted { .. }));
     scheduler.cancel(SequenceId(99));
 }
+
+/// Sequences of `tokens_max` 0: `(id, prompt)`, all there from the start.
+fn arrive_whole(scheduler: &mut Scheduler, id: u64, prompt: u32, tokens_max: u32) {
+    use scheduler::{Admission, Arrival};
+    use types::{PriorityClass, SequenceId, TenantId};
+    let arrival = Arrival {
+        sequence: SequenceId(id),
+        tenant: TenantId(0),
+        class: PriorityClass::Normal,
+        prompt: vec![0; prompt as usize].into(),
+        tokens_max: Tokens(tokens_max),
+    };
+    assert!(matches!(scheduler.arrive(Instant::default(), arrival), Admission::Accepted { .. }));
+}
+
+/// Steps until nothing waits. Of each step: the sequences that it reads, and their tokens.
+fn steps(scheduler: &mut Scheduler) -> Vec<Vec<(u64, u32)>> {
+    use scheduler::StepOutcome;
+    let mut steps = Vec::new();
+    while scheduler.load().waiting + scheduler.load().running > 0 {
+        let plan = scheduler.plan();
+        assert!(plan.tokens() <= LIMITS.step && plan.tokens() > Tokens(0), "{plan:?}");
+        let mut outcome = StepOutcome::default();
+        for slice in plan.run.iter().filter(|slice| scheduler.at_its_end(slice.sequence)) {
+            // Ids below 100 generate nothing; the others generate for ever.
+            match slice.sequence.0 {
+                0..100 => outcome.finished.push(slice.sequence),
+                _ => outcome.produced.push((slice.sequence, 0)),
+            }
+        }
+        scheduler.apply(&outcome);
+        steps.push(plan.run.iter().map(|slice| (slice.sequence.0, slice.tokens.0)).collect());
+        assert!(steps.len() < 1000, "something starves");
+    }
+    steps
+}
+
+#[test]
+fn prompts_of_which_nothing_is_generated_are_read_whole_and_in_order() {
+    // Prompts in order of arrival, and the steps that read them; a step holds 128 tokens and 8 sequences.
+    let cases: &[(&[u32], &[&[u64]])] = &[
+        (&[128], &[&[0]]),
+        (&[64, 64, 1], &[&[0, 1], &[2]]),
+        (&[100, 100, 28, 28], &[&[0], &[1, 2], &[3]]),
+        // The third would fit into the first step, but nothing overtakes the second.
+        (&[100, 50, 10], &[&[0], &[1, 2]]),
+        (&[1; 10], &[&[0, 1, 2, 3, 4, 5, 6, 7], &[8, 9]]),
+    ];
+    for (prompts, want) in cases {
+        // All memory may be used: nothing needs room for a next token.
+        let mut scheduler = Scheduler::new(Limits { kv: Tokens(128), sequence_max: Tokens(128), ..LIMITS });
+        for (id, &prompt) in prompts.iter().enumerate() {
+            arrive_whole(&mut scheduler, id as u64, prompt, 0);
+        }
+        let steps = steps(&mut scheduler);
+        let ids: Vec<Vec<u64>> = steps.iter().map(|step| step.iter().map(|&(id, _)| id).collect()).collect();
+        assert_eq!(ids, *want, "{prompts:?}");
+        let whole = |&(id, tokens): &(u64, u32)| tokens == prompts[id as usize];
+        assert!(steps.iter().flatten().all(whole), "{steps:?}");
+        assert_eq!((scheduler.load().kv_used, scheduler.load().preemptions), (Tokens(0), 0));
+    }
+}
+
+#[test]
+fn a_prompt_that_is_read_whole_is_not_starved_by_answers_that_run() {
+    use types::SequenceId;
+    let mut scheduler = Scheduler::new(LIMITS);
+    // Two answers take two tokens of every step, so one as long as a step waits; a third comes behind it.
+    for id in [100, 101] {
+        arrive_whole(&mut scheduler, id, 1, 500);
+    }
+    scheduler.plan();
+    scheduler.apply(&scheduler::StepOutcome {
+        produced: vec![(SequenceId(100), 0), (SequenceId(101), 0)],
+        ..scheduler::StepOutcome::default()
+    });
+    arrive_whole(&mut scheduler, 0, 128, 0);
+    arrive_whole(&mut scheduler, 102, 1, 500);
+    let first = scheduler.plan();
+    let read: Vec<_> = first.run.iter().map(|slice| slice.sequence.0).collect();
+    assert_eq!(read, [100, 101], "neither in pieces, nor overtaken");
+    assert_eq!(scheduler.explain(SequenceId(0)), ["is number 1 of 2 waiting"]);
+    scheduler.apply(&scheduler::StepOutcome {
+        finished: vec![SequenceId(100), SequenceId(101)],
+        ..scheduler::StepOutcome::default()
+    });
+    let second = scheduler.plan();
+    assert_eq!(second.run.len(), 1);
+    assert_eq!((second.run[0].sequence, second.run[0].tokens), (SequenceId(0), Tokens(128)));
+    assert_eq!(scheduler.explain(SequenceId(0)), ["runs; its prompt is read in one step"]);
+}

@@ -1,6 +1,6 @@
 //! A mock engine and a replay, driving the *same* scheduler and driver as the real engines.
 //!
-//! **Does**: [`MockEngine`], a step engine without weights whose text depends on the prompt alone;
+//! **Does**: [`MockEngine`], a step engine without weights whose text and vectors depend on the prompt alone;
 //! [`replay`](replay::replay), which runs a scheduler over arrivals in virtual time. **Never** is a second
 //! implementation of anything that it simulates.
 //!
@@ -22,6 +22,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod bags;
 mod mock;
 pub mod replay;
 

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use engine::{
-    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, StepEngine, Tokenizer,
-    template::ChatTemplate,
+    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, Purpose, StepEngine, StepResult,
+    Tokenizer, template::ChatTemplate,
 };
 use futures::{FutureExt, future::BoxFuture};
 use scheduler::{Preemption, StepOutcome, StepPlan};
-use types::{Input, Sampling, SequenceId, Tokens};
+use types::{Input, Passage, Sampling, SequenceId, Tokens, Vector};
 
-use crate::replay::StepTime;
+use crate::{bags, replay::StepTime};
 
 /// Token ids below this are bytes.
 const BYTES: u32 = 256;
@@ -18,6 +18,8 @@ const BYTES: u32 = 256;
 const TURN_START: u32 = 256;
 /// Ends a turn; the mock ends its answers with it.
 const TURN_END: u32 = 257;
+/// Stands between a query and a document.
+pub(crate) const SEPARATOR: u32 = 258;
 const TURN_START_TEXT: &str = "<|im_start|>";
 const TURN_END_TEXT: &str = "<|im_end|>";
 /// Most tokens of one step.
@@ -38,6 +40,7 @@ const WORDS: [&str; 16] = [
 /// Launches a [`MockEngine`].
 #[derive(Debug, Clone)]
 pub struct MockLaunch {
+    purpose: Purpose,
     context: Tokens,
     time: StepTime,
 }
@@ -46,7 +49,13 @@ impl MockLaunch {
     /// A mock with this much KV memory, whose steps take no time.
     pub fn new(context: Tokens) -> Self {
         let time = StepTime { base: Duration::ZERO, per_token: Duration::ZERO };
-        Self { context, time }
+        Self { purpose: Purpose::Generate, context, time }
+    }
+
+    /// The same for another purpose. Its vectors count words, so that texts with the same words are near.
+    #[must_use]
+    pub fn made_to(self, purpose: Purpose) -> Self {
+        Self { purpose, ..self }
     }
 
     /// The same with steps that take this long.
@@ -61,9 +70,9 @@ impl Launch for MockLaunch {
         async {
             let tokenizer = MockTokenizer::new().map_err(|why| LaunchError { why, retry: false })?;
             Ok(Loaded {
-                card: card(self.context),
+                card: card(self.purpose, self.context),
                 tokenizer: Arc::new(tokenizer),
-                engine: Box::new(MockEngine::new(self.context, self.time)),
+                engine: Box::new(MockEngine::new(self.purpose, self.context, self.time)),
                 pid: None,
             })
         }
@@ -71,14 +80,21 @@ impl Launch for MockLaunch {
     }
 }
 
-fn card(context: Tokens) -> ModelCard {
+fn card(purpose: Purpose, context: Tokens) -> ModelCard {
     let mut pieces: Vec<Vec<u8>> = (0..=255_u8).map(|byte| vec![byte]).collect();
-    pieces.extend([Vec::new(), Vec::new()]);
+    pieces.extend([Vec::new(), Vec::new(), Vec::new()]);
+    let (dimensions, step) = match purpose {
+        Purpose::Generate => (0, STEP_TOKENS),
+        Purpose::Embed => (bags::DIMENSIONS as u32, STEP_TOKENS.max(context.0)),
+        Purpose::Rank => (1, STEP_TOKENS.max(context.0)),
+    };
     ModelCard {
+        purpose,
+        dimensions,
         pieces,
         context_trained: context.0,
         kv: context.0,
-        step: STEP_TOKENS,
+        step,
         running_max: RUNNING_MAX,
         confinement: "none: the mock computes nothing".to_owned(),
         graph_reserved: None,
@@ -118,6 +134,20 @@ impl Tokenizer for MockTokenizer {
         }
         .boxed()
     }
+
+    fn encode_passage<'a>(&'a self, passage: &'a Passage) -> BoxFuture<'a, Result<Vec<u32>, EngineError>> {
+        let tokens = match passage {
+            Passage::Tokens(tokens) => tokens.clone(),
+            Passage::Text(text) => tokens_of(text.expose(), false),
+            Passage::Pair(query, document) => {
+                let mut tokens = tokens_of(query.expose(), false);
+                tokens.push(SEPARATOR);
+                tokens.extend(tokens_of(document.expose(), false));
+                tokens
+            }
+        };
+        async { Ok(tokens) }.boxed()
+    }
 }
 
 fn tokens_of(text: &str, special: bool) -> Vec<u32> {
@@ -143,6 +173,7 @@ fn tokens_of(text: &str, special: bool) -> Vec<u32> {
 
 /// A step engine that holds tokens and a ledger of KV memory, and checks that plans respect both.
 pub struct MockEngine {
+    purpose: Purpose,
     context: Tokens,
     time: StepTime,
     sequences: BTreeMap<SequenceId, Mock>,
@@ -152,16 +183,19 @@ struct Mock {
     tokens: Vec<u32>,
     prompt: usize,
     filled: usize,
-    answer: Vec<u8>,
+    /// Absent if a vector is wanted.
+    answer: Option<Vec<u8>>,
 }
 
 impl MockEngine {
     /// A mock with this much KV memory.
-    pub fn new(context: Tokens, time: StepTime) -> Self {
-        Self { context, time, sequences: BTreeMap::new() }
+    pub fn new(purpose: Purpose, context: Tokens, time: StepTime) -> Self {
+        Self { purpose, context, time, sequences: BTreeMap::new() }
     }
 
-    fn carry_out(&mut self, plan: &StepPlan) -> Result<StepOutcome, String> {
+    fn carry_out(&mut self, plan: &StepPlan) -> Result<StepResult, String> {
+        let purpose = self.purpose;
+        let mut vectors = Vec::new();
         for sequence in &plan.release {
             self.sequences.remove(sequence);
         }
@@ -175,9 +209,16 @@ impl MockEngine {
             if mock.filled > mock.tokens.len() {
                 return Err(format!("sequence {} was told to run past its end", slice.sequence));
             }
+            let Some(answer) = &mock.answer else {
+                if slice.tokens.0 as usize != mock.tokens.len() {
+                    return Err(format!("sequence {} was told to read a piece of a whole", slice.sequence));
+                }
+                vectors.push((slice.sequence, Vector::from(bags::vector(purpose, &mock.tokens))));
+                continue;
+            };
             if mock.filled == mock.tokens.len() {
                 let place = mock.tokens.len() - mock.prompt;
-                let token = mock.answer.get(place).map_or(TURN_END, |&byte| u32::from(byte));
+                let token = answer.get(place).map_or(TURN_END, |&byte| u32::from(byte));
                 mock.tokens.push(token);
                 outcome.produced.push((slice.sequence, token));
                 if token >= BYTES {
@@ -189,7 +230,7 @@ impl MockEngine {
         if used > self.context.0 as usize {
             return Err(format!("the plan uses {used} tokens of KV memory, there are {}", self.context));
         }
-        Ok(outcome)
+        Ok(StepResult { outcome, vectors })
     }
 
     fn known(&mut self, sequence: SequenceId) -> Result<&mut Mock, String> {
@@ -198,22 +239,24 @@ impl MockEngine {
 }
 
 impl StepEngine for MockEngine {
-    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling) {
-        // At temperature 0 the seed has no say, as in a real engine.
-        let values = sampling.values();
-        let seed = if values.temperature == 0.0 { 0 } else { values.seed.unwrap_or(0) };
-        let answer = answer(&prompt, seed);
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>) {
+        let answer = sampling.map(|sampling| {
+            // At temperature 0 the seed has no say, as in a real engine.
+            let values = sampling.values();
+            let seed = if values.temperature == 0.0 { 0 } else { values.seed.unwrap_or(0) };
+            answer(&prompt, seed)
+        });
         let mock = Mock { tokens: prompt.to_vec(), prompt: prompt.len(), filled: 0, answer };
         self.sequences.insert(sequence, mock);
     }
 
-    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>> {
         async move {
-            let outcome = self.carry_out(plan).map_err(|why| EngineError::Died { why })?;
-            if !outcome.took.is_zero() {
-                tokio::time::sleep(outcome.took).await;
+            let result = self.carry_out(plan).map_err(|why| EngineError::Died { why })?;
+            if !result.outcome.took.is_zero() {
+                tokio::time::sleep(result.outcome.took).await;
             }
-            Ok(outcome)
+            Ok(result)
         }
         .boxed()
     }

@@ -43,6 +43,34 @@ impl From<String> for Prompt {
     }
 }
 
+/// What a model computed from text of a person: an embedding, or the score of a document. The text can in part be
+/// found out from it, so it has no `Debug`, `Display` or `Serialize` either, and is wiped on drop.
+///
+/// ```compile_fail
+/// println!("{:?}", types::Vector::from(vec![0.5]));
+/// ```
+/// ```compile_fail
+/// fn serializable<T: serde::Serialize>(_: T) {}
+/// serializable(types::Vector::from(vec![0.5]));
+/// ```
+/// ```
+/// assert_eq!(types::Vector::from(vec![0.5]).expose(), [0.5]);
+/// ```
+pub struct Vector(Zeroizing<Vec<f32>>);
+
+impl Vector {
+    /// The numbers themselves. Allowed where a prompt may be exposed, and where vectors are compared.
+    pub fn expose(&self) -> &[f32] {
+        &self.0
+    }
+}
+
+impl From<Vec<f32>> for Vector {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self(Zeroizing::new(numbers))
+    }
+}
+
 /// A key, password or token. Has no `Debug`, `Display` or `Serialize`, and is wiped on drop.
 ///
 /// ```compile_fail

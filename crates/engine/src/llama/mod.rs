@@ -3,8 +3,8 @@
 //! ```text
 //! kernel process                           worker process (the same binary, `engine-worker`)
 //! LlamaLaunch ── spawn ──────────────────▶ confine itself, load the model, then two threads:
-//! LlamaEngine ── Load, Add, Step ─ stdin ─▶ step: batch, decode, sample ── Loaded, Stepped ─▶
-//! LlamaTokenizer ─ Encode ─────── stdout ─▶ encode: template, tokenise ─── Tokens ──────────▶
+//! LlamaEngine ── Load, Add, Step ─ stdin ─▶ step: batch, decode, sample or pool ── Loaded, Stepped ─▶
+//! LlamaTokenizer ─ Encode ─────── stdout ─▶ encode: template, tokenise ─── Tokens ─────────────────▶
 //! ```
 //!
 //! The two Unix sockets are the worker's standard input and output, so it never opens one itself and may be
@@ -13,6 +13,7 @@
 mod buffers;
 mod confinement;
 mod parent;
+mod passage;
 mod sampler;
 mod wire;
 mod worker;

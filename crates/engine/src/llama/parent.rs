@@ -18,10 +18,13 @@ use tokio::{
     net::UnixStream,
     process::{Child, ChildStderr, Command},
 };
-use types::{Input, Sampling, SequenceId};
+use types::{Input, Passage, Prompt, Sampling, SequenceId, Vector};
 
 use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
-use crate::{EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, StepEngine, Tokenizer};
+use crate::{
+    EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, Purpose, StepEngine, StepResult,
+    Tokenizer,
+};
 
 /// How long a model may take to load.
 const LOAD_WAIT: Duration = Duration::from_secs(600);
@@ -36,14 +39,20 @@ const LAST_WORDS_LINES: usize = 8;
 /// Bytes kept of each.
 const LAST_WORDS_LINE_BYTES: u64 = 200;
 
+/// Most numbers of one vector: far above any model's.
+const DIMENSIONS_MAX: u32 = 1 << 16;
+
 /// What a worker is told to load, and with what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WorkerOrder {
     /// A GGUF file.
     pub path: PathBuf,
+    /// What it is loaded for.
+    pub purpose: Purpose,
     /// KV memory in tokens, shared by all sequences.
     pub context: u32,
-    /// Most tokens of one step.
+    /// Most tokens of one step. To embed or to rank, the worker takes more if a sequence may be longer: each is
+    /// read whole.
     pub step: u32,
     /// Most sequences at once; at most 256 (llama.cpp's `LLAMA_MAX_SEQ`).
     pub running_max: u32,
@@ -80,7 +89,7 @@ impl LlamaLaunch {
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
         let loading = tokio::time::timeout(LOAD_WAIT, engine.load(progress)).await;
         let card = match loading {
-            Ok(Ok(Report::Loaded(card))) if is_sound(&card) => card,
+            Ok(Ok(Report::Loaded(card))) if is_sound(&card, self.order.purpose) => card,
             Ok(Ok(Report::Loaded(_))) => {
                 return Err(process.refused("the worker describes an impossible model").await);
             }
@@ -215,7 +224,7 @@ impl LlamaEngine {
         Ok(report)
     }
 
-    async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepOutcome, EngineError> {
+    async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepResult, EngineError> {
         let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
             Ok(()) => {
                 tokio::time::timeout(STEP_WAIT, self.ask()).await.unwrap_or_else(|late| Err(late.into()))
@@ -223,7 +232,7 @@ impl LlamaEngine {
             Err(error) => Err(error),
         };
         let why = match asked {
-            Ok(Report::Stepped(outcome)) => return Ok(step_outcome(outcome)),
+            Ok(Report::Stepped(outcome)) => return Ok(step_result(outcome)),
             Ok(Report::Failed(why)) => why,
             Ok(Report::Loading(_) | Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
             Err(_) => self.post_mortem().await,
@@ -240,16 +249,16 @@ impl LlamaEngine {
 }
 
 impl StepEngine for LlamaEngine {
-    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: &Sampling) {
-        let order =
-            Order::Add { sequence: sequence.0, prompt: prompt.to_vec(), sampling: wire_sampling(sampling) };
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>) {
+        let sampling = sampling.map(wire_sampling);
+        let order = Order::Add { sequence: sequence.0, prompt: prompt.to_vec(), sampling };
         // Fails only beyond FRAME_BYTES_MAX, which no context reaches; the step then names an unknown sequence.
         if let Err(error) = wire::frame(&order, &mut self.outbox) {
             tracing::error!(%sequence, %error, "cannot tell the worker of a sequence");
         }
     }
 
-    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepOutcome, EngineError>> {
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>> {
         self.carry_out(plan).boxed()
     }
 
@@ -284,6 +293,19 @@ impl Tokenizer for LlamaTokenizer {
         }
         .boxed()
     }
+
+    fn encode_passage<'a>(&'a self, passage: &'a Passage) -> BoxFuture<'a, Result<Vec<u32>, EngineError>> {
+        async move {
+            let copied = |text: &Prompt| text.expose().to_owned();
+            let text = match passage {
+                Passage::Tokens(tokens) => return Ok(tokens.clone()),
+                Passage::Text(text) => Text::Passage(copied(text)),
+                Passage::Pair(query, document) => Text::Pair(copied(query), copied(document)),
+            };
+            self.ask(&text).await
+        }
+        .boxed()
+    }
 }
 
 impl LlamaTokenizer {
@@ -313,9 +335,18 @@ impl LlamaTokenizer {
 }
 
 /// A worker reads an untrusted file, so what it says is checked.
-fn is_sound(card: &ModelCard) -> bool {
+fn is_sound(card: &ModelCard, purpose: Purpose) -> bool {
     let counts = [card.kv, card.step, card.running_max, card.context_trained];
-    counts.into_iter().all(|count| count > 0) && !card.pieces.is_empty()
+    let whole = card.step >= card.sequence_max().0;
+    let fits_purpose = match purpose {
+        Purpose::Generate => card.dimensions == 0,
+        Purpose::Embed => (1..=DIMENSIONS_MAX).contains(&card.dimensions) && whole,
+        Purpose::Rank => card.dimensions == 1 && whole,
+    };
+    card.purpose == purpose
+        && fits_purpose
+        && counts.into_iter().all(|count| count > 0)
+        && !card.pieces.is_empty()
 }
 
 fn wire_plan(plan: &StepPlan) -> WirePlan {
@@ -326,16 +357,18 @@ fn wire_plan(plan: &StepPlan) -> WirePlan {
     }
 }
 
-fn step_outcome(outcome: WireOutcome) -> StepOutcome {
-    StepOutcome {
-        took: Duration::from_nanos(outcome.took_ns).min(STEP_WAIT),
-        produced: outcome
+fn step_result(report: WireOutcome) -> StepResult {
+    let outcome = StepOutcome {
+        took: Duration::from_nanos(report.took_ns).min(STEP_WAIT),
+        produced: report
             .produced
             .into_iter()
             .map(|(sequence, token)| (SequenceId(sequence), token))
             .collect(),
-        finished: outcome.finished.into_iter().map(SequenceId).collect(),
-    }
+        finished: report.finished.into_iter().map(SequenceId).collect(),
+    };
+    let vector = |(sequence, numbers)| (SequenceId(sequence), Vector::from(numbers));
+    StepResult { outcome, vectors: report.vectors.into_iter().map(vector).collect() }
 }
 
 fn wire_sampling(sampling: &Sampling) -> WireSampling {

@@ -16,8 +16,8 @@ pub(super) const FRAME_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub(super) enum Order {
     /// The first: load the model. Answered by any number of `Loading`, then `Loaded` or `Failed`.
     Load(WorkerOrder),
-    /// Not answered.
-    Add { sequence: u64, prompt: Vec<u32>, sampling: WireSampling },
+    /// Not answered. Without `sampling` a vector is wanted.
+    Add { sequence: u64, prompt: Vec<u32>, sampling: Option<WireSampling> },
     /// Answered by `Stepped` or `Failed`.
     Step(WirePlan),
 }
@@ -37,6 +37,10 @@ pub(super) enum Report {
 pub(super) enum Text {
     Chat(Vec<(String, String)>),
     Plain(String),
+    /// To be embedded.
+    Passage(String),
+    /// A query and a document, to be ranked.
+    Pair(String, String),
 }
 
 /// From the worker, on its standard output: token ids, or why there are none.
@@ -50,11 +54,12 @@ pub(super) struct WirePlan {
     pub run: Vec<(u64, u32)>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 pub(super) struct WireOutcome {
     pub took_ns: u64,
     pub produced: Vec<(u64, u32)>,
     pub finished: Vec<u64>,
+    pub vectors: Vec<(u64, Vec<f32>)>,
 }
 
 #[derive(Serialize, Deserialize)]

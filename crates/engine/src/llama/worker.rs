@@ -13,7 +13,10 @@ use std::{
 };
 
 use llama_cpp_2::{
-    context::{LlamaContext, params::LlamaContextParams},
+    context::{
+        LlamaContext,
+        params::{LlamaContextParams, LlamaPoolingType},
+    },
     llama_backend::LlamaBackend,
     llama_batch::LlamaBatch,
     model::{LlamaModel, params::LlamaModelParams},
@@ -25,10 +28,11 @@ use llama_cpp_2::{
 use super::{
     buffers, confinement,
     parent::WorkerOrder,
+    passage,
     sampler::Sampler,
     wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling},
 };
-use crate::{ModelCard, template::ChatTemplate};
+use crate::{ModelCard, Purpose, template::ChatTemplate};
 
 /// Tokens that llama.cpp computes at once; a step may hold more.
 const MICRO_BATCH: u32 = 512;
@@ -104,12 +108,14 @@ fn serve(
         .with_progress_callback(progress(reports.try_clone().map_err(|error| error.to_string())?));
     let model = LlamaModel::load_from_file(&backend, &order.path, &parameters)
         .map_err(|error| format!("llama.cpp cannot load {}: {error}", order.path.display()))?;
-    let context = model.new_context(&backend, context_parameters(order)).map_err(|error| {
+    let step = step(&model, order);
+    let context = model.new_context(&backend, context_parameters(&model, order, step)).map_err(|error| {
         format!("cannot make a context of {} tokens ({error}): lower `context`", order.context)
     })?;
-    let card = card(&model, &context, order, confinement);
+    let mut card = card(&model, &context, order, step, confinement);
     let template = template(&model);
-    let mut stepper = Stepper::new(&model, context, order);
+    let mut stepper = Stepper::new(&model, context, order, step);
+    card.dimensions = stepper.dimensions()?;
     std::thread::scope(|scope| {
         // Ends the process when the kernel process is gone, even in the middle of a step.
         scope.spawn(|| {
@@ -121,7 +127,9 @@ fn serve(
         while let Ok(order) = wire::read(orders) {
             match order {
                 Order::Load(_) => break,
-                Order::Add { sequence, prompt, sampling } => stepper.add(sequence, prompt, &sampling),
+                Order::Add { sequence, prompt, sampling } => {
+                    stepper.add(sequence, prompt, sampling.as_ref());
+                }
                 Order::Step(plan) => {
                     let report = stepper.step(&plan).map_or_else(Report::Failed, Report::Stepped);
                     if wire::write(reports, &report).is_err() {
@@ -147,12 +155,29 @@ fn progress(mut reports: UnixStream) -> impl FnMut(f32) -> bool + 'static {
     }
 }
 
-fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
+/// Most tokens of one step. Of what is read whole the longest must fit, which is as long as the model was trained on.
+fn step(model: &LlamaModel, order: &WorkerOrder) -> u32 {
+    match order.purpose {
+        Purpose::Generate => order.step,
+        // llama.cpp aborts when it reserves memory to pool a number of tokens that its sequences cannot share evenly.
+        Purpose::Embed | Purpose::Rank => {
+            let longest = order.context.min(model.n_ctx_train());
+            order.step.max(longest).next_multiple_of(order.running_max)
+        }
+    }
+}
+
+fn context_parameters(model: &LlamaModel, order: &WorkerOrder, step: u32) -> LlamaContextParams {
     let threads = order.cores.len() as i32;
+    let pools = order.purpose != Purpose::Generate;
+    // What is pooled, or looks at what follows it, is computed at once.
+    let micro_batch = if pools { step } else { step.min(MICRO_BATCH) };
     LlamaContextParams::default()
+        .with_embeddings(pools)
+        .with_pooling_type(pooling(model, order.purpose))
         .with_n_ctx(NonZeroU32::new(order.context))
-        .with_n_batch(order.step)
-        .with_n_ubatch(order.step.min(MICRO_BATCH))
+        .with_n_batch(step)
+        .with_n_ubatch(micro_batch)
         .with_n_seq_max(order.running_max)
         .with_n_threads(threads)
         .with_n_threads_batch(threads)
@@ -163,19 +188,36 @@ fn context_parameters(order: &WorkerOrder) -> LlamaContextParams {
         .with_no_perf(true)
 }
 
+/// How the vectors of tokens become one: as the file says; where it says nothing, by their mean.
+fn pooling(model: &LlamaModel, purpose: Purpose) -> LlamaPoolingType {
+    let says_how = || {
+        let architecture = model.meta_val_str("general.architecture").ok()?;
+        let pooling = model.meta_val_str(&format!("{architecture}.pooling_type")).ok()?;
+        (pooling != "0").then_some(())
+    };
+    match purpose {
+        Purpose::Rank => LlamaPoolingType::Rank,
+        Purpose::Embed if says_how().is_none() => LlamaPoolingType::Mean,
+        Purpose::Embed | Purpose::Generate => LlamaPoolingType::Unspecified,
+    }
+}
+
 fn card(
     model: &LlamaModel,
     context: &LlamaContext<'_>,
     order: &WorkerOrder,
+    step: u32,
     confinement: String,
 ) -> ModelCard {
     let vocabulary = model.vocab();
     let piece = |token| vocabulary.token_to_piece(token, false, None);
     ModelCard {
+        purpose: order.purpose,
+        dimensions: 0,
         pieces: vocabulary.tokens().map(piece).collect(),
         context_trained: model.n_ctx_train(),
         kv: context.n_ctx().min(order.context),
-        step: order.step,
+        step,
         running_max: order.running_max,
         confinement,
         graph_reserved: buffers::graph_reserved(),
@@ -230,6 +272,8 @@ fn encode(model: &LlamaModel, template: &Template, text: Text) -> Encoded {
     let mut tokens: Vec<LlamaToken> = Vec::new();
     match text {
         Text::Plain(text) => vocabulary.tokenize_into(text.as_bytes(), &mut tokens, true, true),
+        Text::Passage(text) => tokens = passage::embedded(model, &text),
+        Text::Pair(query, document) => tokens = passage::ranked(model, &query, &document),
         Text::Chat(messages) => {
             let template = template.as_ref().map_err(ToString::to_string)?;
             let messages: Vec<_> =
@@ -253,11 +297,13 @@ struct Sequence {
     filled: usize,
     /// llama.cpp's number for it while it has KV memory.
     slot: Option<i32>,
-    sampler: Sampler,
+    /// Absent if a vector is wanted.
+    sampler: Option<Sampler>,
 }
 
 struct Stepper<'model> {
     model: &'model LlamaModel,
+    purpose: Purpose,
     context: LlamaContext<'model>,
     batch: LlamaBatch<'static>,
     sequences: HashMap<u64, Sequence>,
@@ -265,19 +311,37 @@ struct Stepper<'model> {
 }
 
 impl<'model> Stepper<'model> {
-    fn new(model: &'model LlamaModel, context: LlamaContext<'model>, order: &WorkerOrder) -> Self {
+    fn new(model: &'model LlamaModel, context: LlamaContext<'model>, order: &WorkerOrder, step: u32) -> Self {
         let slots = order.running_max as i32;
         Self {
             model,
+            purpose: order.purpose,
             context,
-            batch: LlamaBatch::new(order.step as usize, 1),
+            batch: LlamaBatch::new(step as usize, 1),
             sequences: HashMap::new(),
             free_slots: (0..slots).rev().collect(),
         }
     }
 
-    fn add(&mut self, sequence: u64, prompt: Vec<u32>, sampling: &WireSampling) {
-        let sampler = Sampler::new(sampling, self.model.n_vocab(), &prompt);
+    /// Numbers in each vector, found out by computing one.
+    fn dimensions(&mut self) -> Result<u32, String> {
+        if self.purpose == Purpose::Generate {
+            return Ok(0);
+        }
+        let prompt = vec![self.model.vocab().bos().0.max(0) as u32];
+        self.add(0, prompt, None);
+        let plan = |release, run| WirePlan { release, recompute: vec![], run };
+        let tried = self.step(&plan(vec![], vec![(0, 1)]))?;
+        self.step(&plan(vec![0], vec![]))?;
+        tried
+            .vectors
+            .first()
+            .map(|(_, vector)| vector.len() as u32)
+            .ok_or("no vector was computed".to_owned())
+    }
+
+    fn add(&mut self, sequence: u64, prompt: Vec<u32>, sampling: Option<&WireSampling>) {
+        let sampler = sampling.map(|sampling| Sampler::new(sampling, self.model.n_vocab(), &prompt));
         let tokens = prompt.into_iter().map(|token| LlamaToken::new(token as i32)).collect();
         self.sequences.insert(sequence, Sequence { tokens, filled: 0, slot: None, sampler });
     }
@@ -296,17 +360,21 @@ impl<'model> Stepper<'model> {
             self.free(slot)?;
         }
         self.batch.clear();
-        let mut draws = Vec::new();
+        let mut ends = Vec::new();
         for &(id, tokens) in &plan.run {
             if self.fill(id, tokens as usize)? {
-                draws.push((id, self.batch.n_tokens() - 1));
+                ends.push((id, self.batch.n_tokens() - 1));
             }
         }
         if self.batch.n_tokens() > 0 {
             self.context.decode(&mut self.batch).map_err(|error| error.to_string())?;
         }
-        let (produced, finished) = self.draw(&draws);
-        Ok(WireOutcome { took_ns: start.elapsed().as_nanos() as u64, produced, finished })
+        let mut outcome = WireOutcome::default();
+        for (id, place) in ends {
+            self.harvest(id, place, &mut outcome)?;
+        }
+        outcome.took_ns = start.elapsed().as_nanos() as u64;
+        Ok(outcome)
     }
 
     /// Puts the next tokens of a sequence into the batch. True when they reach its end.
@@ -320,29 +388,36 @@ impl<'model> Stepper<'model> {
         let end = sequence.filled + count;
         let tokens = sequence.tokens.get(sequence.filled..end).ok_or("a slice past the end of a sequence")?;
         let whole = end == sequence.tokens.len();
+        if sequence.sampler.is_none() && count != sequence.tokens.len() {
+            return Err("a piece of what has to be read whole".to_owned());
+        }
         for (i, &token) in tokens.iter().enumerate() {
             let last = i + 1 == count;
             let place = (sequence.filled + i) as i32;
-            self.batch.add(token, place, &[slot], last && whole).map_err(|error| error.to_string())?;
+            let output = sequence.sampler.is_none() || (last && whole);
+            self.batch.add(token, place, &[slot], output).map_err(|error| error.to_string())?;
         }
         sequence.filled = end;
         Ok(whole)
     }
 
-    /// Draws a token for each sequence from the logits at its place in the batch.
-    fn draw(&mut self, draws: &[(u64, i32)]) -> (Vec<(u64, u32)>, Vec<u64>) {
-        let vocabulary = self.model.vocab();
-        let (mut produced, mut finished) = (Vec::with_capacity(draws.len()), Vec::new());
-        for &(id, place) in draws {
-            let Some(sequence) = self.sequences.get_mut(&id) else { continue };
-            let token = sequence.sampler.draw(&self.context, place);
-            sequence.tokens.push(token);
-            produced.push((id, token.0 as u32));
-            if vocabulary.is_eog(token) {
-                finished.push(id);
-            }
+    /// Takes what was computed for a sequence whose last token is at this place of the batch: its next token, drawn,
+    /// or its vector.
+    fn harvest(&mut self, id: u64, place: i32, outcome: &mut WireOutcome) -> Result<(), String> {
+        let Some(sequence) = self.sequences.get_mut(&id) else { return Ok(()) };
+        let Some(sampler) = &mut sequence.sampler else {
+            let slot = sequence.slot.ok_or("a sequence without a place")?;
+            let numbers = self.context.embeddings_seq_ith(slot).map_err(|error| error.to_string())?;
+            outcome.vectors.push((id, vector(numbers, self.purpose)));
+            return Ok(());
+        };
+        let token = sampler.draw(&self.context, place);
+        sequence.tokens.push(token);
+        outcome.produced.push((id, token.0 as u32));
+        if self.model.vocab().is_eog(token) {
+            outcome.finished.push(id);
         }
-        (produced, finished)
+        Ok(())
     }
 
     fn free(&mut self, slot: Option<i32>) -> Result<(), String> {
@@ -351,4 +426,15 @@ impl<'model> Stepper<'model> {
         self.free_slots.push(slot);
         Ok(())
     }
+}
+
+/// Embeddings have length 1, so that their product is their cosine. A score is the model's own, as it comes: most
+/// models give a logit, which llama-server does not change either.
+fn vector(numbers: &[f32], purpose: Purpose) -> Vec<f32> {
+    if purpose == Purpose::Rank {
+        return numbers.iter().copied().take(1).collect();
+    }
+    let length = numbers.iter().map(|number| number * number).sum::<f32>().sqrt();
+    let scale = if length > 0.0 { 1.0 / length } else { 0.0 };
+    numbers.iter().map(|number| number * scale).collect()
 }

@@ -192,7 +192,7 @@ impl Part {
 }
 
 /// A string that a person wrote.
-struct Text(Prompt);
+pub(super) struct Text(pub Prompt);
 
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -249,8 +249,8 @@ impl<'de> Deserialize<'de> for RawPrompt {
     }
 }
 
-/// What an array of `prompt` may hold.
-enum Element {
+/// What an array of `prompt` or `input` may hold.
+pub(super) enum Element {
     Text(Prompt),
     Token(u32),
     Tokens(Vec<u32>),

@@ -1,10 +1,13 @@
-//! OpenAI's protocol: chat completions, completions and the list of models, as the official clients speak it.
+//! OpenAI's protocol: chat completions, completions, embeddings and the list of models, as the official clients speak
+//! it; and reranking, for which OpenAI has no protocol, as Jina's clients do.
 
 pub(crate) mod answer;
 pub(crate) mod chat;
 pub(crate) mod completions;
+pub(crate) mod embeddings;
 mod fields;
 pub(crate) mod models;
+pub(crate) mod rerank;
 mod sampling;
 mod stream;
 

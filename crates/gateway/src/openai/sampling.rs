@@ -14,9 +14,9 @@ use super::{
 use crate::{error::ApiError, json::Object};
 
 /// Header with the class of a request.
-const CLASS_HEADER: &str = "llmos-class";
+pub(super) const CLASS_HEADER: &str = "llmos-class";
 /// Header with the data class of a request.
-const DATA_CLASS_HEADER: &str = "llmos-data-class";
+pub(super) const DATA_CLASS_HEADER: &str = "llmos-data-class";
 
 /// Declares a request: its own fields, then those that both have. (serde's `flatten` would do the same, but not
 /// together with the refusal of unknown fields.)
@@ -224,7 +224,7 @@ pub(super) fn at_least_one(parameter: &'static str, Count(count): Count) -> Resu
 }
 
 /// A level named by a header, if it is there.
-fn level<T: std::str::FromStr<Err = OutOfRange>>(
+pub(super) fn level<T: std::str::FromStr<Err = OutOfRange>>(
     headers: &HeaderMap,
     header: &'static str,
 ) -> Result<Option<T>, ApiError> {

@@ -25,6 +25,18 @@ pub(crate) struct Foreseen {
     shape: ModelShape,
 }
 
+impl Foreseen {
+    /// What the file says that its model is for.
+    #[cfg(feature = "llama")]
+    pub(crate) fn purpose(&self) -> engine::Purpose {
+        match self.shape.purpose {
+            modelfile::Purpose::Generate => engine::Purpose::Generate,
+            modelfile::Purpose::Embed => engine::Purpose::Embed,
+            modelfile::Purpose::Rank => engine::Purpose::Rank,
+        }
+    }
+}
+
 impl Foresight {
     pub(crate) fn new(corrections: Corrections, device_free: u64) -> Self {
         Self { corrections: Mutex::new(corrections), device_free }
