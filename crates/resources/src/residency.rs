@@ -138,13 +138,6 @@ impl Residency {
         place.last_used = now;
     }
 
-    /// What a model really takes, now that it is loaded.
-    pub(crate) fn measured(&mut self, model: usize, bytes: u64) {
-        if let Some(taken) = &mut self.places[model].taken {
-            *taken = bytes;
-        }
-    }
-
     /// An operator sends a model away. False if it is pinned, works, or is not there.
     pub(crate) fn dismiss(&mut self, model: usize) -> bool {
         let may_go = self.places[model].may_go();
@@ -267,13 +260,6 @@ mod tests {
         assert_eq!(residency.next_expiry(), Some(at(1010)));
         assert_eq!(residency.expire(at(1010)), [3]);
         assert!(!residency.dismiss(1) && residency.dismiss(2));
-    }
-
-    #[test]
-    fn what_a_model_really_takes_counts() {
-        let mut residency = filled(10, &[(FREELY, 5), (FREELY, 0)]);
-        residency.measured(0, 3);
-        assert_eq!(residency.want(at(9), 1, 7), Decision::Load { unload: vec![] });
     }
 
     /// Whatever happens, memory is never promised twice.

@@ -22,7 +22,7 @@ use super::parent::WorkerOrder;
 pub(super) fn confine(order: &WorkerOrder) -> Result<String, String> {
     pin(&order.cores)?;
     limit_memory(order.memory_max)?;
-    let files = restrict_files(&order.path);
+    let files = restrict_files(order);
     deny_system_calls()?;
     let cores = order.cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     Ok(format!(
@@ -50,10 +50,11 @@ fn limit_memory(bytes: u64) -> Result<(), String> {
         .map_err(|error| format!("cannot forbid core dumps: {error}"))
 }
 
-/// Landlock: only the model file and what describes processors can be read, nothing written. Best effort, since
+/// Landlock: only the model file and what describes processors can be read, nothing written; a worker with layers on
+/// GPUs also reads their drivers and uses their devices. Best effort, since
 /// kernels before 5.13 lack it.
-fn restrict_files(model: &Path) -> String {
-    match landlock_rules(model) {
+fn restrict_files(order: &WorkerOrder) -> String {
+    match landlock_rules(order) {
         Ok(RulesetStatus::FullyEnforced) => "restricted (Landlock)".to_owned(),
         Ok(RulesetStatus::PartiallyEnforced) => "restricted in part (Landlock of an older kernel)".to_owned(),
         Ok(RulesetStatus::NotEnforced) => "not restricted (this kernel has no Landlock)".to_owned(),
@@ -61,19 +62,32 @@ fn restrict_files(model: &Path) -> String {
     }
 }
 
-fn landlock_rules(model: &Path) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
+/// What the drivers of GPUs read: their libraries, and what describes devices.
+const GPU_READABLE: [&str; 7] = ["/usr", "/lib", "/lib64", "/opt", "/etc", "/proc", "/sys"];
+/// Where devices are: a GPU is used by writing to its file.
+const GPU_WRITABLE: &str = "/dev";
+
+fn landlock_rules(order: &WorkerOrder) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let abi = ABI::V5;
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(abi))?
         .handle_access(AccessNet::from_all(abi))?
         .create()?
-        .add_rule(PathBeneath::new(PathFd::new(model)?, AccessFs::ReadFile))?;
+        .add_rule(PathBeneath::new(PathFd::new(&order.path)?, AccessFs::ReadFile))?;
     for readable in ["/sys/devices/system", "/proc/cpuinfo", "/proc/self", "/dev/urandom"] {
         if let Ok(fd) = PathFd::new(readable) {
             let access = AccessFs::ReadFile | AccessFs::ReadDir;
             let access = if Path::new(readable).is_dir() { access } else { AccessFs::ReadFile.into() };
             rules = rules.add_rule(PathBeneath::new(fd, access))?;
         }
+    }
+    if order.gpu_layers > 0 {
+        for readable in GPU_READABLE {
+            if let Ok(fd) = PathFd::new(readable) {
+                rules = rules.add_rule(PathBeneath::new(fd, AccessFs::from_read(abi)))?;
+            }
+        }
+        rules = rules.add_rule(PathBeneath::new(PathFd::new(GPU_WRITABLE)?, AccessFs::from_all(abi)))?;
     }
     Ok(rules.restrict_self()?.ruleset)
 }

@@ -19,10 +19,11 @@ const BAR_MIN: usize = 4;
 /// Narrower, and it is not said what time the latencies are of.
 const WINDOW_MIN: usize = 50;
 
-/// A bar with its figures at its right end: `Name[|||||     43.2%]`.
+/// A bar with its figures at its right end: `Name[|||||     43.2%]`. Of what is scarce there should be some left.
 pub(crate) fn bar<'a>(
     name: &'a str,
     share: Option<f64>,
+    scarce: bool,
     figures: &str,
     width: usize,
     theme: Theme,
@@ -37,7 +38,7 @@ pub(crate) fn bar<'a>(
     Line::from(vec![
         Span::styled(format!("{name:<NAME$}"), theme.label()),
         Span::styled("[", FIGURE),
-        Span::styled("|".repeat(strokes), theme.bar(share)),
+        Span::styled("|".repeat(strokes), if scarce { theme.bar(share) } else { theme.picture() }),
         Span::raw(" ".repeat(room - strokes)),
         Span::raw(figures),
         Span::styled("]", FIGURE),
@@ -81,10 +82,10 @@ pub(crate) fn bars(app: &App, width: usize, theme: Theme) -> Vec<Line<'static>> 
     let kv_total: f64 = replicas.iter().map(|replica| f64::from(replica.kv_total)).sum();
     let kv_text = format!("{}/{} tokens", words::count(kv_used), words::count(kv_total));
     vec![
-        bar("CPU", busy, &busy_text, width, theme),
-        bar("Memory", of(used, total), &memory_text, width, theme),
-        bar("Models", of(models, total), &models_text, width, theme),
-        bar("KV", of(kv_used, kv_total), &kv_text, width, theme),
+        bar("CPU", busy, false, &busy_text, width, theme),
+        bar("Memory", of(used, total), true, &memory_text, width, theme),
+        bar("Models", of(models, total), true, &models_text, width, theme),
+        bar("KV", of(kv_used, kv_total), true, &kv_text, width, theme),
     ]
 }
 
@@ -170,7 +171,7 @@ mod tests {
             (Some(1.0), "1", 8, "CPU   []"),
             (Some(1.0), "1", 0, "CPU   []"),
         ] {
-            assert_eq!(bar("CPU", share, figures, width, PLAIN).to_string(), expected, "{width}");
+            assert_eq!(bar("CPU", share, true, figures, width, PLAIN).to_string(), expected, "{width}");
         }
     }
 

@@ -5,12 +5,16 @@ use std::{
 
 use modelfile::{Gguf, ModelFileError, ModelShape};
 
-use super::{Available, Corrections, MemoryEstimate, Workload, estimate, fits};
+use super::{Available, Corrections, MemoryEstimate, Workload, estimate, fits, gpu_layers_that_fit};
 use crate::{GpuLayers, ModelSpec};
 
 /// Estimates for the models of this server, and what their loads teach. All of it blocks.
 #[derive(Debug)]
-pub(crate) struct Foresight(Mutex<Corrections>);
+pub(crate) struct Foresight {
+    corrections: Mutex<Corrections>,
+    /// Bytes that are free on devices; none in a build that does not compute on them.
+    device_free: u64,
+}
 
 /// What a model is expected to need, and what it is loaded with.
 #[derive(Debug)]
@@ -22,8 +26,8 @@ pub(crate) struct Foreseen {
 }
 
 impl Foresight {
-    pub(crate) fn new(corrections: Corrections) -> Self {
-        Self(Mutex::new(corrections))
+    pub(crate) fn new(corrections: Corrections, device_free: u64) -> Self {
+        Self { corrections: Mutex::new(corrections), device_free }
     }
 
     /// Reads the header of a model file and says what a worker on it would need.
@@ -35,7 +39,7 @@ impl Foresight {
     ) -> Result<Foreseen, ModelFileError> {
         let gguf = Gguf::open(path)?;
         let shape = gguf.shape()?;
-        let workload = workload(spec, threads);
+        let workload = self.workload(&gguf, &shape, spec, threads);
         let estimate = estimate(&gguf, &shape, &workload, &self.corrections());
         Ok(Foreseen { workload, estimate, shape })
     }
@@ -50,7 +54,8 @@ impl Foresight {
     ) -> Option<String> {
         let gguf = Gguf::open(path).ok()?;
         let shape = gguf.shape().ok()?;
-        let judged = fits(&gguf, &shape, &workload(spec, threads), &self.corrections(), available);
+        let workload = self.workload(&gguf, &shape, spec, threads);
+        let judged = fits(&gguf, &shape, &workload, &self.corrections(), available);
         judged.err().map(|too_big| too_big.to_string())
     }
 
@@ -75,16 +80,19 @@ impl Foresight {
         }
     }
 
-    fn corrections(&self) -> MutexGuard<'_, Corrections> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn workload(&self, gguf: &Gguf, shape: &ModelShape, spec: &ModelSpec, threads: usize) -> Workload {
+        let workload = Workload::new(spec.context, spec.parallel, u32::try_from(threads).unwrap_or(u32::MAX));
+        let gpu_layers = match spec.gpu_layers {
+            GpuLayers::Count(layers) => layers,
+            GpuLayers::Auto if self.device_free == 0 => 0,
+            GpuLayers::Auto => {
+                gpu_layers_that_fit(gguf, shape, &workload, &self.corrections(), self.device_free)
+            }
+        };
+        workload.on_device(gpu_layers)
     }
-}
 
-fn workload(spec: &ModelSpec, threads: usize) -> Workload {
-    let gpu_layers = match spec.gpu_layers {
-        GpuLayers::Auto => 0,
-        GpuLayers::Count(layers) => layers,
-    };
-    Workload::new(spec.context, spec.parallel, u32::try_from(threads).unwrap_or(u32::MAX))
-        .on_device(gpu_layers)
+    fn corrections(&self) -> MutexGuard<'_, Corrections> {
+        self.corrections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

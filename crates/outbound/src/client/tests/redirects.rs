@@ -31,7 +31,7 @@ async fn redirects_are_followed_three_times_and_not_once_more() {
 
     let host = format!("models.test:{}", server.address.port());
     let error = fails(&outbound, &at(&server, "models.test", "/4"), from_byte(0)).await;
-    contains(&error, "gave up after 4 redirects");
+    contains(&error, "followed 3 redirects, which is the most");
     contains(&error, &[host.as_str(); 5].join(" -> "));
     assert_eq!(server.requests().len(), 1 + REDIRECTS_MAX);
 }
