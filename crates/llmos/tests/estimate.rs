@@ -89,15 +89,10 @@ fn devices_take_what_fits() {
 fn damaged_files_and_damaged_lessons_are_answered() {
     let folder = Folder::new();
     fs::write(folder.0.path().join("cut.gguf"), &gguf::sample().to_bytes().unwrap()[..100]).unwrap();
-    for (file, code, complaint) in [
-        ("cut.gguf", 1, "ends too early"),
-        ("none.gguf", 1, "cannot open"),
-        ("./none", 1, "cannot open"),
-        ("none", 5, "no model `none` in the store"),
-    ] {
+    for (file, complaint) in [("cut.gguf", "ends too early"), ("none", "cannot open"), (".", "cannot open")] {
         let output = folder.estimate(&[file]);
         let error = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.code() == Some(code) && error.contains(complaint), "{file}: {error}");
+        assert!(output.status.code() == Some(1) && error.contains(complaint), "{file}: {error}");
     }
     fs::create_dir_all(folder.0.path().join("data")).unwrap();
     fs::write(folder.0.path().join("data/memory.json"), "{").unwrap();
