@@ -1,6 +1,6 @@
-"""Real servers: one with the packaged model, for all tests of a run, and others with a configuration of their own.
+"""Real servers: one with the packaged models, for all tests of a run, and others with a configuration of their own.
 
-`make test` sets LLMOS_TEST_BINARY (the program) and LLMOS_TEST_MODEL (a GGUF file).
+`make test` sets LLMOS_TEST_BINARY (the program), LLMOS_TEST_MODEL and LLMOS_TEST_EMBEDDING_MODEL (GGUF files).
 """
 
 import json
@@ -19,7 +19,9 @@ import openai
 import pytest
 
 MODEL = "smollm2"
+EMBEDDING_MODEL = "minilm"
 CONTEXT = 4096
+EMBEDDING_CONTEXT = 2048
 THREADS_MAX = 2
 # Seconds.
 READY_MAX = 120
@@ -99,8 +101,10 @@ def given(name):
     return str(Path(path).absolute())
 
 
-def configuration(model):
-    threads = min(THREADS_MAX, len(os.sched_getaffinity(0)))
+def configuration(model, embedding_model):
+    # Models that together ask for more cores than there are would be refused; without a number they share them.
+    enough = len(os.sched_getaffinity(0)) >= 2 * THREADS_MAX
+    threads = f"threads = {THREADS_MAX}" if enough else ""
     return f"""
 listen = "127.0.0.1:0"
 data_dir = "data"
@@ -109,7 +113,13 @@ data_dir = "data"
 name = "{MODEL}"
 source = {json.dumps(model)}
 context = {CONTEXT}
-threads = {threads}
+{threads}
+
+[[model]]
+name = "{EMBEDDING_MODEL}"
+source = {json.dumps(embedding_model)}
+context = {EMBEDDING_CONTEXT}
+{threads}
 """
 
 
@@ -143,9 +153,9 @@ def short_folder():
 
 @pytest.fixture(scope="session")
 def server():
-    model = given("LLMOS_TEST_MODEL")
+    models = given("LLMOS_TEST_MODEL"), given("LLMOS_TEST_EMBEDDING_MODEL")
     with short_folder() as folder:
-        (folder / "llmos.toml").write_text(configuration(model))
+        (folder / "llmos.toml").write_text(configuration(*models))
         with serving(folder) as running:
             yield running
 
@@ -159,3 +169,8 @@ def client(server):
 @pytest.fixture
 def model():
     return MODEL
+
+
+@pytest.fixture
+def embedding_model():
+    return EMBEDDING_MODEL

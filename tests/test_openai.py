@@ -41,8 +41,8 @@ def read(stream):
     return text, reason, usage
 
 
-def test_the_model_is_listed(client, model):
-    assert [found.id for found in client.models.list()] == [model]
+def test_the_models_are_listed(client, model, embedding_model):
+    assert [found.id for found in client.models.list()] == [model, embedding_model]
     assert client.models.retrieve(model).id == model
 
 
