@@ -6,7 +6,6 @@ use resources::{
     memory::{
         self, Available, Bytes, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit,
     },
-    model_store::ModelStore,
 };
 use serde_json::{Value, json};
 use types::Tokens;
@@ -14,13 +13,15 @@ use types::Tokens;
 use crate::{
     cli::{EstimateArgs, GpuLayers},
     config::Config,
-    data_dir,
-    exit::{Exit, Failure, Trying},
+    exit::{Exit, Failure},
+    models,
     output::{self, Output},
 };
 
 /// Types of tensors that are named in the table, most bytes first.
 const KINDS_SHOWN_MAX: usize = 3;
+/// Files end in this.
+const GGUF: &str = "gguf";
 /// Where there is nothing.
 const NOTHING: &str = "-";
 
@@ -68,17 +69,17 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     }
 }
 
-/// Where the model lies: a file, or else a name, alias or digest in the store.
+/// Where the model lies: a file, or else one of the store. What looks like a path is one, there or not.
 fn model_path(config: &Config, model: &Path) -> Result<PathBuf, Failure> {
-    let folder = data_dir::models(&config.data_dir);
-    let name = model.to_str().filter(|_| !model.exists() && folder.is_dir());
-    let Some(name) = name else { return Ok(model.to_owned()) };
-    let store = ModelStore::open(&folder).trying("open the store of models")?;
-    let found = store.find(name).map_err(|error| {
-        Failure::new(Exit::NotFound, error)
-            .advise("it is no file either; `llmos models` lists what is in the store")
-    })?;
-    Ok(store.path(&found))
+    let looks_like_path = model.components().count() != 1 || model.extension().is_some_and(|end| end == GGUF);
+    match model.to_str() {
+        Some(name) if !looks_like_path && !model.exists() => {
+            let store = models::open(config)?;
+            let found = store.find(name).map_err(models::failure)?;
+            Ok(store.path(&found))
+        }
+        _ => Ok(model.to_owned()),
+    }
 }
 
 /// What models may take on this machine, or on the one that a file describes.

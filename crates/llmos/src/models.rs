@@ -123,7 +123,7 @@ pub(crate) fn remove(config: &Config, name: Option<String>, output: Output) -> R
 }
 
 /// Opens the store. What is made there is for our eyes only.
-fn open(config: &Config) -> Result<ModelStore, Failure> {
+pub(crate) fn open(config: &Config) -> Result<ModelStore, Failure> {
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
     data_dir::make(&config.data_dir)?;
     ModelStore::open(&data_dir::models(&config.data_dir)).map_err(failure)
@@ -266,7 +266,7 @@ fn none() -> String {
     "-".to_owned()
 }
 
-fn failure(error: StoreError) -> Failure {
+pub(crate) fn failure(error: StoreError) -> Failure {
     let exit = match &error {
         StoreError::NotFound { .. } => Exit::NotFound,
         StoreError::Source(_) | StoreError::Digest(_) | StoreError::NoName(_) | StoreError::Choose(_) => {

@@ -54,7 +54,17 @@ impl Model {
                 let foresight = self.foresight.clone();
                 let read = tokio::task::spawn_blocking(move || foresight.of_file(&path, &spec, threads));
                 let foreseen = read.await.map_err(|error| error.to_string())?;
-                foreseen.map(|foreseen| foreseen.estimate.host()).map_err(|error| error.to_string())
+                let estimate = foreseen.map_err(|error| error.to_string())?.estimate;
+                match self.spec.memory_max {
+                    // It would die while it loads, or worse, while it works.
+                    Some(limit) if limit < estimate.reserved => Err(format!(
+                        "its `memory_mb` is {}, and its worker sets aside {} MiB beside the file; raise it, or \
+                         lower `context` or `parallel`",
+                        limit >> 20,
+                        estimate.reserved.div_ceil(1 << 20)
+                    )),
+                    _ => Ok(estimate.host()),
+                }
             }
         }
     }

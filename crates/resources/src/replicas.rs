@@ -16,7 +16,7 @@ use crate::{
     LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, cores, granted,
     memory::{Corrections, Foresight},
     model::Model,
-    residency::{Decision, Residency, Rights},
+    residency::{Decision, Eagerness, Residency, Rights},
     state::State,
     worker_memory,
 };
@@ -286,15 +286,6 @@ impl Drop for Replicas {
     }
 }
 
-/// How far to go for a model.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Eagerness {
-    /// Others may have to go for it.
-    MakeRoom,
-    /// Only if there is room.
-    IfFree,
-}
-
 enum Brought {
     There(Route),
     NoRoom { missing: u64 },
@@ -348,11 +339,7 @@ impl House {
         let decision = {
             let mut state = self.state();
             state.failures[model] = None;
-            let missing = bytes.saturating_sub(state.residency.free());
-            if eagerness == Eagerness::IfFree && missing > 0 {
-                return Ok(Brought::NoRoom { missing });
-            }
-            state.residency.want(self.now(), model, bytes)
+            state.residency.want(self.now(), model, bytes, eagerness)
         };
         match decision {
             Decision::Present => {}

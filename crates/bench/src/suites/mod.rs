@@ -14,13 +14,10 @@ use crate::{figures::Findings, process::is_file, servers::beside_us};
 const PEER_VARIABLE: &str = "LLMOS_BENCH_LLAMA_SERVER";
 /// Where `make run` puts the peer, below the cache folder.
 const PEER: &str = "peers/llama-server-0.3.36/llama-server";
-/// Where `make run` puts the packaged model, below the cache folder.
-const MODEL: &str =
-    "models/b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53/smollm2-135m-instruct.gguf";
-
-/// Where the packaged model that embeds lies, below the cache folder.
-const EMBEDDING_MODEL: &str =
-    "models/77c05ff995d2fdafa82d555d79b087ab6a0c2b0ad9c618d94d22a3753595138f/all-minilm-l6-v2.gguf";
+/// Where the packaged models are put, below the cache folder: each in a folder that is named after its hash.
+const MODELS: &str = "models";
+/// The packaged models: one that generates, one that embeds.
+const PACKAGED: [&str; 2] = ["smollm2-135m-instruct.gguf", "all-minilm-l6-v2.gguf"];
 /// Models that may be given.
 const MODELS_MAX: usize = 8;
 
@@ -79,8 +76,10 @@ impl Options {
         let peer = peer.map(|path| named(path, "the llama-server of the environment")).transpose()?;
         let cache = cache_folder();
         let cached = |place: &str| cache.as_ref().map(|cache| cache.join(place)).filter(|path| is_file(path));
-        if models.is_empty() {
-            models.extend([MODEL, EMBEDDING_MODEL].into_iter().filter_map(cached));
+        if models.is_empty()
+            && let Some(cache) = &cache
+        {
+            models.extend(PACKAGED.into_iter().filter_map(|name| below(&cache.join(MODELS), name)));
         }
         let models: Result<Vec<_>, _> = models.into_iter().map(std::path::absolute).collect();
         Ok(Self {
@@ -96,6 +95,15 @@ impl Options {
     pub(crate) fn chat_model(&self) -> Option<&Path> {
         self.models.first().map(PathBuf::as_path)
     }
+}
+
+/// The file of this name in a folder of the folder; the latest, if there are several.
+fn below(folder: &Path, name: &str) -> Option<PathBuf> {
+    let folders = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    let files = folders.map(|folder| folder.path().join(name));
+    files
+        .filter(|path| is_file(path))
+        .max_by_key(|path| path.metadata().and_then(|file| file.modified()).ok())
 }
 
 /// `$XDG_CACHE_HOME/llmos`, by default `~/.cache/llmos`.
