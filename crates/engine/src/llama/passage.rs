@@ -59,7 +59,7 @@ impl Marks {
     }
 
     /// From the tokens that the tokenizer asks for. BERT's `[CLS] query [SEP] document [SEP]` has no token for an
-    /// end, so the separator stands for it; RoBERTa's `<s> query </s></s> document </s>` has all three.
+    /// end, so the separator stands for it; `RoBERTa` has a token for each, and two between query and document.
     fn new(bos: Option<LlamaToken>, eos: Option<LlamaToken>, sep: Option<LlamaToken>) -> Self {
         let between = eos.into_iter().chain(sep).collect();
         Self { begin: bos.into_iter().collect(), between, end: eos.or(sep).into_iter().collect() }

@@ -150,6 +150,7 @@ struct EmbeddingList<'a> {
 
 /// The vector of one input.
 #[derive(Serialize, ToSchema)]
+#[allow(clippy::struct_field_names)] // The field names are OpenAI's.
 struct Embedding<'a> {
     /// Always `embedding`.
     object: &'static str,
