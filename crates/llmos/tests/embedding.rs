@@ -121,7 +121,7 @@ async fn many_at_once_are_as_each_alone() {
         assert!(cosine > 0.9999, "text {i}: {cosine}");
     }
     assert_eq!(together.input, input);
-    assert_eq!((driver.load().running, driver.load().waiting, driver.load().kv_used), (0, 0, Tokens(0)));
+    idle(&driver).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -262,8 +262,13 @@ async fn busy(driver: &Stepped) {
     until(driver, |driver| driver.load().running > 0).await;
 }
 
+/// Load is published before the next step is planned: a moment after the last vector.
 async fn idle(driver: &Stepped) {
-    until(driver, |driver| (driver.load().running, driver.load().waiting) == (0, 0)).await;
+    let is_idle = |driver: &Stepped| {
+        let load = driver.load();
+        (load.running, load.waiting, load.kv_used) == (0, 0, Tokens(0))
+    };
+    until(driver, is_idle).await;
 }
 
 async fn until(driver: &Stepped, holds: impl Fn(&Stepped) -> bool) {
