@@ -212,13 +212,17 @@ impl<'a> Model<'a> {
         }
     }
 
-    /// A model that turns texts into vectors reads each as a whole: its step holds the longest.
+    /// A model that turns texts into vectors reads each as a whole: its step holds the longest, and the same number
+    /// of tokens for each sequence, as the worker has it.
     fn whole_passages(&self, workload: &Workload) -> Workload {
-        let whole = match self.shape.purpose {
-            Purpose::Generate => 0,
-            Purpose::Embed | Purpose::Rank => workload.context.0.min(self.shape.context_trained),
+        let step = match self.shape.purpose {
+            Purpose::Generate => workload.step,
+            Purpose::Embed | Purpose::Rank => {
+                let longest = workload.step.max(workload.context.0.min(self.shape.context_trained));
+                longest.checked_next_multiple_of(workload.parallel.max(1)).unwrap_or(longest)
+            }
         };
-        Workload { step: workload.step.max(whole), ..*workload }
+        Workload { step, ..*workload }
     }
 }
 
