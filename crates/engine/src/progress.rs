@@ -21,6 +21,8 @@ pub struct LoadProgress {
 struct Reached {
     /// 0 to 1.
     share: f32,
+    /// Where the stage began that runs now.
+    stage: f32,
     /// How long it took to get there.
     after: Duration,
     /// How long the whole is expected to take.
@@ -38,11 +40,18 @@ impl LoadProgress {
         self.reached().expected = Some(duration);
     }
 
-    /// Notes that this share, 0 to 1, is done. It never goes back.
+    /// What is done is a stage; from here on [`reach`](Self::reach) counts the rest of the load.
+    pub fn end_stage(&self) {
+        let mut reached = self.reached();
+        reached.stage = reached.share;
+    }
+
+    /// Notes that this share of the stage, 0 to 1, is done. It never goes back.
     pub fn reach(&self, share: f32) {
         let mut reached = self.reached();
+        let share = reached.stage + (1.0 - reached.stage) * share.min(1.0);
         if share > reached.share {
-            reached.share = share.min(1.0);
+            reached.share = share;
             reached.after = self.begun.elapsed();
         }
     }
@@ -91,6 +100,9 @@ mod tests {
         progress.reach(0.25);
         progress.reach(0.1);
         assert_eq!((progress.percent(), progress.left()), (25, Some(s(30))));
+        progress.end_stage();
+        progress.reach(0.5);
+        assert_eq!(progress.percent(), 62, "half of the rest");
         progress.reach(7.0);
         assert_eq!((progress.percent(), progress.left()), (100, Some(s(1))));
     }

@@ -100,6 +100,10 @@ impl Safetensors {
     /// The first thing that is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
         let refuse = |why: String| ModelFileError::CannotOpen { file: path.to_owned(), why };
+        // Before it is opened: opening a pipe waits for a writer.
+        if std::fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
+            return Err(refuse("it is not a regular file".to_owned()));
+        }
         let mut file = File::open(path).map_err(|error| refuse(error.to_string()))?;
         let facts = file.metadata().map_err(|error| refuse(error.to_string()))?;
         if !facts.is_file() {

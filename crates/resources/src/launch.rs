@@ -1,4 +1,4 @@
-//! A model file is checked before anything parses it; then a worker is started on it.
+//! A model file is checked, by its hash and by our own reader, before llama.cpp parses it; then a worker is started.
 
 use std::{path::Path, sync::Arc};
 
@@ -90,6 +90,7 @@ mod file {
             tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref(), &hashing))
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
+            progress.end_stage();
             // Our own reader goes before llama.cpp's: what it refuses never reaches any C++.
             let (path, spec, threads) = (self.path.clone(), self.spec.clone(), self.cores.len());
             let foresight = self.foresight.clone();

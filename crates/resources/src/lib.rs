@@ -1,9 +1,9 @@
 //! The models of this machine and what runs them.
 //!
 //! **Does**: takes stock of the machine ([`inventory`]), keeps the store of models ([`model_store`]), grants cores,
-//! verifies a model file before anything parses it, starts a replica for each model, and finds the replica for a
-//! request. **Never** decides a placement (with one machine and fixed cores there is nothing to place), and never
-//! parses a model file itself.
+//! says what a model needs ([`memory`]) and decides who is in memory, verifies a model file before llama.cpp parses it,
+//! and finds the replica for a request. **Never** decides a placement (with one machine and fixed cores there is
+//! nothing to place), and never begins a load without room for it.
 //!
 //! The three types to know: [`ModelSpec`] (a model as configured), [`Replicas`] (all that is deployed),
 //! [`Route`] (where one request goes).

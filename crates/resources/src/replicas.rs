@@ -203,8 +203,12 @@ impl Replicas {
             let _moving = self.house.moves.lock().await;
             let mut state = self.house.state();
             state.failures[model] = None;
-            // It works on nothing: what has failed is given up, and its memory with it.
-            if state.residency.dismiss(model) || !state.residency.is_present(model) {
+            // Looked at again under the lock: somebody else may have begun a new load.
+            let failed = |driver: &Arc<engine::Stepped>| {
+                matches!(driver.state(), DriverState::Failed { retry_in: None, .. })
+            };
+            if state.drivers[model].as_ref().is_some_and(failed) {
+                state.residency.give_up(model);
                 state.drivers[model] = None;
             }
         }

@@ -159,6 +159,11 @@ impl Residency {
         may_go
     }
 
+    /// A model that failed for good is given up, pinned or not: there is nothing of it in memory.
+    pub(crate) fn give_up(&mut self, model: usize) {
+        self.places[model].taken = None;
+    }
+
     /// Models whose time is over; they are noted as gone.
     pub(crate) fn expire(&mut self, now: Instant) -> Vec<usize> {
         let over = |place: &Place| place.may_go() && Self::end(place).is_some_and(|end| end <= now);

@@ -63,7 +63,7 @@ pub enum GpuLayers {
 /// Where a model comes from.
 #[derive(Debug, Clone)]
 pub enum Source {
-    /// A GGUF file; checked against the SHA-256 before anything parses it.
+    /// A GGUF file; checked against the SHA-256 before llama.cpp parses it.
     File {
         /// Where it lies.
         path: PathBuf,

@@ -1,4 +1,4 @@
-//! A model file is hashed before anything parses it.
+//! A model file is hashed before llama.cpp parses it.
 
 use std::{
     fs::{self, File},

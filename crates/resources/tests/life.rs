@@ -257,3 +257,48 @@ async fn a_request_that_goes_away_leaves_nothing_behind() {
     assert_eq!(house.states(), "ur");
     assert!(house.replicas.replicas().iter().all(|view| view.requests == 0));
 }
+
+/// Fails for good the first time.
+struct Mended {
+    mock: MockLaunch,
+    loads: AtomicUsize,
+}
+
+impl Launch for Mended {
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        async move {
+            if self.loads.fetch_add(1, Ordering::Relaxed) == 0 {
+                return Err(LaunchError { why: "the file is damaged".to_owned(), retry: false });
+            }
+            self.mock.launch(progress).await
+        }
+        .boxed()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_failed_for_good_is_tried_again_on_an_operators_word_also_if_it_is_pinned() {
+    let spec = ModelSpec {
+        name: name(0),
+        aliases: vec![],
+        source: Source::Simulator,
+        context: Tokens(256),
+        parallel: 4,
+        threads: None,
+        memory_max: Some(1_000_000),
+        gpu_layers: GpuLayers::Auto,
+        stay: PINNED,
+    };
+    let simulated = |spec: &ModelSpec| -> Arc<dyn Launch> {
+        Arc::new(Mended { mock: MockLaunch::new(spec.context), loads: AtomicUsize::new(0) })
+    };
+    let corrections = resources::memory::Corrections::none();
+    let replicas = Replicas::start(vec![spec], 2_000_000, corrections, &simulated).unwrap();
+    let house = House { replicas, loads: Arc::default() };
+    pass(100).await;
+    assert_eq!(house.states(), "f");
+    assert!(matches!(house.route(0).await, Err(RouteError::Failed { .. })));
+    house.replicas.load(&name(0)).await.unwrap();
+    pass(1).await;
+    assert_eq!(house.states(), "r");
+}

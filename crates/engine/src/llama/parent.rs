@@ -101,7 +101,7 @@ impl LlamaLaunch {
         };
         engine.process = Some(process);
         let tokenizer =
-            LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(Some(BufReader::new(texts)))) };
+            LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(Some(BufReader::new(texts)))), pid };
         Ok(Loaded { card, tokenizer: Arc::new(tokenizer), engine: Box::new(engine), pid })
     }
 
@@ -275,6 +275,7 @@ impl StepEngine for LlamaEngine {
 struct LlamaTokenizer {
     /// Given up, which ends the worker, when an answer does not come.
     texts: Arc<tokio::sync::Mutex<Option<BufReader<UnixStream>>>>,
+    pid: Option<u32>,
 }
 
 impl Tokenizer for LlamaTokenizer {
@@ -315,6 +316,7 @@ impl LlamaTokenizer {
         wire::frame(text, &mut bytes).map_err(|error| EngineError::BadInput(error.to_string()))?;
         let mut texts = self.texts.clone().lock_owned().await;
         // In a task of its own: a caller who leaves half way must not leave its answer to the next one.
+        let pid = self.pid;
         let exchange = tokio::spawn(async move {
             let socket = texts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let answer = async {
@@ -324,6 +326,8 @@ impl LlamaTokenizer {
             let answer = tokio::time::timeout(ENCODE_WAIT, answer).await;
             if answer.is_err() {
                 *texts = None;
+                // A worker that hangs would not notice that it is given up; its end is what starts the next one.
+                end(pid);
             }
             answer.unwrap_or_else(|late| Err(late.into()))
         });
@@ -331,6 +335,14 @@ impl LlamaTokenizer {
             Ok(Ok(encoded)) => encoded.map_err(EngineError::BadInput),
             Ok(Err(_)) | Err(_) => Err(died()),
         }
+    }
+}
+
+/// Ends a worker at once.
+fn end(pid: Option<u32>) {
+    if let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) {
+        // It may just have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
     }
 }
 

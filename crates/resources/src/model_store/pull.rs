@@ -229,10 +229,10 @@ fn fetch_with(token: Option<Secret>) -> Fetch {
 }
 
 fn open_file(path: &Path) -> Result<File, StoreError> {
-    let file = File::open(path).doing("open", path)?;
-    let metadata = file.metadata().doing("look at", path)?;
+    // Before it is opened: opening a pipe waits for a writer.
+    let metadata = std::fs::metadata(path).doing("open", path)?;
     if metadata.is_file() {
-        return Ok(file);
+        return File::open(path).doing("open", path);
     }
     let remedy =
         if metadata.is_dir() { "it is a folder; `llmos import` takes those" } else { "it is not a file" };
