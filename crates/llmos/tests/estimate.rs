@@ -89,7 +89,9 @@ fn devices_take_what_fits() {
 fn damaged_files_and_damaged_lessons_are_answered() {
     let folder = Folder::new();
     fs::write(folder.0.path().join("cut.gguf"), &gguf::sample().to_bytes().unwrap()[..100]).unwrap();
-    for (file, complaint) in [("cut.gguf", "ends too early"), ("none", "cannot open"), (".", "cannot open")] {
+    for (file, complaint) in
+        [("cut.gguf", "ends too early"), ("none.gguf", "cannot open"), (".", "cannot open")]
+    {
         let output = folder.estimate(&[file]);
         let error = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(1) && error.contains(complaint), "{file}: {error}");
