@@ -437,6 +437,11 @@ fn a_file_that_is_none_is_refused() {
     assert!(absent.contains("cannot open the model file") && absent.contains("none.gguf"), "{absent}");
     let refused = Gguf::open(folder.path()).unwrap_err().to_string();
     assert!(refused.contains("it is not a regular file"), "{refused}");
+    // Opening a pipe would wait for a writer that never comes.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = Gguf::open(&pipe).unwrap_err().to_string();
+    assert!(refused.contains("it is not a regular file"), "{refused}");
     let path = folder.path().join("sample.gguf");
     std::fs::write(&path, sample().to_bytes().unwrap()).unwrap();
     assert_eq!(Gguf::open(&path).unwrap().tensors.len(), 20);
