@@ -108,6 +108,15 @@ impl Stepped {
         }
     }
 
+    /// Resolves when the engine has failed for good, and nothing will change by itself, or when the driver is gone.
+    /// Does not keep the driver alive.
+    pub fn failed_for_good(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut phase = self.phase.clone();
+        async move {
+            let _ = phase.wait_for(|phase| matches!(phase, Phase::Failed { retry_in: None, .. })).await;
+        }
+    }
+
     /// Waits, with a bound, while the engine starts.
     pub(crate) async fn front(&self) -> Result<Arc<Front>, EngineError> {
         let mut front = self.front.clone();

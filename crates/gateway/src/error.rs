@@ -123,7 +123,10 @@ impl ApiError {
                 PathError::Access(error) => of_access(error),
                 PathError::Route(error) => of_route(error),
                 PathError::Engine(error) => of_engine(error, input),
-                PathError::WrongPurpose { .. } => wrong_purpose(),
+                PathError::QueryTooLong { .. } => Reply {
+                    parameter: Some("query"),
+                    ..reply(StatusCode::BAD_REQUEST, "context_length_exceeded")
+                },
                 PathError::OutOfRange(error) => out_of_range(error),
                 PathError::Unload(error) => of_unload(error),
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
@@ -224,8 +227,10 @@ fn of_route(error: &RouteError) -> Reply<'static> {
             parameter: Some("model"),
             retry_after: None,
         },
+        RouteError::WrongPurpose { .. } => wrong_purpose(),
         RouteError::Failed { retry_after, .. } => unavailable("model_failed", *retry_after),
         RouteError::NoRoom { retry_after, .. } => unavailable("no_memory", *retry_after),
+        RouteError::NoTurn { retry_after, .. } => unavailable("too_many_loads", *retry_after),
     }
 }
 
@@ -336,16 +341,23 @@ mod tests {
         let over = AccessError::OverLimit { parameter: "class", asked: "system", max: "normal" };
         let failed = RouteError::Failed { model: model(), why: "gone".into(), retry_after: s(30) };
         let absent = RouteError::NotDeployed { model: model(), known: "n".into() };
-        let room = RouteError::NoRoom { model: model(), missing_mb: 3, busy: "n".into(), retry_after: s(15) };
+        let room = RouteError::NoRoom {
+            model: model(),
+            missing: <_>::default(),
+            busy: "n".into(),
+            retry_after: s(15),
+        };
         let refused =
             EngineError::Refused { retry_after: Duration::from_millis(1), why: RefusalReason::QueueFull };
         let unready = EngineError::Unready { why: "loads".into(), retry_after: Duration::from_millis(2500) };
-        let wrong = PathError::WrongPurpose {
+        let wrong = RouteError::WrongPurpose {
             model: model(),
             asked: Purpose::Generate,
             is: Purpose::Embed,
             able: "models that generate: n".into(),
         };
+        let turn = RouteError::NoTurn { model: model(), retry_after: s(15) };
+        let query = PathError::QueryTooLong { tokens: Tokens(600), most: Tokens(512) };
         let too_long = EngineError::TooLong { index: 3, tokens: Tokens(600), most: Tokens(512) };
         // Status and code, then parameter and Retry-After, `-` where there is none.
         let table = [
@@ -358,6 +370,7 @@ mod tests {
             (path(absent.into()), "404 model_not_found", "model -"),
             (path(failed.into()), "503 model_failed", "- 30"),
             (path(room.into()), "503 no_memory", "- 15"),
+            (path(turn.into()), "503 too_many_loads", "- 15"),
             (path(UnloadError::Pinned(model()).into()), "409 model_pinned", "model -"),
             (engine(EngineError::Died { why: "signal 9".into() }), "503 engine_died", "- 1"),
             (engine(unready), "503 engine_not_ready", "- 3"),
@@ -366,7 +379,8 @@ mod tests {
             (context_exceeded(64), "400 context_length_exceeded", "prompt -"),
             (engine(EngineError::BadInput("no template".into())), "400 invalid_input", "prompt -"),
             (engine(too_long), "400 context_length_exceeded", "prompt -"),
-            (path(wrong), "400 wrong_kind_of_model", "model -"),
+            (path(query), "400 context_length_exceeded", "query -"),
+            (path(wrong.into()), "400 wrong_kind_of_model", "model -"),
             (path(PathError::OutOfRange(range())), "400 out_of_range", "top_p -"),
             (engine(EngineError::Killed), "409 request_killed", "- -"),
             (path(PathError::Closing { retry_after: s(10) }), "503 shutting_down", "- 10"),

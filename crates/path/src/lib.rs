@@ -94,17 +94,13 @@ pub enum PathError {
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The model is of another kind.
-    #[error("model `{model}` is made to {is}, not to {asked}; {able}")]
-    WrongPurpose {
-        /// The model.
-        model: ModelName,
-        /// What was asked of it.
-        asked: Purpose,
-        /// What it can do.
-        is: Purpose,
-        /// Which models could have done it.
-        able: String,
+    /// The query of a ranking is longer than the model reads at once.
+    #[error("the query has {tokens} tokens, but the model reads at most {most} at once; shorten it")]
+    QueryTooLong {
+        /// Its tokens, those that the model puts around it included.
+        tokens: Tokens,
+        /// Most that would have been read.
+        most: Tokens,
     },
     /// A value that this model does not allow.
     #[error(transparent)]
@@ -117,11 +113,49 @@ pub enum PathError {
     },
 }
 
+/// What is asked of a model, as the steps see it that all requests have in common.
+trait Ask {
+    const OPERATION: Operation;
+    /// What a model must be made to do; the first is the usual.
+    const PURPOSES: &[Purpose];
+
+    fn wanted(&self) -> ModelUse;
+}
+
+impl Ask for GenerateRequest {
+    const OPERATION: Operation = Operation::Generate;
+    const PURPOSES: &[Purpose] = &[Purpose::Generate];
+
+    fn wanted(&self) -> ModelUse {
+        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+    }
+}
+
+impl Ask for EmbedRequest {
+    const OPERATION: Operation = Operation::Embed;
+    const PURPOSES: &[Purpose] = &[Purpose::Embed];
+
+    fn wanted(&self) -> ModelUse {
+        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+    }
+}
+
+impl Ask for RerankRequest {
+    const OPERATION: Operation = Operation::Rerank;
+    const PURPOSES: &[Purpose] = &[Purpose::Rank, Purpose::Embed];
+
+    fn wanted(&self) -> ModelUse {
+        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+    }
+}
+
 /// Proof that a request has a replica. Made by `route` only, from a request that was authorised.
 struct Routed<A: Action, R> {
     authorized: Authorized<A>,
     route: Route,
     request: R,
+    /// Dropped, it counts the request as aborted.
+    observation: Observation,
 }
 
 impl Path {
@@ -138,12 +172,7 @@ impl Path {
 
     /// Answers one request. Called by `gateway`, for all protocols alike.
     pub async fn serve(&self, credential: Credential, request: GenerateRequest) -> Result<Answer, PathError> {
-        self.open()?;
-        let principal = self.access.authenticate(credential).await?;
-        let wanted =
-            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
-        let authorized = self.access.authorize::<Generate>(&principal, wanted)?;
-        let routed = self.route(authorized, request).await?;
+        let routed = self.routed::<Generate, _>(credential, request).await?;
         self.run(routed).await
     }
 
@@ -153,25 +182,27 @@ impl Path {
         credential: Credential,
         request: EmbedRequest,
     ) -> Result<Embeddings, PathError> {
-        self.open()?;
-        let principal = self.access.authenticate(credential).await?;
-        let wanted =
-            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
-        let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
-        let routed = self.route(authorized, request).await?;
+        let routed = self.routed::<Embed, _>(credential, request).await?;
         self.run_embedding(routed).await
     }
 
     /// Puts documents in the order of their relevance to a query. Dropping the future cancels the work within one
     /// step.
     pub async fn rerank(&self, credential: Credential, request: RerankRequest) -> Result<Ranking, PathError> {
+        let routed = self.routed::<Embed, _>(credential, request).await?;
+        self.run_ranking(routed).await
+    }
+
+    /// The steps that all requests have in common: authenticate, authorise, route.
+    async fn routed<A: Action<Resource = ModelUse>, R: Ask>(
+        &self,
+        credential: Credential,
+        request: R,
+    ) -> Result<Routed<A, R>, PathError> {
         self.open()?;
         let principal = self.access.authenticate(credential).await?;
-        let wanted =
-            ModelUse { model: request.model.clone(), class: request.class, data_class: request.data_class };
-        let authorized = self.access.authorize::<Embed>(&principal, wanted)?;
-        let routed = self.route(authorized, request).await?;
-        self.run_ranking(routed).await
+        let authorized = self.access.authorize::<A>(&principal, request.wanted())?;
+        self.route(authorized, request).await
     }
 
     /// From here on new requests are refused; those that run go on.
@@ -186,20 +217,26 @@ impl Path {
         Ok(())
     }
 
-    async fn route<A: Action<Resource = ModelUse>, R>(
+    async fn route<A: Action<Resource = ModelUse>, R: Ask>(
         &self,
         authorized: Authorized<A>,
         request: R,
     ) -> Result<Routed<A, R>, PathError> {
-        let route = self.replicas.route(authorized.principal(), &authorized.resource().model).await?;
-        Ok(Routed { authorized, route, request })
+        let model = &authorized.resource().model;
+        let mut observation = self.metrics.begin(R::OPERATION, self.replicas.name(model)?);
+        match self.replicas.route(authorized.principal(), model, R::PURPOSES).await {
+            Ok(route) => Ok(Routed { authorized, route, request, observation }),
+            Err(error) => {
+                observation.refused();
+                Err(error.into())
+            }
+        }
     }
 
     /// Starts the work. Its events are measured on their way out.
     async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<Answer, PathError> {
-        let Routed { authorized, route, request } = routed;
+        let Routed { authorized, route, mut request, mut observation } = routed;
         let id = request.id;
-        let mut request = request;
         request.class = authorized.resource().class;
         request.data_class = authorized.resource().data_class;
         let work = Work {
@@ -207,30 +244,33 @@ impl Path {
             request: Arc::new(request),
             principal: authorized.principal().clone(),
         };
-        let mut observation = self.metrics.begin(Operation::Generate, &route.model);
-        let events = match route.driver.generate(work).await {
-            Ok(events) => events,
+        match route.driver.generate(work).await {
+            Ok(events) => {
+                let events = measured(events, observation, route.lease);
+                Ok(Answer { request: id, model: route.model, events })
+            }
             Err(error) => {
                 observation.refused();
-                return Err(self.explained(&route.model, error));
+                Err(error.into())
             }
-        };
-        Ok(Answer { request: id, model: route.model, events: measured(events, observation, route.lease) })
+        }
     }
 
     /// Computes the vectors, and cuts them to the length asked for.
     async fn run_embedding(&self, routed: Routed<Embed, EmbedRequest>) -> Result<Embeddings, PathError> {
-        let Routed { authorized, route, request } = routed;
-        let can = route.driver.ready().await?;
-        // A model that does not embed has other numbers, and is refused by its driver.
-        if let Some(wanted) = request.dimensions
-            && can.purpose == Purpose::Embed
-            && !(1..=can.dimensions).contains(&wanted)
-        {
-            return Err(OutOfRange::new("dimensions", wanted, format!("1 to {}", can.dimensions)).into());
-        }
-        let work = self.embed_work(&authorized, request.id, request.passages);
-        let Embedded { vectors, input } = self.vectors(Operation::Embed, &route, work).await?;
+        let Routed { authorized, route, request, observation } = routed;
+        let embedded = async {
+            if let Some(wanted) = request.dimensions {
+                let can = route.driver.ready().await?;
+                if !(1..=can.dimensions).contains(&wanted) {
+                    let allowed = format!("1 to {}", can.dimensions);
+                    return Err(OutOfRange::new("dimensions", wanted, allowed).into());
+                }
+            }
+            let work = self.embed_work(&authorized, request.id, request.passages);
+            Ok(route.driver.embed(work).await?)
+        };
+        let Embedded { vectors, input } = observation.computing(embedded).await?;
         let vectors = match request.dimensions {
             Some(wanted) => vectors.iter().map(|whole| vectors::shortened(whole, wanted)).collect(),
             None => vectors,
@@ -240,10 +280,10 @@ impl Path {
 
     /// Scores by a model that ranks; by the cosine of embeddings where the model only embeds.
     async fn run_ranking(&self, routed: Routed<Embed, RerankRequest>) -> Result<Ranking, PathError> {
-        let Routed { authorized, route, request } = routed;
+        let Routed { authorized, route, request, observation } = routed;
         let RerankRequest { id, query, documents, best, .. } = request;
         let count = documents.len();
-        let method = match route.driver.ready().await?.purpose {
+        let method = match route.purpose {
             Purpose::Embed => Method::Cosine,
             Purpose::Rank | Purpose::Generate => Method::Rank,
         };
@@ -252,8 +292,8 @@ impl Path {
             Method::Cosine => documents.into_iter().chain([query]).map(Passage::Text).collect(),
         };
         let work = self.embed_work(&authorized, id, passages);
-        let Embedded { vectors, input } =
-            self.vectors(Operation::Rerank, &route, work).await.map_err(|error| of_query(error, count))?;
+        let embedded = async { route.driver.embed(work).await.map_err(|error| of_query(error, count)) };
+        let Embedded { vectors, input } = observation.computing(embedded).await?;
         let best = vectors::best_first(method, &vectors, best.map_or(count, |best| best as usize));
         Ok(Ranking { model: route.model.clone(), method, best, input })
     }
@@ -273,51 +313,15 @@ impl Path {
             principal: authorized.principal().clone(),
         }
     }
-
-    /// Has the work done, and measures it.
-    async fn vectors(
-        &self,
-        operation: Operation,
-        route: &Route,
-        work: EmbedWork,
-    ) -> Result<Embedded, PathError> {
-        let mut observation = self.metrics.begin(operation, &route.model);
-        match route.driver.embed(work).await {
-            Ok(embedded) => {
-                observation.computed(embedded.input);
-                Ok(embedded)
-            }
-            Err(error) => {
-                observation.refused();
-                Err(self.explained(&route.model, error))
-            }
-        }
-    }
-
-    /// What only the path knows is added: which other models could have done it.
-    fn explained(&self, model: &ModelName, error: EngineError) -> PathError {
-        let EngineError::WrongPurpose { asked, is } = error else { return error.into() };
-        let able = self.replicas.made_to(asked);
-        let able = if able.is_empty() {
-            format!("no running model is made to {asked}")
-        } else {
-            let names: Vec<&str> = able.iter().map(ModelName::as_str).collect();
-            format!("models that {asked}: {}", names.join(", "))
-        };
-        PathError::WrongPurpose { model: model.clone(), asked, is, able }
-    }
 }
 
 /// By cosine the query is one more passage, behind the documents; an error about it should say so.
-fn of_query(error: PathError, documents: usize) -> PathError {
+fn of_query(error: EngineError, documents: usize) -> PathError {
     match error {
-        PathError::Engine(EngineError::TooLong { index, tokens, most }) if index == documents => {
-            let what = format!(
-                "the query has {tokens} tokens, but the model reads at most {most} at once; shorten it"
-            );
-            EngineError::BadInput(what).into()
+        EngineError::TooLong { index, tokens, most } if index == documents => {
+            PathError::QueryTooLong { tokens, most }
         }
-        error => error,
+        error => error.into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use engine::EngineError;
+use engine::{Embedded, EngineError};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -15,6 +15,8 @@ use prometheus_client::{
 };
 use resources::ReplicaView;
 use types::{Event, FinishReason, ModelName, Tokens};
+
+use crate::PathError;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByModel {
@@ -234,10 +236,20 @@ impl Observation {
         }
     }
 
-    /// All that was asked for is computed; nothing was generated.
-    pub(crate) fn computed(&mut self, input: Tokens) {
-        self.usage(input, Tokens(0));
-        self.finish(FinishReason::Stop);
+    /// Watches a computation to its end.
+    pub(crate) async fn computing(
+        mut self,
+        computation: impl Future<Output = Result<Embedded, PathError>>,
+    ) -> Result<Embedded, PathError> {
+        let computed = computation.await;
+        match &computed {
+            Ok(embedded) => {
+                self.usage(embedded.input, Tokens(0));
+                self.finish(FinishReason::Stop);
+            }
+            Err(_) => self.refused(),
+        }
+        computed
     }
 
     /// The engine did not take it.
@@ -312,8 +324,8 @@ mod tests {
     use super::*;
     use types::Prompt;
 
-    #[test]
-    fn a_request_leaves_its_figures() {
+    #[tokio::test]
+    async fn a_request_leaves_its_figures() {
         let metrics = Metrics::new();
         let model: ModelName = "m".parse().unwrap();
         let mut watched = metrics.begin(Operation::Generate, &model);
@@ -325,8 +337,10 @@ mod tests {
         drop(watched);
         metrics.begin(Operation::Generate, &model).see(&Err(EngineError::Killed));
         drop(metrics.begin(Operation::Generate, &model));
-        metrics.begin(Operation::Embed, &model).computed(Tokens(7));
-        metrics.begin(Operation::Rerank, &model).computed(Tokens(11));
+        for (operation, input) in [(Operation::Embed, Tokens(7)), (Operation::Rerank, Tokens(11))] {
+            let embedded = async { Ok(Embedded { vectors: vec![], input }) };
+            metrics.begin(operation, &model).computing(embedded).await.unwrap();
+        }
         let text = metrics.text(&[]);
         for line in [
             "vllm:prompt_tokens_total{model_name=\"m\"} 23",

@@ -47,7 +47,9 @@ pub(crate) fn best_first(method: Method, vectors: &[Vector], most: usize) -> Vec
         (Method::Rank, _) => vectors.iter().filter_map(|score| score.expose().first().copied()).collect(),
         (Method::Cosine, None) => Vec::new(),
         (Method::Cosine, Some((query, documents))) => {
-            documents.iter().map(|document| product(document.expose(), query.expose())).collect()
+            // Of vectors that point the same way the product may exceed 1 by rounding.
+            let cosine = |document: &Vector| product(document.expose(), query.expose()).clamp(-1.0, 1.0);
+            documents.iter().map(cosine).collect()
         }
     };
     let mut best: Vec<_> =
@@ -94,6 +96,8 @@ mod tests {
         assert_eq!(ranked(Method::Rank, scores, 1), [(1, 3.0)]);
         let query_last: &[&[f32]] = &[&[0.0, 1.0], &[0.6, 0.8], &[1.0, 0.0]];
         assert_eq!(ranked(Method::Cosine, query_last, 9), [(1, 0.6), (0, 0.0)]);
+        let rounded: &[&[f32]] = &[&[0.6, 0.800_000_1], &[0.6, 0.800_000_1]];
+        assert_eq!(ranked(Method::Cosine, rounded, 9), [(0, 1.0)]);
         assert_eq!(ranked(Method::Cosine, &[], 9), []);
     }
 }

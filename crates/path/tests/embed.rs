@@ -27,17 +27,13 @@ async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     let access = Access::open(store, &folder.join("key.pepper")).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = move |spec: &ModelSpec| -> Arc<dyn Launch> {
-        let purpose = match spec.name.as_str() {
-            "embed" => Purpose::Embed,
-            "rank" => Purpose::Rank,
-            _ => Purpose::Generate,
-        };
+        let Source::Simulator { purpose } = spec.source else { unreachable!() };
         Arc::new(MockLaunch::new(spec.context).made_to(purpose).paced(step))
     };
-    let spec = |name: &str| ModelSpec {
+    let spec = |(name, purpose): (&str, Purpose)| ModelSpec {
         name: name.parse().unwrap(),
         aliases: vec![format!("{name}-alias").parse().unwrap()],
-        source: Source::Simulator,
+        source: Source::Simulator { purpose },
         context: Tokens(256),
         parallel: 32,
         threads: None,
@@ -45,7 +41,8 @@ async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
         gpu_layers: GpuLayers::Auto,
         stay: Stay::default(),
     };
-    let specs = ["generate", "embed", "rank"].map(spec).to_vec();
+    let kinds = [("generate", Purpose::Generate), ("embed", Purpose::Embed), ("rank", Purpose::Rank)];
+    let specs = kinds.map(spec).to_vec();
     (Path::new(access, Replicas::start(specs, u64::MAX, Corrections::none(), &mock).unwrap()), administrator)
 }
 
@@ -162,10 +159,6 @@ async fn documents_are_ranked_by_the_model_or_by_cosine() {
 async fn a_model_of_the_wrong_kind_says_which_would_do() {
     let folder = tempfile::tempdir().unwrap();
     let (path, administrator) = house(folder.path()).await;
-    // All have started.
-    while !path.not_ready().is_empty() {
-        tokio::task::yield_now().await;
-    }
     let me = || key(&administrator);
     let generation = GenerateRequest {
         id: RequestId(7),
@@ -187,10 +180,10 @@ async fn a_model_of_the_wrong_kind_says_which_would_do() {
     assert_eq!(
         said,
         [
-            "model `embed` is made to embed, not to generate; models that generate: generate",
-            "model `generate` is made to generate, not to embed; models that embed: embed",
-            "model `rank` is made to rank, not to embed; models that embed: embed",
-            "model `generate` is made to generate, not to rank; models that rank: rank",
+            "model `embed` is made to embed, not to generate; use one of: generate",
+            "model `generate` is made to generate, not to embed; use one of: embed",
+            "model `rank` is made to rank, not to embed; use one of: embed",
+            "model `generate` is made to generate, not to rank; use one of: embed, rank",
         ]
     );
 }

@@ -5,7 +5,7 @@
 use std::{path::Path as File, sync::Arc};
 
 use access::{Access, AccessError, Credential, NewKey};
-use engine::Launch;
+use engine::{Launch, Purpose};
 use futures::StreamExt;
 use path::{Path, PathError};
 use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory::Corrections};
@@ -24,7 +24,7 @@ async fn house(folder: &File) -> (Path, Secret) {
     let spec = ModelSpec {
         name: "mock".parse().unwrap(),
         aliases: vec!["default".parse().unwrap()],
-        source: Source::Simulator,
+        source: Source::Simulator { purpose: Purpose::Generate },
         context: Tokens(512),
         parallel: 32,
         threads: None,

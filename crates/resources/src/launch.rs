@@ -6,30 +6,39 @@ use engine::Launch;
 
 use crate::{ModelSpec, ResourcesError, memory::Foresight};
 
-/// What starts workers on a model file.
+/// Makes what starts a model's engine, with so many layers on a device.
+pub(crate) type Launcher = Box<dyn Fn(u32) -> Arc<dyn Launch> + Send + Sync>;
+
+/// The same engine every time.
+pub(crate) fn always(launch: Arc<dyn Launch>) -> Launcher {
+    Box::new(move |_| launch.clone())
+}
+
+/// What starts workers on a model file, each with so many bytes of memory at most.
 #[cfg(feature = "llama")]
 pub(crate) fn of_file(
     spec: &ModelSpec,
     path: &Path,
     sha256: Option<&str>,
     cores: &[usize],
-    memory: u64,
+    limit: u64,
     foresight: &Arc<Foresight>,
-) -> Result<Arc<dyn Launch>, ResourcesError> {
+) -> Result<Launcher, ResourcesError> {
     if matches!(spec.gpu_layers, crate::GpuLayers::Count(1..)) && !engine::llama::COMPUTES_ON_GPUS {
         return Err(ResourcesError::NoGpuEngine(spec.name.clone()));
     }
     let program = std::env::current_exe().map_err(|error| ResourcesError::NoProgram(error.to_string()))?;
-    Ok(Arc::new(file::FileLaunch {
+    let launch = file::FileLaunch {
         program,
         path: path.to_owned(),
         sha256: sha256.map(str::to_owned),
         spec: spec.clone(),
         cores: cores.to_vec(),
-        memory,
+        limit,
         foresight: foresight.clone(),
-        took: std::sync::Mutex::default(),
-    }))
+        took: Arc::default(),
+    };
+    Ok(Box::new(move |gpu_layers| Arc::new(launch.with(gpu_layers))))
 }
 
 #[cfg(not(feature = "llama"))]
@@ -38,9 +47,9 @@ pub(crate) fn of_file(
     _path: &Path,
     _sha256: Option<&str>,
     _cores: &[usize],
-    _memory: u64,
+    _limit: u64,
     _foresight: &Arc<Foresight>,
-) -> Result<Arc<dyn Launch>, ResourcesError> {
+) -> Result<Launcher, ResourcesError> {
     Err(ResourcesError::NoEngine(spec.name.clone()))
 }
 
@@ -59,7 +68,7 @@ mod file {
     use futures::{FutureExt, future::BoxFuture};
 
     use crate::{
-        ModelSpec,
+        GpuLayers, ModelSpec,
         memory::{Foresight, Measured},
         verify::verify,
     };
@@ -70,21 +79,29 @@ mod file {
     const LOAD_MIN: Duration = Duration::from_millis(500);
 
     /// Verifies a model file and starts a llama worker on it.
+    #[derive(Clone)]
     pub(crate) struct FileLaunch {
         pub(crate) program: PathBuf,
         pub(crate) path: PathBuf,
         pub(crate) sha256: Option<String>,
         pub(crate) spec: ModelSpec,
         pub(crate) cores: Vec<usize>,
-        /// Most memory of a worker of which nothing is configured.
-        pub(crate) memory: u64,
+        /// Most memory that the worker may ask for, in bytes.
+        pub(crate) limit: u64,
         /// What it is expected to need; it learns from what it is found to have.
         pub(crate) foresight: Arc<Foresight>,
         /// What it took the last time.
-        pub(crate) took: Mutex<Option<Duration>>,
+        pub(crate) took: Arc<Mutex<Option<Duration>>>,
     }
 
     impl FileLaunch {
+        /// The same with so many layers on a device: memory was found for these.
+        pub(crate) fn with(&self, gpu_layers: u32) -> Self {
+            let mut placed = self.clone();
+            placed.spec.gpu_layers = GpuLayers::Count(gpu_layers);
+            placed
+        }
+
         async fn load(&self, progress: Arc<LoadProgress>) -> Result<Loaded, LaunchError> {
             let (path, sha256, hashing) = (self.path.clone(), self.sha256.clone(), progress.clone());
             tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref(), &hashing))
@@ -94,7 +111,7 @@ mod file {
             // Our own reader goes before llama.cpp's: what it refuses never reaches any C++.
             let (path, spec, threads) = (self.path.clone(), self.spec.clone(), self.cores.len());
             let foresight = self.foresight.clone();
-            let foreseen = tokio::task::spawn_blocking(move || foresight.of_file(&path, &spec, threads))
+            let foreseen = tokio::task::spawn_blocking(move || foresight.of_file(&path, &spec, threads, 0))
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })?
                 .map_err(|error| LaunchError { why: error.to_string(), retry: false })?;
@@ -105,7 +122,7 @@ mod file {
                 step: foreseen.workload.step,
                 running_max: foreseen.workload.parallel,
                 cores: self.cores.clone(),
-                memory_max: self.spec.memory_max.unwrap_or(self.memory),
+                memory_max: self.limit,
                 gpu_layers: foreseen.workload.gpu_layers,
             };
             let loaded = LlamaLaunch { program: self.program.clone(), order }.launch(progress).await?;

@@ -11,6 +11,7 @@
 
 mod cores;
 mod granted;
+mod house;
 pub mod inventory;
 mod launch;
 pub mod memory;
@@ -18,6 +19,7 @@ mod model;
 pub mod model_store;
 mod replicas;
 mod residency;
+mod route;
 mod spec;
 mod state;
 #[cfg(any(feature = "llama", test))]
@@ -27,6 +29,8 @@ mod worker_memory;
 
 pub use cores::available_cores;
 pub use granted::memory_for_models;
-pub use replicas::{Lease, Replicas, Route, RouteError, UnloadError};
+pub use house::Lease;
+pub use replicas::Replicas;
+pub use route::{Route, RouteError, UnloadError};
 pub use spec::{GpuLayers, LoadWhen, ModelSpec, ResourcesError, Source, Stay};
 pub use views::{ModelView, ReplicaState, ReplicaView};

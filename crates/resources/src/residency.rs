@@ -1,18 +1,20 @@
 //! Which models are in memory: decided here, as a function of what happens and when; `replicas` carries it out.
 //!
-//! A model takes the bytes it needs, from the moment its load begins until it is gone. Room is made by bytes and by
-//! last use, never by count, and never at the cost of a model that is pinned or works.
+//! A model takes the bytes it needs, in main memory and on devices, from the moment its load begins until it is gone.
+//! Room is made by bytes and by last use, never by count, and never at the cost of a model that is pinned or works.
 
 use std::time::Duration;
 
 use types::Instant;
+
+use crate::memory::Split;
 
 /// What is decided about a model that is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Decision {
     /// It is in memory, or on its way there.
     Present,
-    /// Load it, when these are gone. Both are noted already.
+    /// Load it, when these are gone.
     Load {
         /// Models that make room.
         unload: Vec<usize>,
@@ -20,12 +22,12 @@ pub(crate) enum Decision {
     /// There is room for it only when others are gone that may not go now.
     Busy {
         /// Bytes that are missing until then.
-        missing: u64,
+        missing: Split,
     },
     /// There is not enough memory for it, whoever else goes.
     TooBig {
         /// Bytes that it could have: all but those of pinned models that are in memory.
-        room: u64,
+        room: Split,
     },
 }
 
@@ -51,7 +53,7 @@ pub(crate) struct Rights {
 struct Place {
     rights: Rights,
     /// Bytes, while it is in memory.
-    taken: Option<u64>,
+    taken: Option<Split>,
     /// Requests that have it in use.
     leases: usize,
     last_used: Instant,
@@ -66,67 +68,80 @@ impl Place {
 /// The memory of this machine and who has it. Models are numbered in their configured order.
 #[derive(Debug)]
 pub(crate) struct Residency {
-    memory: u64,
+    memory: Split,
     places: Vec<Place>,
 }
 
 impl Residency {
     /// Empty memory of this many bytes.
-    pub(crate) fn new(memory: u64, rights: impl IntoIterator<Item = Rights>) -> Self {
+    pub(crate) fn new(memory: Split, rights: impl IntoIterator<Item = Rights>) -> Self {
         let place = |rights| Place { rights, taken: None, leases: 0, last_used: Instant::default() };
         Self { memory, places: rights.into_iter().map(place).collect() }
     }
 
-    /// Decides how `model`, which needs `bytes`, gets into memory; with [`Eagerness::IfFree`] nobody goes for it.
-    pub(crate) fn want(&mut self, now: Instant, model: usize, bytes: u64, eagerness: Eagerness) -> Decision {
+    /// Decides how `model`, which needs `bytes`, gets into memory, and notes it: whoever makes room is gone, and
+    /// `model` is there. With [`Eagerness::IfFree`] nobody goes for it.
+    pub(crate) fn want(
+        &mut self,
+        now: Instant,
+        model: usize,
+        bytes: Split,
+        eagerness: Eagerness,
+    ) -> Decision {
+        let decision = self.judge(model, bytes, eagerness);
+        if let Decision::Load { unload } = &decision {
+            for &victim in unload {
+                self.places[victim].taken = None;
+            }
+            self.places[model].taken = Some(bytes);
+            self.places[model].last_used = now;
+        }
+        decision
+    }
+
+    /// What [`want`](Self::want) would decide now. Changes nothing.
+    pub(crate) fn judge(&self, model: usize, bytes: Split, eagerness: Eagerness) -> Decision {
         if self.places[model].taken.is_some() {
             return Decision::Present;
         }
-        let pinned: u64 =
-            self.places.iter().filter(|place| place.rights.pinned).filter_map(|p| p.taken).sum();
-        let room = self.memory.saturating_sub(pinned);
-        if bytes > room {
+        let pinned = self.places.iter().filter(|place| place.rights.pinned).filter_map(|place| place.taken);
+        let room = self.memory.less(pinned.sum());
+        if !bytes.fits(room) {
             return Decision::TooBig { room };
         }
-        let missing = bytes.saturating_sub(self.free());
-        if eagerness == Eagerness::IfFree && missing > 0 {
+        let missing = bytes.less(self.free());
+        if eagerness == Eagerness::IfFree && missing != Split::default() {
             return Decision::Busy { missing };
         }
-        let unload = match self.victims(missing) {
-            Ok(unload) => unload,
-            Err(missing) => return Decision::Busy { missing },
-        };
-        for &victim in &unload {
-            self.places[victim].taken = None;
+        match self.victims(missing) {
+            Ok(unload) => Decision::Load { unload },
+            Err(missing) => Decision::Busy { missing },
         }
-        self.places[model].taken = Some(bytes);
-        self.places[model].last_used = now;
-        Decision::Load { unload }
     }
 
     /// Models that free `missing` bytes: the least recently used, and none that is not needed for it. Or the bytes
     /// that would still be missing.
-    fn victims(&self, missing: u64) -> Result<Vec<usize>, u64> {
+    fn victims(&self, missing: Split) -> Result<Vec<usize>, Split> {
         let mut candidates: Vec<usize> =
             (0..self.places.len()).filter(|&i| self.places[i].may_go()).collect();
         candidates.sort_by_key(|&i| self.places[i].last_used);
-        let bytes = |i: usize| self.places[i].taken.unwrap_or(0);
+        let bytes = |i: usize| self.places[i].taken.unwrap_or_default();
         let mut chosen = Vec::new();
-        let mut freed = 0;
+        let mut freed = Split::default();
         for i in candidates {
-            if freed >= missing {
+            if missing.fits(freed) {
                 break;
             }
-            freed += bytes(i);
+            freed = freed + bytes(i);
             chosen.push(i);
         }
-        if freed < missing {
-            return Err(missing - freed);
+        if !missing.fits(freed) {
+            return Err(missing.less(freed));
         }
         // A large one that came late may make an earlier small one unnecessary; the latest used is spared first.
         for i in chosen.clone().into_iter().rev() {
-            if freed - bytes(i) >= missing {
-                freed -= bytes(i);
+            if missing.fits(freed.less(bytes(i))) {
+                freed = freed.less(bytes(i));
                 chosen.retain(|&other| other != i);
             }
         }
@@ -143,11 +158,12 @@ impl Residency {
         place.taken.is_some()
     }
 
-    /// A request has ended.
-    pub(crate) fn release(&mut self, now: Instant, model: usize) {
+    /// A request has ended. Whether it was the last one, so that its model may go.
+    pub(crate) fn release(&mut self, now: Instant, model: usize) -> bool {
         let place = &mut self.places[model];
         place.leases = place.leases.saturating_sub(1);
         place.last_used = now;
+        place.leases == 0
     }
 
     /// An operator sends a model away. False if it is pinned, works, or is not there.
@@ -194,13 +210,13 @@ impl Residency {
     }
 
     /// Bytes of a model, if it is in memory.
-    pub(crate) fn taken(&self, model: usize) -> Option<u64> {
+    pub(crate) fn taken(&self, model: usize) -> Option<Split> {
         self.places[model].taken
     }
 
-    fn free(&self) -> u64 {
-        let taken: u64 = self.places.iter().filter_map(|place| place.taken).sum();
-        self.memory.saturating_sub(taken)
+    /// Bytes that nobody has.
+    pub(crate) fn free(&self) -> Split {
+        self.memory.less(self.places.iter().filter_map(|place| place.taken).sum())
     }
 }
 
@@ -211,15 +227,19 @@ mod tests {
     const FREELY: Rights = Rights { pinned: false, keep_alive: None };
     const PINNED: Rights = Rights { pinned: true, keep_alive: None };
 
+    fn host(bytes: u64) -> Split {
+        Split { host: bytes, device: 0 }
+    }
+
     fn at(seconds: u64) -> Instant {
         Instant { nanos: seconds * 1_000_000_000 }
     }
 
     /// Loads each model of so many bytes, one a second.
     fn filled(memory: u64, models: &[(Rights, u64)]) -> Residency {
-        let mut residency = Residency::new(memory, models.iter().map(|&(rights, _)| rights));
+        let mut residency = Residency::new(host(memory), models.iter().map(|&(rights, _)| rights));
         for (i, &(_, bytes)) in models.iter().enumerate().filter(|(_, (_, bytes))| *bytes > 0) {
-            let decision = residency.want(at(i as u64), i, bytes, Eagerness::IfFree);
+            let decision = residency.want(at(i as u64), i, host(bytes), Eagerness::IfFree);
             assert_eq!(decision, Decision::Load { unload: vec![] }, "model {i}");
         }
         residency
@@ -234,17 +254,17 @@ mod tests {
             (10, &[(FREELY, 4), (FREELY, 4)], 3, load(&[0])),
             (10, &[(FREELY, 4), (FREELY, 4)], 7, load(&[0, 1])),
             (10, &[(PINNED, 4), (FREELY, 4)], 3, load(&[1])),
-            (10, &[(PINNED, 4), (FREELY, 4)], 7, Decision::TooBig { room: 6 }),
+            (10, &[(PINNED, 4), (FREELY, 4)], 7, Decision::TooBig { room: host(6) }),
             (10, &[(FREELY, 1), (FREELY, 9)], 9, load(&[1])),
             (10, &[(FREELY, 2), (FREELY, 2), (FREELY, 6)], 4, load(&[0, 1])),
-            (10, &[], 11, Decision::TooBig { room: 10 }),
+            (10, &[], 11, Decision::TooBig { room: host(10) }),
             (10, &[(FREELY, 10)], 10, load(&[0])),
         ];
         for (memory, models, bytes, want) in cases {
             let models = [*models, &[(FREELY, 0)]].concat();
             let mut residency = filled(*memory, &models);
             let comes = models.len() - 1;
-            let without_room = residency.want(at(99), comes, *bytes, Eagerness::IfFree);
+            let without_room = residency.want(at(99), comes, host(*bytes), Eagerness::IfFree);
             let expected = match want {
                 Decision::Load { unload } if !unload.is_empty() => {
                     matches!(without_room, Decision::Busy { .. })
@@ -255,22 +275,49 @@ mod tests {
             if without_room == Decision::Present || matches!(without_room, Decision::Load { .. }) {
                 continue;
             }
-            let decision = residency.want(at(99), comes, *bytes, Eagerness::MakeRoom);
+            let decision = residency.want(at(99), comes, host(*bytes), Eagerness::MakeRoom);
             assert_eq!(decision, *want, "{bytes} into {models:?}");
             let Decision::Load { unload } = want else { continue };
             assert!(residency.is_present(comes) && unload.iter().all(|&gone| !residency.is_present(gone)));
-            assert_eq!(residency.want(at(99), comes, *bytes, Eagerness::MakeRoom), Decision::Present);
+            assert_eq!(residency.want(at(99), comes, host(*bytes), Eagerness::MakeRoom), Decision::Present);
         }
+    }
+
+    #[test]
+    fn room_on_devices_is_made_by_those_who_have_it() {
+        let split = |host, device| Split { host, device };
+        let mut residency = Residency::new(split(10, 10), [FREELY; 4]);
+        for (model, bytes) in [split(4, 0), split(1, 5), split(1, 4)].into_iter().enumerate() {
+            residency.want(at(model as u64), model, bytes, Eagerness::IfFree);
+        }
+        assert_eq!(residency.free(), split(4, 1));
+        let judged = |bytes| residency.judge(3, bytes, Eagerness::MakeRoom);
+        assert_eq!(judged(split(4, 1)), Decision::Load { unload: vec![] });
+        assert_eq!(judged(split(1, 3)), Decision::Load { unload: vec![1] }, "the oldest has nothing there");
+        assert_eq!(judged(split(5, 10)), Decision::Load { unload: vec![1, 2] });
+        assert_eq!(judged(split(9, 3)), Decision::Load { unload: vec![0, 1] });
+        assert_eq!(judged(split(1, 11)), Decision::TooBig { room: split(10, 10) });
+        residency.lease(at(9), 1);
+        assert_eq!(
+            residency.judge(3, split(1, 7), Eagerness::MakeRoom),
+            Decision::Busy { missing: split(0, 2) }
+        );
     }
 
     #[test]
     fn a_model_that_works_stays_and_using_it_makes_it_the_last_to_go() {
         let mut residency = filled(10, &[(FREELY, 5), (FREELY, 5), (FREELY, 0)]);
         assert!(residency.lease(at(2), 0) && !residency.lease(at(2), 2));
-        assert_eq!(residency.want(at(3), 2, 6, Eagerness::MakeRoom), Decision::Busy { missing: 1 });
+        assert_eq!(
+            residency.want(at(3), 2, host(6), Eagerness::MakeRoom),
+            Decision::Busy { missing: host(1) }
+        );
         assert!(!residency.dismiss(0));
         residency.release(at(4), 0);
-        assert_eq!(residency.want(at(5), 2, 4, Eagerness::MakeRoom), Decision::Load { unload: vec![1] });
+        assert_eq!(
+            residency.want(at(5), 2, host(4), Eagerness::MakeRoom),
+            Decision::Load { unload: vec![1] }
+        );
     }
 
     #[test]
@@ -300,15 +347,16 @@ mod tests {
         };
         let rights =
             |i: u64| Rights { pinned: i == 0, keep_alive: (i % 3 == 1).then_some(Duration::from_secs(5)) };
-        let mut residency = Residency::new(100, (0..8).map(rights));
+        let mut residency = Residency::new(Split { host: 100, device: 40 }, (0..8).map(rights));
         let mut leased = [0_usize; 8];
         for second in 0..20_000 {
             let model = draw(8) as usize;
             match draw(4) {
                 0 => {
+                    let bytes = Split { host: 1 + draw(60), device: draw(30) };
                     let before: Vec<bool> = (0..8).map(|i| residency.is_present(i)).collect();
                     if let Decision::Load { unload } =
-                        residency.want(at(second), model, 1 + draw(60), Eagerness::MakeRoom)
+                        residency.want(at(second), model, bytes, Eagerness::MakeRoom)
                     {
                         assert!(unload.iter().all(|&gone| before[gone] && leased[gone] == 0 && gone != 0));
                     }
@@ -320,8 +368,8 @@ mod tests {
                 }
                 _ => assert!(residency.expire(at(second)).iter().all(|&gone| leased[gone] == 0)),
             }
-            let taken: u64 = (0..8).filter_map(|i| residency.taken(i)).sum();
-            assert!(taken <= 100, "{taken} of 100 bytes at {second}");
+            let taken: Split = (0..8).filter_map(|i| residency.taken(i)).sum();
+            assert!(taken.host <= 100 && taken.device <= 40, "{taken:?} at {second}");
             assert!((0..8).all(|i| leased[i] == residency.leases(i)));
         }
     }

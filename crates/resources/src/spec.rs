@@ -1,5 +1,6 @@
 use std::{path::PathBuf, time::Duration};
 
+use engine::Purpose;
 use types::{ModelName, Tokens};
 
 /// A model as configured.
@@ -75,8 +76,11 @@ pub enum Source {
         /// Its name, alias or digest there.
         model: String,
     },
-    /// The simulator's mock engine: no weights, deterministic text.
-    Simulator,
+    /// The simulator's mock engine: no weights, deterministic answers.
+    Simulator {
+        /// What it is made to do.
+        purpose: Purpose,
+    },
 }
 
 /// Why the configured models cannot be run together.

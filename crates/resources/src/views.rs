@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use engine::DriverState;
+use engine::{DriverState, Purpose};
 use scheduler::Load;
 use types::{ModelName, Tokens};
 
@@ -11,7 +11,9 @@ pub struct ModelView {
     pub name: ModelName,
     /// Other names for it.
     pub aliases: Vec<ModelName>,
-    /// Longest sequence that is configured.
+    /// What it is made to do; absent as long as its file could not be read.
+    pub purpose: Option<Purpose>,
+    /// Longest sequence: as configured, or as trained if that is known to be less.
     pub context: Tokens,
     /// When the server took it in: seconds since 1970.
     pub created_at: u64,
@@ -30,7 +32,7 @@ pub struct ReplicaView {
     pub load: Load,
     /// The cores granted to it.
     pub cores: Vec<usize>,
-    /// Bytes that are set aside for it; none when it is not in memory.
+    /// Bytes of main memory that are set aside for it; none when it is not in memory.
     pub memory: Option<u64>,
     /// Bytes that its worker was measured to have, where that was asked for.
     pub resident: Option<u64>,
@@ -65,7 +67,7 @@ pub enum ReplicaState {
     Failed {
         /// What happened and what to do.
         why: String,
-        /// Time until the next attempt; none is made if absent.
+        /// Time until it is tried again: by itself, or with the first request after that.
         retry_in: Option<Duration>,
     },
 }

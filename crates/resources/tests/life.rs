@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use engine::{EngineError, Launch, LaunchError, LoadProgress, Loaded, Work};
+use engine::{EngineError, Launch, LaunchError, LoadProgress, Loaded, Purpose, Work};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use resources::{
     GpuLayers, LoadWhen, ModelSpec, ReplicaState, Replicas, RouteError, Source, Stay, UnloadError,
@@ -57,7 +57,7 @@ fn house(memory_mb: u64, takes: Duration, models: &[(u64, Stay)]) -> House {
     let spec = |(number, &(mb, stay)): (usize, &(u64, Stay))| ModelSpec {
         name: name(number),
         aliases: vec![],
-        source: Source::Simulator,
+        source: Source::Simulator { purpose: Purpose::Generate },
         context: Tokens(256),
         parallel: 4,
         threads: None,
@@ -93,7 +93,7 @@ fn principal() -> Principal {
 
 impl House {
     async fn route(&self, model: usize) -> Result<resources::Route, RouteError> {
-        self.replicas.route(&principal(), &name(model)).await
+        self.replicas.route(&principal(), &name(model), &[Purpose::Generate]).await
     }
 
     /// Asks a model and waits for the whole answer.
@@ -170,7 +170,12 @@ async fn pins_hold_and_what_never_fits_is_told_so() {
     assert_eq!(house.states(), "uru");
     house.ask(0).await.unwrap();
     let RouteError::Failed { why, .. } = house.route(2).await.err().unwrap() else { panic!("it never fits") };
-    assert!(why.contains("needs 7 MB") && why.contains("4 MB"), "{why}");
+    assert!(
+        why.contains("needs 7.0 MB")
+            && why.contains("4.0 MB")
+            && why.contains("pinned models have the rest: 1"),
+        "{why}"
+    );
     assert_eq!(house.states(), "rrf", "nobody was sent away for it");
     assert_eq!(house.replicas.unload(&name(1)).await, Err(UnloadError::Pinned(name(1))));
 }
@@ -183,8 +188,13 @@ async fn a_model_that_works_stays_and_whoever_waits_for_its_room_gets_it_or_is_t
     assert!(matches!(house.replicas.unload(&name(0)).await, Err(UnloadError::Busy { requests: 1, .. })));
     let begun = tokio::time::Instant::now();
     let error = house.route(1).await.err().unwrap();
-    let RouteError::NoRoom { missing_mb: 2, busy, retry_after, .. } = error else { panic!("{error}") };
-    assert!(busy == "0" && retry_after > Duration::ZERO && begun.elapsed() < Duration::from_secs(30));
+    let RouteError::NoRoom { missing, busy, retry_after, .. } = error else { panic!("{error}") };
+    assert!(
+        missing.host == 2_000_000
+            && busy == "0"
+            && retry_after > Duration::ZERO
+            && begun.elapsed() < Duration::from_secs(30)
+    );
 
     let waiting = house.ask(1);
     let released = async {
@@ -218,6 +228,7 @@ async fn a_model_goes_when_it_is_unused_for_its_time_and_not_before() {
 #[tokio::test(start_paused = true)]
 async fn requests_for_a_model_that_loads_wait_and_are_then_told_how_long_it_takes() {
     let house = house(10, Duration::from_secs(100), &[(4, DEMAND)]);
+    house.replicas.load(&name(0)).await.unwrap();
     let crowd = (0..300).map(|_| house.ask(0));
     let refused = futures::future::join_all(crowd).await;
     // They waited for 20 s, so 80 s are left; those beyond the bound did not wait.
@@ -251,11 +262,52 @@ async fn a_request_that_goes_away_leaves_nothing_behind() {
     for model in [0, 1, 0, 1] {
         assert!(house.route(model).now_or_never().is_none(), "it takes more than one moment");
         pass(3).await;
+        assert_eq!(house.loads.load(Ordering::Relaxed), 0, "whoever left before its turn loads nothing");
     }
     house.ask(0).await.unwrap();
     house.ask(1).await.unwrap();
     assert_eq!(house.states(), "ur");
     assert!(house.replicas.replicas().iter().all(|view| view.requests == 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crowd_that_waits_for_room_is_bounded_and_begins_one_load() {
+    let house = house(10, SECOND, &[(6, Stay::default()), (6, DEMAND)]);
+    pass(2).await;
+    let held = house.route(0).await.unwrap();
+    let crowd = || futures::future::join_all((0..300).map(|_| house.route(1)));
+    let refused = |routes: Vec<Result<resources::Route, RouteError>>| {
+        let (mut no_room, mut no_turn) = (0, 0);
+        for error in routes.into_iter().filter_map(Result::err) {
+            no_room += usize::from(matches!(error, RouteError::NoRoom { .. }));
+            no_turn += usize::from(matches!(error, RouteError::NoTurn { .. }));
+        }
+        (no_room, no_turn)
+    };
+    let begun = tokio::time::Instant::now();
+    assert_eq!(refused(crowd().await), (256, 44));
+    assert_eq!(begun.elapsed().as_secs(), 20);
+    let (routes, ()) = tokio::join!(crowd(), async {
+        pass(5).await;
+        drop(held);
+    });
+    assert_eq!(refused(routes), (0, 44));
+    assert_eq!((house.states().as_str(), house.loads.load(Ordering::Relaxed)), ("ul", 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_model_is_not_made_for_is_refused_before_anything_is_loaded() {
+    let house = house(10, SECOND, &[(6, Stay::default()), (6, DEMAND)]);
+    pass(2).await;
+    for model in [0, 1] {
+        let wrong = house.replicas.route(&principal(), &name(model), &[Purpose::Rank, Purpose::Embed]).await;
+        let error = wrong.err().unwrap();
+        assert_eq!(
+            error.to_string(),
+            format!("model `{model}` is made to generate, not to rank; no configured model is")
+        );
+    }
+    assert_eq!(house.states(), "ru");
 }
 
 /// Fails for good the first time.
@@ -276,29 +328,51 @@ impl Launch for Mended {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn what_had_failed_for_good_is_tried_again_on_an_operators_word_also_if_it_is_pinned() {
-    let spec = ModelSpec {
-        name: name(0),
+/// Models of a megabyte that fail for good the first time, in memory for one.
+fn damaged_house(stays: &[Stay]) -> House {
+    let spec = |(number, &stay): (usize, &Stay)| ModelSpec {
+        name: name(number),
         aliases: vec![],
-        source: Source::Simulator,
+        source: Source::Simulator { purpose: Purpose::Generate },
         context: Tokens(256),
         parallel: 4,
         threads: None,
         memory_max: Some(1_000_000),
         gpu_layers: GpuLayers::Auto,
-        stay: PINNED,
+        stay,
     };
     let simulated = |spec: &ModelSpec| -> Arc<dyn Launch> {
         Arc::new(Mended { mock: MockLaunch::new(spec.context), loads: AtomicUsize::new(0) })
     };
     let corrections = resources::memory::Corrections::none();
-    let replicas = Replicas::start(vec![spec], 2_000_000, corrections, &simulated).unwrap();
-    let house = House { replicas, loads: Arc::default() };
-    pass(100).await;
+    let specs = stays.iter().enumerate().map(spec).collect();
+    let replicas = Replicas::start(specs, 1_000_000, corrections, &simulated).unwrap();
+    House { replicas, loads: Arc::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_failed_for_good_is_tried_again_on_an_operators_word_also_if_it_is_pinned() {
+    let house = damaged_house(&[PINNED]);
+    pass(1).await;
     assert_eq!(house.states(), "f");
-    assert!(matches!(house.route(0).await, Err(RouteError::Failed { .. })));
     house.replicas.load(&name(0)).await.unwrap();
     pass(1).await;
     assert_eq!(house.states(), "r");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_had_failed_for_good_leaves_its_memory_to_others_and_is_tried_again_after_a_minute() {
+    let house = damaged_house(&[PINNED, DEMAND]);
+    pass(1).await;
+    assert_eq!(house.replicas.replicas()[0].memory, None);
+    let error = house.route(0).await.err().unwrap();
+    let RouteError::Failed { why, retry_after, .. } = error else { panic!("{error}") };
+    assert!(why.contains("the file is damaged; it is tried again"), "{why}");
+    assert!(retry_after <= Duration::from_secs(60));
+    // Room for one: the other can be tried.
+    house.replicas.load(&name(1)).await.unwrap();
+    pass(60).await;
+    assert_eq!(house.states(), "ff");
+    house.ask(0).await.unwrap();
+    assert_eq!(house.states(), "rf");
 }

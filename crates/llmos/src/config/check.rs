@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use engine::Purpose;
 use outbound::{Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
 use toml::Table;
@@ -322,7 +323,7 @@ impl Check<'_> {
                     format!("a model with the source {SIMULATOR} has no file, so remove its `sha256`");
                 self.refuse(&key.replace("source", "sha256"), message);
             }
-            return Some(Source::Simulator);
+            return Some(Source::Simulator { purpose: Purpose::Generate });
         }
         if text.is_empty() {
             let message =

@@ -1,9 +1,13 @@
 use std::{
     path::Path,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use modelfile::{Gguf, ModelFileError, ModelShape};
+use types::Tokens;
 
 use super::{Available, Corrections, MemoryEstimate, Workload, estimate, fits, gpu_layers_that_fit};
 use crate::{GpuLayers, ModelSpec};
@@ -12,13 +16,12 @@ use crate::{GpuLayers, ModelSpec};
 #[derive(Debug)]
 pub(crate) struct Foresight {
     corrections: Mutex<Corrections>,
-    /// Bytes that are free on devices; none in a build that does not compute on them.
-    device_free: u64,
+    /// Loads that taught something.
+    lessons: AtomicU64,
 }
 
 /// What a model is expected to need, and what it is loaded with.
 #[derive(Debug)]
-#[cfg_attr(not(feature = "llama"), expect(dead_code, reason = "only a build with workers loads anything"))]
 pub(crate) struct Foreseen {
     pub(crate) workload: Workload,
     pub(crate) estimate: MemoryEstimate,
@@ -26,8 +29,12 @@ pub(crate) struct Foreseen {
 }
 
 impl Foreseen {
+    /// Longest sequence: as configured, or as trained if that is less.
+    pub(crate) fn sequence_max(&self) -> Tokens {
+        Tokens(self.workload.context.0.min(self.shape.context_trained))
+    }
+
     /// What the file says that its model is for.
-    #[cfg(feature = "llama")]
     pub(crate) fn purpose(&self) -> engine::Purpose {
         match self.shape.purpose {
             modelfile::Purpose::Generate => engine::Purpose::Generate,
@@ -38,20 +45,26 @@ impl Foreseen {
 }
 
 impl Foresight {
-    pub(crate) fn new(corrections: Corrections, device_free: u64) -> Self {
-        Self { corrections: Mutex::new(corrections), device_free }
+    pub(crate) fn new(corrections: Corrections) -> Self {
+        Self { corrections: Mutex::new(corrections), lessons: AtomicU64::new(0) }
     }
 
-    /// Reads the header of a model file and says what a worker on it would need.
+    /// How often estimates have changed so far.
+    pub(crate) fn lessons(&self) -> u64 {
+        self.lessons.load(Ordering::Relaxed)
+    }
+
+    /// Reads the header of a model file and says what a worker on it would need, with so many bytes free on devices.
     pub(crate) fn of_file(
         &self,
         path: &Path,
         spec: &ModelSpec,
         threads: usize,
+        device_free: u64,
     ) -> Result<Foreseen, ModelFileError> {
         let gguf = Gguf::open(path)?;
         let shape = gguf.shape()?;
-        let workload = self.workload(&gguf, &shape, spec, threads);
+        let workload = self.workload(&gguf, &shape, spec, threads, device_free);
         let estimate = estimate(&gguf, &shape, &workload, &self.corrections());
         Ok(Foreseen { workload, estimate, shape })
     }
@@ -66,7 +79,7 @@ impl Foresight {
     ) -> Option<String> {
         let gguf = Gguf::open(path).ok()?;
         let shape = gguf.shape().ok()?;
-        let workload = self.workload(&gguf, &shape, spec, threads);
+        let workload = self.workload(&gguf, &shape, spec, threads, available.device);
         let judged = fits(&gguf, &shape, &workload, &self.corrections(), available);
         judged.err().map(|too_big| too_big.to_string())
     }
@@ -83,6 +96,7 @@ impl Foresight {
             }
         };
         let learnt = self.corrections().learn(&foreseen.shape, &foreseen.estimate, measured);
+        self.lessons.fetch_add(1, Ordering::Relaxed);
         match learnt {
             Ok(factors) => {
                 let (heap, layer) = (factors.heap, factors.layer);
@@ -92,14 +106,19 @@ impl Foresight {
         }
     }
 
-    fn workload(&self, gguf: &Gguf, shape: &ModelShape, spec: &ModelSpec, threads: usize) -> Workload {
+    fn workload(
+        &self,
+        gguf: &Gguf,
+        shape: &ModelShape,
+        spec: &ModelSpec,
+        threads: usize,
+        device_free: u64,
+    ) -> Workload {
         let workload = Workload::new(spec.context, spec.parallel, u32::try_from(threads).unwrap_or(u32::MAX));
         let gpu_layers = match spec.gpu_layers {
             GpuLayers::Count(layers) => layers,
-            GpuLayers::Auto if self.device_free == 0 => 0,
-            GpuLayers::Auto => {
-                gpu_layers_that_fit(gguf, shape, &workload, &self.corrections(), self.device_free)
-            }
+            GpuLayers::Auto if device_free == 0 => 0,
+            GpuLayers::Auto => gpu_layers_that_fit(gguf, shape, &workload, &self.corrections(), device_free),
         };
         workload.on_device(gpu_layers)
     }

@@ -26,6 +26,8 @@ mod overhead;
 mod tests;
 mod weights;
 
+use std::{fmt, iter::Sum, ops::Add};
+
 use modelfile::{Gguf, ModelShape, Purpose};
 use serde::Serialize;
 use types::Tokens;
@@ -76,6 +78,45 @@ pub struct Split {
     pub host: u64,
     /// On all devices together.
     pub device: u64,
+}
+
+impl Split {
+    /// Whether there is room for it in `room`.
+    #[must_use]
+    pub fn fits(self, room: Self) -> bool {
+        self.host <= room.host && self.device <= room.device
+    }
+
+    /// What is left of it without `other`, on each side at least nothing.
+    #[must_use]
+    pub fn less(self, other: Self) -> Self {
+        Self { host: self.host.saturating_sub(other.host), device: self.device.saturating_sub(other.device) }
+    }
+}
+
+impl Add for Split {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { host: self.host.saturating_add(other.host), device: self.device.saturating_add(other.device) }
+    }
+}
+
+impl Sum for Split {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), Add::add)
+    }
+}
+
+/// What is not nothing: `3.0 MB of main memory and 5.0 MB on devices`.
+impl fmt::Display for Split {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.host, self.device) {
+            (host, 0) => write!(f, "{} of main memory", Bytes(host)),
+            (0, device) => write!(f, "{} on devices", Bytes(device)),
+            (host, device) => write!(f, "{} of main memory and {} on devices", Bytes(host), Bytes(device)),
+        }
+    }
 }
 
 /// The memory of one worker that is busy at its limits, in bytes.
