@@ -322,7 +322,7 @@ fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
 
     for (command, code, part) in [
         (["unload", "pinned"], 1, "`pinned` is pinned"),
-        (["load", "giant"], 1, "needs 8 MB, and there are 7 MB"),
+        (["load", "giant"], 1, "pinned models have the rest: pinned"),
         (["load", "nobody"], 5, "no model"),
         (["unload", "../../keys/1"], 5, "no model"),
     ] {
