@@ -1,0 +1,56 @@
+use std::path::PathBuf;
+
+/// Why something was not sealed, opened, wrapped or unwrapped.
+#[derive(Debug, thiserror::Error)]
+pub enum VaultError {
+    /// It is not what was sealed under this key for this place. Nothing more can be told, by design.
+    #[error(
+        "the sealed data is damaged, or was sealed for another purpose, subject, tenant or place; restore it from a \
+         backup if it should be here"
+    )]
+    Refused,
+    /// It is not sealed data at all, or of a version that this program does not know.
+    #[error("this is not sealed data that this program can read: {0}")]
+    Unknown(&'static str),
+    /// A wrapped key does not open.
+    #[error(
+        "the wrapped {what} does not open with this {under}; it is damaged, or the wrong root key is configured"
+    )]
+    WrongKey {
+        /// The key that was wrapped.
+        what: &'static str,
+        /// What should have opened it.
+        under: &'static str,
+    },
+    /// The root key cannot be used.
+    #[error("the root key cannot be used: {0}")]
+    Root(String),
+    /// The file of the root key cannot be read or written.
+    #[error("the root key file {}: {error}", .path.display())]
+    RootFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        error: std::io::Error,
+    },
+    /// A range lies outside of what was sealed.
+    #[error("bytes {start} to {end} were asked for, and there are {length}")]
+    OutOfRange {
+        /// First byte asked for.
+        start: u64,
+        /// The byte behind the last one.
+        end: u64,
+        /// Bytes that there are.
+        length: u64,
+    },
+    /// More than the format can hold.
+    #[error("more than {} GiB cannot be sealed as one", (crate::frames::FRAMES_MAX * crate::FRAME_BYTES as u64) >> 30)]
+    TooLong,
+    /// The operating system gives no random bytes.
+    #[error("the operating system gives no random bytes, so no key can be made")]
+    NoRandom,
+    /// Reading or writing what is sealed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,153 @@
+//! The keys between the root and the frames.
+
+use std::fmt;
+
+use aws_lc_rs::rand;
+use types::{Sealed, Secret, TenantId};
+use zeroize::Zeroizing;
+
+use crate::{Opener, Place, Sealer, VaultError, Wrapped, sealed_length, wrap};
+
+/// All keys are for AES-256.
+pub(crate) const KEY_BYTES: usize = 32;
+
+/// 256 random bits, wiped on drop. Has no `Debug` and leaves this crate only wrapped.
+pub(crate) struct Key(Zeroizing<[u8; KEY_BYTES]>);
+
+impl Key {
+    pub(crate) fn random() -> Result<Self, VaultError> {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        rand::fill(bytes.as_mut_slice()).map_err(|_| VaultError::NoRandom)?;
+        Ok(Self(bytes))
+    }
+
+    /// A key of these bytes, if there are as many as a key has.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let mut key = Zeroizing::new([0; KEY_BYTES]);
+        (bytes.len() == KEY_BYTES).then(|| {
+            key.copy_from_slice(bytes);
+            Self(key)
+        })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8; KEY_BYTES] {
+        &self.0
+    }
+}
+
+/// Names a subject key without naming the subject: random, and no secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubjectKeyId(pub [u8; 16]);
+
+impl SubjectKeyId {
+    /// A new one.
+    pub fn random() -> Result<Self, VaultError> {
+        let mut bytes = [0; 16];
+        rand::fill(&mut bytes).map_err(|_| VaultError::NoRandom)?;
+        Ok(Self(bytes))
+    }
+}
+
+impl fmt::Display for SubjectKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for SubjectKeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Wraps the subject keys of one tenant.
+pub struct TenantKey {
+    key: Key,
+    tenant: TenantId,
+}
+
+impl TenantKey {
+    /// A new one.
+    pub fn random(tenant: TenantId) -> Result<Self, VaultError> {
+        Ok(Self { key: Key::random()?, tenant })
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// A new subject key.
+    pub fn new_subject(&self) -> Result<SubjectKey, VaultError> {
+        Ok(SubjectKey { key: Key::random()?, tenant: self.tenant, id: SubjectKeyId::random()? })
+    }
+
+    /// The subject key, wrapped by this one.
+    pub fn wrap(&self, subject: &SubjectKey) -> Result<Wrapped, VaultError> {
+        wrap::wrap(&self.key, &subject.key, &Self::context(self.tenant, subject.id))
+    }
+
+    /// The subject key of this id that was wrapped by this one.
+    pub fn unwrap(&self, id: SubjectKeyId, wrapped: &Wrapped) -> Result<SubjectKey, VaultError> {
+        let wrong = VaultError::WrongKey { what: "subject key", under: "tenant key" };
+        let key = wrap::unwrap(&self.key, wrapped, &Self::context(self.tenant, id)).ok_or(wrong)?;
+        Ok(SubjectKey { key, tenant: self.tenant, id })
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    pub(crate) fn of(key: Key, tenant: TenantId) -> Self {
+        Self { key, tenant }
+    }
+
+    fn context(tenant: TenantId, id: SubjectKeyId) -> [u8; 24] {
+        let mut context = [0; 24];
+        context[..8].copy_from_slice(&tenant.0.to_be_bytes());
+        context[8..].copy_from_slice(&id.0);
+        context
+    }
+}
+
+/// Seals and opens what belongs to one person.
+pub struct SubjectKey {
+    key: Key,
+    tenant: TenantId,
+    id: SubjectKeyId,
+}
+
+impl SubjectKey {
+    /// Its name.
+    pub fn id(&self) -> SubjectKeyId {
+        self.id
+    }
+
+    /// Whose it is.
+    pub fn tenant(&self) -> TenantId {
+        self.tenant
+    }
+
+    /// Seals a value.
+    pub fn seal(&self, place: &Place<'_>, value: &Secret) -> Result<Sealed, VaultError> {
+        let value = value.expose();
+        let room = sealed_length(value.len() as u64) as usize;
+        let mut sealer = Sealer::begin(self, place, Vec::with_capacity(room))?;
+        sealer.write(value)?;
+        Ok(Sealed::from(sealer.finish()?))
+    }
+
+    /// Opens a value that was sealed for this place.
+    pub fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, VaultError> {
+        let mut plain = Zeroizing::new(Vec::with_capacity(sealed.as_bytes().len()));
+        let mut opener = Opener::begin(self, place, sealed.as_bytes())?;
+        while let Some(frame) = opener.next_frame()? {
+            plain.extend_from_slice(frame);
+        }
+        Ok(Secret::from(std::mem::take(&mut *plain)))
+    }
+
+    pub(crate) fn key(&self) -> &Key {
+        &self.key
+    }
+}

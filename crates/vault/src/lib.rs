@@ -1,0 +1,41 @@
+//! Seals what is stored, each person's under a key of their own: to destroy that key is to erase the person.
+//!
+//! **Does**: seals and opens values and files, derives and wraps keys. **Must never** write plaintext, nor a key that
+//! is not wrapped; has no clock, and no opinion about who may open what (that is decided in `access`).
+//!
+//! ```text
+//! root ──wraps──▶ tenant key ──wraps──▶ subject key ──derives──▶ data key ──seals──▶ frames of 64 KiB
+//! RSA file, environment       one for each tenant       one for each person     one for each sealed value or file
+//! ```
+//!
+//! Three rules make the format simple:
+//! - A **data key** is never stored. It is derived (HKDF-SHA256) from the subject key, a random salt, the header and the
+//!   place where the sealed bytes belong. So a header that was changed, or bytes that were put in another place, lead to
+//!   another key, and nothing has to be authenticated twice.
+//! - Each data key seals **one** value or file, so its nonces are counters. The last frame is marked in its nonce
+//!   (STREAM: Hoang, Reyhanitabar, Rogaway and Vizár, "Online Authenticated-Encryption and its Nonce-Reuse
+//!   Misuse-Resistance", 2015): frames can neither be cut off, nor swapped, nor repeated.
+//! - AES-GCM does not bind a ciphertext to its key. The header holds a **commitment**, derived beside the data key, and
+//!   it is compared first.
+//!
+//! The types to know: [`SubjectKey`] (seals and opens), [`Place`] (what the bytes are bound to), [`Root`] (where trust
+//! begins).
+#![forbid(unsafe_code)]
+
+mod error;
+mod frames;
+mod header;
+mod key;
+mod root;
+mod stream;
+#[cfg(test)]
+mod vectors;
+mod wrap;
+
+pub use error::VaultError;
+pub use frames::FRAME_BYTES;
+pub use header::{HEADER_BYTES, Place, Purpose};
+pub use key::{SubjectKey, SubjectKeyId, TenantKey};
+pub use root::{Root, RsaKeyFile};
+pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
+pub use wrap::Wrapped;
