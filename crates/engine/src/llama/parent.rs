@@ -85,6 +85,7 @@ impl LlamaLaunch {
             |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
         let (steps, texts, mut process) = self.spawn().map_err(failed)?;
         let pid = process.child.id();
+        progress.work_in(pid);
         let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
         let loading = tokio::time::timeout(LOAD_WAIT, engine.load(progress)).await;
