@@ -93,6 +93,8 @@ pub enum DriverState {
         percent: u8,
         /// How long it will still take, as far as that can be judged.
         left: Option<Duration>,
+        /// Process id of the worker that loads it, if there is one yet.
+        pid: Option<u32>,
     },
     /// It works.
     Ready {

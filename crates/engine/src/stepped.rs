@@ -234,6 +234,7 @@ impl Driver for Stepped {
                 attempt: *attempt,
                 percent: progress.percent(),
                 left: progress.left(),
+                pid: progress.worker(),
             },
             Phase::Ready { pid } => DriverState::Ready { pid: *pid },
             Phase::Failed { why, retry_in } => DriverState::Failed { why: why.clone(), retry_in: *retry_in },
