@@ -103,7 +103,7 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(client, embedding_mod
 def test_what_cannot_be_embedded_says_why(client, model, embedding_model):
     long = "fever " * LONGEST
     table = [
-        ({"input": ["fever", long]}, f"input 1 has {LONGEST + 2} tokens, but the model reads at most {LONGEST}"),
+        ({"input": ["fever", long]}, f"input 1: it has {LONGEST + 2} tokens, but the model reads at most {LONGEST}"),
         ({"input": ["fever", ""]}, "input 1 is an empty text"),
         ({"input": []}, "at least one"),
         ({"input": [10_000_000]}, "the model has no token 10000000"),

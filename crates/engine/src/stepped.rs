@@ -268,18 +268,19 @@ pub(crate) fn gone() -> EngineError {
 /// A bias on a token that does not exist would silently do nothing.
 fn check_bias(card: &ModelCard, sampling: &Sampling) -> Result<(), EngineError> {
     let mut ids = sampling.values().logit_bias.iter().map(|&(token, _)| token);
-    ids.find(|&token| token as usize >= card.pieces.len()).map_or(Ok(()), |bad| Err(unknown_token(card, bad)))
+    let bad = ids.find(|&token| token as usize >= card.pieces.len());
+    bad.map_or(Ok(()), |bad| Err(EngineError::BadInput(unknown_token(card, bad))))
 }
 
-pub(crate) fn unknown_token(card: &ModelCard, token: u32) -> EngineError {
+pub(crate) fn unknown_token(card: &ModelCard, token: u32) -> String {
     let last = card.pieces.len().saturating_sub(1);
-    EngineError::BadInput(format!("the model has no token {token}; ids go up to {last}"))
+    format!("the model has no token {token}; ids go up to {last}")
 }
 
 async fn encode(front: &Front, request: &GenerateRequest) -> Result<Vec<u32>, EngineError> {
     if let Input::Tokens(tokens) = &request.input {
         if let Some(bad) = tokens.iter().find(|&&token| token as usize >= front.card.pieces.len()) {
-            return Err(unknown_token(&front.card, *bad));
+            return Err(EngineError::BadInput(unknown_token(&front.card, *bad)));
         }
         return Ok(tokens.clone());
     }
