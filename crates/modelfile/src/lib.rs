@@ -64,6 +64,7 @@ mod error;
 mod float;
 pub mod gguf;
 pub mod import;
+mod regular;
 pub mod safetensors;
 mod shape;
 mod tensor_type;
