@@ -24,7 +24,7 @@ use std::{
 };
 
 pub use error::ImportError;
-pub use settings::SETTINGS_BYTES_MAX;
+pub use settings::{SETTINGS_BYTES_MAX, licence_of};
 
 use crate::{Gguf, ModelShape, Pooling, Safetensors, Writer, regular};
 use settings::Settings;

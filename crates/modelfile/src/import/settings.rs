@@ -187,7 +187,8 @@ pub(super) fn licence(folder: &Path) -> Result<Option<String>, ImportError> {
     Ok(licence_of(&String::from_utf8_lossy(&bytes)))
 }
 
-fn licence_of(readme: &str) -> Option<String> {
+/// The licence that a model card names: the line `license: …` of its front matter, between the first two lines `---`.
+pub fn licence_of(readme: &str) -> Option<String> {
     let mut lines = readme.trim_start_matches('\u{feff}').lines();
     if lines.next()?.trim_end() != "---" {
         return None;
