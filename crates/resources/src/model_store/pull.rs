@@ -137,12 +137,12 @@ impl ModelStore {
         let shown = folder.display().to_string();
         let named = || source::name_of(&folder.file_name()?.to_string_lossy());
         let name = name.or_else(named).ok_or_else(|| StoreError::NoName(shown.clone()))?;
-        let names = Names::new(name, aliases)?;
+        let called = Names::new(name, aliases)?;
         let mut partial = Partial::open(&self.folder, &source::key_of(&format!("import:{shown}")), &shown)?;
         let origin = import::import(folder, None, &shown, &mut partial, watch)?;
         let digest = partial.digest();
         partial.finish(&origin)?;
-        self.take(partial, &names, digest, origin, shown)
+        self.take(partial, &called, digest, origin, shown)
     }
 
     async fn fetch(
