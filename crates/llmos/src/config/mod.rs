@@ -11,7 +11,6 @@ mod tests;
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
-    fs,
     io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -331,7 +330,7 @@ fn read(path: &Path) -> Result<String, Problem> {
         message,
     };
     let mut text = String::new();
-    fs::File::open(path)
+    modelfile::open_regular(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if text.len() as u64 > FILE_BYTES_MAX {
