@@ -293,6 +293,20 @@ fn the_log_has_request_ids_and_never_content() {
     assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
 }
 
+/// With a real embedding model, which `make test` names.
+#[cfg(feature = "llama")]
+#[test]
+fn who_names_no_model_is_answered_by_one_that_generates() {
+    let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else { return };
+    let embedding = format!("[[model]]\nname = 'e'\nsource = {path:?}\nload = 'demand'\n{MODEL}");
+    let site = Site::with(&embedding);
+    let server = site.serve(&[]);
+    let curl = server.greeting["curl"].as_str().unwrap();
+    assert!(curl.contains("\"mock\""), "{curl}");
+    assert!(site.log().contains("trained on 512"), "{}", site.log());
+    assert_eq!(server.json(&["chat", "hello"])["model"], "mock");
+}
+
 #[test]
 fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
     let section = |name: &str, mb: u32, rest: &str| {
