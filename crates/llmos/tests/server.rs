@@ -331,12 +331,13 @@ fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
     assert_eq!(server.json(&["load", "other"])["state"], "ready");
     assert_eq!(states(), "unloaded ready ready unloaded");
     assert_eq!(server.json(&["load", "m"])["model"], "mock");
-    assert_eq!(server.json(&["unload", "mock"])["unloaded"], "mock");
+    assert_eq!(site.run(&["unload", "mock"]).stdout, "mock is gone from memory\n");
+    assert_eq!(site.run(&["unload", "m"]).stdout, "mock was not in memory\n");
     assert_eq!(server.json(&["unload", "m"])["unloaded"], "mock");
 
     for (command, code, part) in [
         (["unload", "pinned"], 1, "`pinned` is pinned"),
-        (["load", "giant"], 1, "needs 8 MB, and there are 7 MB"),
+        (["load", "giant"], 1, "needs 7.3 MB of main memory, and there are 6.3 MB"),
         (["load", "nobody"], 5, "no model"),
         (["unload", "../../keys/1"], 5, "no model"),
     ] {
