@@ -169,6 +169,9 @@ fn models_of_the_store_are_named_or_pinned() {
         let text = format!("[[model]]\nname = 'a'\nsource = 'store:{model}'\n");
         let config = load(&text, &[HOME], ConfigArgs::default()).unwrap();
         assert!(matches!(&config.models[0].source, Source::Store { model: found } if found == model));
+        let problems = config.problems_of_serving();
+        assert_eq!(problems[0].key, "model[0].source");
+        assert!(problems[0].message.contains(&format!("there is no model `{model}`")), "{problems:?}");
     }
 }
 
