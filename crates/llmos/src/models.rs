@@ -28,8 +28,9 @@ use crate::{
 
 /// The token for the hub, under the name that its own tools use.
 const HUB_TOKEN: &str = "HF_TOKEN";
-/// How long an interrupted pull may take to write down what it has.
-const KEEP_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long an interrupted pull may take to write down what it has. What cannot be stopped, because it hashes or
+/// imports, is left where it is: a person's Ctrl-C ends the program at once, and what was durable before is still.
+const KEEP_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Fetches a model.
 pub(crate) fn pull(config: &Config, args: PullArgs, output: Output) -> Result<(), Failure> {
@@ -138,7 +139,8 @@ fn interruptible<T: Send + 'static>(
     store: &ModelStore,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, Failure> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().trying("start")?;
+    // Two threads: signals and clocks need one that the work does not block.
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().trying("start")?;
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).trying("listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).trying("listen for signals")?;
@@ -279,4 +281,32 @@ pub(crate) fn failure(error: StoreError) -> Failure {
         _ => Exit::Failed,
     };
     Failure::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn a_signal_does_not_wait_for_work_that_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ModelStore::open(folder.path()).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let blocks = Arc::clone(&done);
+        let interrupted = interruptible(&store, async move {
+            kill_process(getpid(), Signal::INT).unwrap();
+            std::thread::sleep(4 * KEEP_WAIT_MAX);
+            blocks.store(true, Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!(interrupted.unwrap_err().what, "interrupted");
+        assert!(!done.load(Ordering::Relaxed));
+    }
 }

@@ -71,6 +71,7 @@ mod tensor_type;
 
 pub use error::ModelFileError;
 pub use gguf::{Gguf, Tensor, Writer};
+pub use regular::open_regular;
 pub use safetensors::Safetensors;
 pub use shape::{
     ARCHITECTURE_BYTES_MAX, CONTEXT_MAX, DIMENSION_MAX, EXPERTS_MAX, Experts, HEADS_MAX, LAYERS_MAX, Mla,

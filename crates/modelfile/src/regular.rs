@@ -1,14 +1,22 @@
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{self, File},
+    io,
+    path::Path,
+};
 
-/// Opens a regular file for reading, and says how long it is. Anything else is refused before it is opened: opening a
-/// pipe waits for a writer, and a device has no length to check anything against.
-pub(crate) fn open(path: &Path) -> io::Result<(File, u64)> {
-    let refused = || io::Error::other("it is not a regular file");
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(refused());
-    }
+/// Opens a file that somebody named, to read it. A pipe would make whoever opens it wait for a writer that may never
+/// come, and a device may have no end: they are refused unopened.
+///
+/// # Errors
+/// What the system says, or that it is not a regular file.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let refuse_others = |facts: fs::Metadata| {
+        let refuse = || io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file");
+        facts.is_file().then_some(()).ok_or_else(refuse)
+    };
+    refuse_others(fs::metadata(path)?)?;
     let file = File::open(path)?;
-    // Looked at again: the name may mean something else by now.
-    let facts = file.metadata()?;
-    if facts.is_file() { Ok((file, facts.len())) } else { Err(refused()) }
+    // Another may have taken its place.
+    refuse_others(file.metadata()?)?;
+    Ok(file)
 }

@@ -15,7 +15,7 @@ use serde::{
     de::{Deserializer, Error, MapAccess, Visitor},
 };
 
-use crate::{ModelFileError, gguf::TENSORS_MAX, regular};
+use crate::{ModelFileError, gguf::TENSORS_MAX, open_regular};
 
 /// Longest header. One tensor takes about 120 bytes of it.
 pub const HEADER_BYTES_MAX: u64 = 8 << 20;
@@ -99,7 +99,8 @@ impl Safetensors {
     /// The first thing that is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
         let refuse = |why: String| ModelFileError::CannotOpen { file: path.to_owned(), why };
-        let (mut file, length) = regular::open(path).map_err(|error| refuse(error.to_string()))?;
+        let mut file = open_regular(path).map_err(|error| refuse(error.to_string()))?;
+        let length = file.metadata().map_err(|error| refuse(error.to_string()))?.len();
         Self::read(&mut file, length)
     }
 

@@ -47,10 +47,11 @@ pub(crate) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Outbound
 
 /// All certificates of a PEM file, of which there is at least one.
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    // Before it is opened: opening a pipe waits for a writer.
+    if !path.metadata().map_err(|error| error.to_string())?.is_file() {
         return Err("it is not a file".to_owned());
     }
+    let file = File::open(path).map_err(|error| error.to_string())?;
     let mut text = Vec::new();
     file.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > CA_FILE_BYTES_MAX {

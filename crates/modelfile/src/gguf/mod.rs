@@ -30,7 +30,7 @@ pub use sample::sample;
 pub use value::{Array, Scalar, Value, ValueType};
 pub use writer::{Data, Writer};
 
-use crate::{ModelFileError, TensorType, regular};
+use crate::{ModelFileError, TensorType, open_regular};
 
 /// The first four bytes of every file.
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -91,7 +91,8 @@ impl Gguf {
     /// The first thing that is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
         let refuse = |why: String| ModelFileError::CannotOpen { file: path.to_owned(), why };
-        let (mut file, length) = regular::open(path).map_err(|error| refuse(error.to_string()))?;
+        let mut file = open_regular(path).map_err(|error| refuse(error.to_string()))?;
+        let length = file.metadata().map_err(|error| refuse(error.to_string()))?.len();
         Self::read(&mut file, length)
     }
 

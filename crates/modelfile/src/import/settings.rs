@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::ImportError;
-use crate::{Pooling, regular};
+use crate::{Pooling, open_regular};
 
 /// Longest file of settings or of a vocabulary.
 pub const SETTINGS_BYTES_MAX: u64 = 16 << 20;
@@ -181,8 +181,8 @@ pub(super) fn licence(folder: &Path) -> Result<Option<String>, ImportError> {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    regular::open(&file)
-        .and_then(|(opened, _)| opened.take(README_BYTES_MAX).read_to_end(&mut bytes))
+    open_regular(&file)
+        .and_then(|opened| opened.take(README_BYTES_MAX).read_to_end(&mut bytes))
         .map_err(|error| ImportError::CannotRead { file, why: error.to_string() })?;
     Ok(licence_of(&String::from_utf8_lossy(&bytes)))
 }
@@ -211,8 +211,8 @@ pub(super) fn json<T: DeserializeOwned>(file: &Path) -> Result<T, ImportError> {
 /// A file of text, at most [`SETTINGS_BYTES_MAX`] long.
 pub(super) fn text(file: &Path) -> Result<String, ImportError> {
     let mut text = String::new();
-    regular::open(file)
-        .and_then(|(opened, _)| opened.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text))
+    open_regular(file)
+        .and_then(|opened| opened.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|error| ImportError::CannotRead { file: file.to_owned(), why: error.to_string() })?;
     if text.len() as u64 > SETTINGS_BYTES_MAX {
         return Err(ImportError::TooLong { file: file.to_owned(), limit: SETTINGS_BYTES_MAX });
