@@ -249,6 +249,11 @@ impl LlamaEngine {
         let Ok(answer) = asked else {
             let tokens = plan.tokens();
             tracing::error!(%tokens, limit_s = limit.as_secs(), "a step did not end; the worker is given up");
+            if let Some(process) = &mut self.process {
+                // Gone before the next one starts: there is memory for one of them.
+                let _ = process.child.start_kill();
+                process.death().await;
+            }
             return Err(EngineError::Died { why: "a step did not end in time".to_owned() });
         };
         let why = match answer {
