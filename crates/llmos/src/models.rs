@@ -88,7 +88,10 @@ pub(crate) fn list(config: &Config, verify: bool, output: Output) -> Result<(), 
         tables(&listing, output)?;
     }
     if verify && bad.is_empty() && !output.json {
-        output::note(format_args!("all {} models are as they came", conditions.len()));
+        output::note(match conditions.len() {
+            1 => "the model is as it came".to_owned(),
+            count => format!("all {count} models are as they came"),
+        });
     }
     let damaged: Vec<&String> = listing.damaged.iter().chain(&bad).collect();
     if damaged.is_empty() {

@@ -1,5 +1,5 @@
 //! The real binary, with a simulated model, over its real interfaces.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod harness;
 
@@ -297,7 +297,10 @@ fn the_log_has_request_ids_and_never_content() {
 #[cfg(feature = "llama")]
 #[test]
 fn who_names_no_model_is_answered_by_one_that_generates() {
-    let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else { return };
+    let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else {
+        eprintln!("skipped: LLMOS_TEST_EMBEDDING_MODEL does not name a model; run `make test`");
+        return;
+    };
     let embedding = format!("[[model]]\nname = 'e'\nsource = {path:?}\nload = 'demand'\n{MODEL}");
     let site = Site::with(&embedding);
     let server = site.serve(&[]);

@@ -92,9 +92,14 @@ mod tests {
             let error = connector(Some(&file)).err().unwrap().to_string();
             assert!(error.contains(says) && error.contains(name) && !error.contains("secret"), "{error}");
         }
-        for (path, says) in
-            [(folder.path().to_owned(), "not a file"), (folder.path().join("none"), "No such file")]
-        {
+        // Opening a pipe would wait for a writer that never comes.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, says) in [
+            (pipe, "not a file"),
+            (folder.path().to_owned(), "not a file"),
+            (folder.path().join("none"), "No such file"),
+        ] {
             let error = connector(Some(&path)).err().unwrap().to_string();
             assert!(error.contains(says), "{error}");
         }
