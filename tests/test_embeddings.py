@@ -103,12 +103,12 @@ def test_fewer_dimensions_are_the_first_ones_at_length_one(client, embedding_mod
 def test_what_cannot_be_embedded_says_why(client, model, embedding_model):
     long = "fever " * LONGEST
     table = [
-        ({"input": ["fever", long]}, f"input 1 has {LONGEST + 2} tokens, but the model reads at most {LONGEST}"),
+        ({"input": ["fever", long]}, f"input 1: it has {LONGEST + 2} tokens, but the model reads at most {LONGEST}"),
         ({"input": ["fever", ""]}, "input 1 is an empty text"),
         ({"input": []}, "at least one"),
         ({"input": [10_000_000]}, "the model has no token 10000000"),
         ({"input": "fever", "dimensions": DIMENSIONS + 1}, f"1 to {DIMENSIONS}"),
-        ({"input": "fever", "model": model}, f"is made to generate, not to embed; models that embed: {embedding_model}"),
+        ({"input": "fever", "model": model}, f"is made to generate, not to embed; use one of: {embedding_model}"),
     ]
     for asked, why in table:
         with pytest.raises(openai.BadRequestError) as refused:
@@ -119,7 +119,7 @@ def test_what_cannot_be_embedded_says_why(client, model, embedding_model):
 def test_a_model_that_embeds_does_not_chat(client, model, embedding_model):
     with pytest.raises(openai.BadRequestError) as refused:
         client.chat.completions.create(model=embedding_model, messages=[{"role": "user", "content": "Hi"}])
-    assert f"not to generate; models that generate: {model}" in refused.value.message
+    assert f"not to generate; use one of: {model}" in refused.value.message
 
 
 def test_llama_index_finds_what_is_meant(server, embedding_model):

@@ -93,6 +93,8 @@ pub enum DriverState {
         percent: u8,
         /// How long it will still take, as far as that can be judged.
         left: Option<Duration>,
+        /// Process id of the worker that loads it, if there is one yet.
+        pid: Option<u32>,
     },
     /// It works.
     Ready {
@@ -151,9 +153,17 @@ pub enum EngineError {
     /// The input cannot be given to this model.
     #[error("{0}")]
     BadInput(String),
+    /// One of several inputs cannot be given to this model.
+    #[error("input {index}: {why}")]
+    BadPassage {
+        /// Its place, from 0.
+        index: usize,
+        /// What is wrong with it.
+        why: String,
+    },
     /// One of several inputs is longer than the model reads at once. It is never cut silently.
     #[error(
-        "input {index} has {tokens} tokens, but the model reads at most {most} at once; shorten or split it"
+        "input {index}: it has {tokens} tokens, but the model reads at most {most} at once; shorten or split it"
     )]
     TooLong {
         /// Its place, from 0.

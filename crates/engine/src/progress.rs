@@ -1,5 +1,8 @@
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,6 +18,9 @@ const LEFT_MIN: Duration = Duration::from_secs(1);
 pub struct LoadProgress {
     begun: Clock,
     reached: Mutex<Reached>,
+    /// Process id of the worker, 0 as long as there is none.
+    worker: AtomicU32,
+    abandoned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -32,7 +38,32 @@ struct Reached {
 impl LoadProgress {
     /// A load that begins now.
     pub fn begin() -> Self {
-        Self { begun: Clock::now(), reached: Mutex::default() }
+        Self {
+            begun: Clock::now(),
+            reached: Mutex::default(),
+            worker: AtomicU32::new(0),
+            abandoned: AtomicBool::new(false),
+        }
+    }
+
+    /// Notes the process that loads it.
+    pub fn work_in(&self, pid: Option<u32>) {
+        self.worker.store(pid.unwrap_or(0), Ordering::Release);
+    }
+
+    /// The process that loads it, if there is one yet.
+    pub fn worker(&self) -> Option<u32> {
+        Some(self.worker.load(Ordering::Acquire)).filter(|&pid| pid != 0)
+    }
+
+    /// Nobody waits for this load any more.
+    pub(crate) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether nobody waits for it any more: for those who cannot be stopped from outside.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
     }
 
     /// How long it is expected to take in all: what it took the last time, or a guess by its size.

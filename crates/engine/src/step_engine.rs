@@ -32,6 +32,34 @@ pub struct StepResult {
     pub vectors: Vec<(SequenceId, Vector)>,
 }
 
+impl StepResult {
+    /// Whether these are the results of a step that brings `ends`, and no others, to their end: one token or one vector
+    /// for each.
+    ///
+    /// # Errors
+    /// What is wrong with it. Such an engine is not to be trusted any further.
+    pub fn answers(&self, ends: &[SequenceId]) -> Result<(), String> {
+        let tokens = self.outcome.produced.iter().map(|&(sequence, _)| sequence);
+        let mut results: Vec<SequenceId> =
+            tokens.chain(self.vectors.iter().map(|&(sequence, _)| sequence)).collect();
+        results.sort_unstable();
+        let mut ends = ends.to_vec();
+        ends.sort_unstable();
+        if results != ends {
+            return Err(format!(
+                "the step had to give {} results and gave {}, or others",
+                ends.len(),
+                results.len()
+            ));
+        }
+        let mut finished = self.outcome.finished.iter();
+        if finished.any(|sequence| !self.outcome.produced.iter().any(|(other, _)| other == sequence)) {
+            return Err("the step ended a sequence that it gave no token".to_owned());
+        }
+        Ok(())
+    }
+}
+
 /// Renders and tokenises prompts, while the engine steps.
 pub trait Tokenizer: Send + Sync {
     /// The token ids that the model is given for this input. A conversation goes through the model's chat
@@ -142,4 +170,36 @@ pub struct LaunchError {
     pub why: String,
     /// Whether trying again, with nothing changed, may help.
     pub retry: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_a_step_are_those_that_were_planned() {
+        let result = |tokens: &[u64], finished: &[u64], vectors: &[u64]| StepResult {
+            outcome: StepOutcome {
+                produced: tokens.iter().map(|&id| (SequenceId(id), 7)).collect(),
+                finished: finished.iter().map(|&id| SequenceId(id)).collect(),
+                ..StepOutcome::default()
+            },
+            vectors: vectors.iter().map(|&id| (SequenceId(id), Vector::from(vec![1.0]))).collect(),
+        };
+        let ends = [SequenceId(2), SequenceId(1)];
+        for (result, sound) in [
+            (result(&[1, 2], &[], &[]), true),
+            (result(&[1, 2], &[2], &[]), true),
+            (result(&[1], &[], &[2]), true),
+            (result(&[], &[], &[2, 1]), true),
+            (result(&[1], &[], &[]), false),
+            (result(&[1, 2, 3], &[], &[]), false),
+            (result(&[1, 3], &[], &[]), false),
+            (result(&[1, 1, 2], &[], &[]), false),
+            (result(&[1, 2], &[], &[2]), false),
+            (result(&[1], &[2], &[2]), false),
+        ] {
+            assert_eq!(result.answers(&ends).is_ok(), sound, "{:?}", result.outcome);
+        }
+    }
 }

@@ -94,16 +94,29 @@ impl Stepped {
         Self { commands, front: front_seen, phase: phase_seen, load: load_seen, waiters, task }
     }
 
-    /// Ends the loop and the engine, and waits until the engine's memory is free again.
+    /// Ends the loop and the engine, and waits, with a bound, until the engine's memory is free again; also that of one
+    /// that still loads.
     pub async fn end(&self) {
+        self.task.abort();
+        let deadline = Clock::now() + END_WAIT;
+        // Only when the loop is gone is it certain that it starts no process any more.
+        while !self.task.is_finished() && Clock::now() < deadline {
+            tokio::time::sleep(END_POLL).await;
+        }
         let pid = match &*self.phase.borrow() {
             Phase::Ready { pid } => *pid,
-            _ => None,
+            Phase::Starting { progress, .. } => progress.worker(),
+            Phase::Failed { .. } => None,
         };
-        self.task.abort();
         let Some(pid) = pid.and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed())) else { return };
-        let deadline = Clock::now() + END_WAIT;
-        while rustix::process::test_kill_process(pid).is_ok() && Clock::now() < deadline {
+        while rustix::process::test_kill_process(pid).is_ok() {
+            if Clock::now() >= deadline {
+                tracing::error!(
+                    pid = pid.as_raw_pid(),
+                    "a worker was killed and is not gone; its memory may not be free"
+                );
+                return;
+            }
             tokio::time::sleep(END_POLL).await;
         }
     }
@@ -124,11 +137,14 @@ impl Stepped {
             return Ok(front);
         }
         let Ok(_place) = self.waiters.try_acquire() else { return Err(self.unready()) };
-        let ready = tokio::time::timeout(READY_WAIT, front.wait_for(Option::is_some)).await;
-        match ready {
-            Ok(Ok(front)) => front.clone().ok_or_else(gone),
-            Ok(Err(_)) => Err(gone()),
-            Err(_) => Err(self.unready()),
+        tokio::select! {
+            biased;
+            ready = front.wait_for(Option::is_some) => match ready {
+                Ok(front) => front.clone().ok_or_else(gone),
+                Err(_) => Err(gone()),
+            },
+            () = self.failed_for_good() => Err(self.unready()),
+            () = tokio::time::sleep(READY_WAIT) => Err(self.unready()),
         }
     }
 
@@ -218,6 +234,7 @@ impl Driver for Stepped {
                 attempt: *attempt,
                 percent: progress.percent(),
                 left: progress.left(),
+                pid: progress.worker(),
             },
             Phase::Ready { pid } => DriverState::Ready { pid: *pid },
             Phase::Failed { why, retry_in } => DriverState::Failed { why: why.clone(), retry_in: *retry_in },
@@ -251,18 +268,19 @@ pub(crate) fn gone() -> EngineError {
 /// A bias on a token that does not exist would silently do nothing.
 fn check_bias(card: &ModelCard, sampling: &Sampling) -> Result<(), EngineError> {
     let mut ids = sampling.values().logit_bias.iter().map(|&(token, _)| token);
-    ids.find(|&token| token as usize >= card.pieces.len()).map_or(Ok(()), |bad| Err(unknown_token(card, bad)))
+    let bad = ids.find(|&token| token as usize >= card.pieces.len());
+    bad.map_or(Ok(()), |bad| Err(EngineError::BadInput(unknown_token(card, bad))))
 }
 
-pub(crate) fn unknown_token(card: &ModelCard, token: u32) -> EngineError {
+pub(crate) fn unknown_token(card: &ModelCard, token: u32) -> String {
     let last = card.pieces.len().saturating_sub(1);
-    EngineError::BadInput(format!("the model has no token {token}; ids go up to {last}"))
+    format!("the model has no token {token}; ids go up to {last}")
 }
 
 async fn encode(front: &Front, request: &GenerateRequest) -> Result<Vec<u32>, EngineError> {
     if let Input::Tokens(tokens) = &request.input {
         if let Some(bad) = tokens.iter().find(|&&token| token as usize >= front.card.pieces.len()) {
-            return Err(unknown_token(&front.card, *bad));
+            return Err(EngineError::BadInput(unknown_token(&front.card, *bad)));
         }
         return Ok(tokens.clone());
     }
@@ -321,6 +339,15 @@ impl Phase {
     }
 }
 
+/// Whoever loads a model hears of it when nobody waits any more.
+struct Watched(Arc<LoadProgress>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
 struct Loop {
     name: String,
     launch: Arc<dyn Launch>,
@@ -356,6 +383,7 @@ impl Loop {
     async fn launch_until_loaded(&mut self) -> Option<Loaded> {
         for attempt in 1.. {
             let progress = Arc::new(LoadProgress::begin());
+            let _load = Watched(progress.clone());
             self.outlook.phase.send_replace(Phase::Starting { attempt, progress: progress.clone() });
             let launch = self.launch.clone();
             let error = match self.meanwhile(launch.launch(progress)).await? {
@@ -419,7 +447,10 @@ impl Loop {
                 self.take_in(command, engine.as_mut());
             }
             self.forget_abandoned();
-            let plan = self.scheduler.as_mut()?.plan();
+            let scheduler = self.scheduler.as_mut()?;
+            let plan = scheduler.plan();
+            let ran = plan.run.iter().map(|slice| slice.sequence);
+            let ends: Vec<_> = ran.filter(|&sequence| scheduler.at_its_end(sequence)).collect();
             self.publish();
             if plan.is_empty() {
                 let command = tokio::select! {
@@ -450,6 +481,9 @@ impl Loop {
             }
             match result {
                 Ok(result) => {
+                    if let Err(why) = result.answers(&ends) {
+                        return Some(EngineError::Died { why });
+                    }
                     self.pause = BACK_OFF_MIN;
                     self.deliver(result, &front.card);
                 }

@@ -69,6 +69,21 @@ async fn more_than_the_queue_holds_comes_back_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_full_queue_refuses_whoever_comes_and_lets_those_finish_who_have_begun() {
+    let driver = mock(Purpose::Embed, 256);
+    let passages: Vec<String> = (0..50).map(|i| format!("passage {i} ").repeat(20)).collect();
+    let passages: Vec<&str> = passages.iter().map(String::as_str).collect();
+    // The sixth finds room in the queue for some of its passages only, the others for none.
+    let crowd = (0..8).map(|_| driver.embed(work(texts(&passages))));
+    let results = futures::future::join_all(crowd).await;
+    let whole =
+        results.iter().filter(|result| result.as_ref().is_ok_and(|embedded| embedded.vectors.len() == 50));
+    let refused = results.iter().filter(|result| matches!(result, Err(EngineError::Refused { .. })));
+    assert_eq!((whole.count(), refused.count()), (6, 2));
+    assert_eq!((driver.load().running, driver.load().waiting), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn pairs_are_scored_by_models_that_rank() {
     let driver = mock(Purpose::Rank, 256);
     let pair = |document| Passage::Pair(prompt("a fast boat"), prompt(document));
@@ -82,9 +97,9 @@ async fn pairs_are_scored_by_models_that_rank() {
 async fn what_cannot_be_computed_is_refused_before_anything_is() {
     let long = "x".repeat(257);
     let cases = [
-        (Purpose::Embed, texts(&["a", &long]), "input 1 has 257 tokens, but the model reads at most 256"),
-        (Purpose::Embed, vec![Passage::Tokens(vec![1, 999])], "the model has no token 999"),
-        (Purpose::Embed, texts(&["a", ""]), "input 1 is empty"),
+        (Purpose::Embed, texts(&["a", &long]), "input 1: it has 257 tokens, but the model reads at most 256"),
+        (Purpose::Embed, vec![Passage::Tokens(vec![1, 999])], "input 0: the model has no token 999"),
+        (Purpose::Embed, texts(&["a", ""]), "input 1: it is empty"),
         (Purpose::Embed, vec![Passage::Pair(prompt("a"), prompt("b"))], "made to embed, not to rank"),
         (Purpose::Rank, texts(&["a"]), "made to rank, not to embed"),
         (Purpose::Generate, texts(&["a"]), "made to generate, not to embed"),

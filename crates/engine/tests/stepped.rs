@@ -226,6 +226,73 @@ async fn a_dead_engine_takes_only_what_had_started() {
     assert!(matches!(driver.state(), DriverState::Ready { .. }));
 }
 
+/// An engine that keeps its results to itself.
+struct Silent(Box<dyn StepEngine>);
+
+impl StepEngine for Silent {
+    fn add(&mut self, sequence: SequenceId, prompt: Arc<[u32]>, sampling: Option<&Sampling>) {
+        self.0.add(sequence, prompt, sampling);
+    }
+
+    fn step<'a>(&'a mut self, plan: &'a StepPlan) -> BoxFuture<'a, Result<StepResult, EngineError>> {
+        async {
+            let mut result = self.0.step(plan).await?;
+            result.outcome.produced.clear();
+            Ok(result)
+        }
+        .boxed()
+    }
+
+    fn death(&mut self) -> BoxFuture<'_, EngineError> {
+        self.0.death()
+    }
+}
+
+/// Launches engines that are silent the first time; fails for good if it is told to.
+struct Odd {
+    mock: MockLaunch,
+    launches: AtomicU32,
+    fails: bool,
+}
+
+impl Launch for Odd {
+    fn launch(&self, progress: Arc<LoadProgress>) -> BoxFuture<'_, Result<Loaded, LaunchError>> {
+        async move {
+            if self.fails {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                return Err(LaunchError { why: "the file is damaged".into(), retry: false });
+            }
+            let loaded = self.mock.launch(progress).await?;
+            let silent = self.launches.fetch_add(1, Ordering::Relaxed) == 0;
+            let engine = if silent { Box::new(Silent(loaded.engine)) } else { loaded.engine };
+            Ok(Loaded { engine, ..loaded })
+        }
+        .boxed()
+    }
+}
+
+fn odd(fails: bool) -> Stepped {
+    let launch = Odd { mock: MockLaunch::new(Tokens(300)), launches: AtomicU32::new(0), fails };
+    Stepped::start("odd".into(), Arc::new(launch), Turns::alone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_leaves_a_result_out_is_replaced_and_nobody_waits_for_ever() {
+    let driver = odd(false);
+    let error = answer(driver.generate(work(1, "x", None, &[])).await.unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("had to give 1 results and gave 0"), "{error}");
+    answer(driver.generate(work(2, "x", None, &[])).await.unwrap()).await.expect("another engine works");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_an_engine_hears_at_once_that_it_has_failed_for_good() {
+    let driver = odd(true);
+    let begun = tokio::time::Instant::now();
+    let error = driver.generate(work(1, "x", None, &[])).await.err().unwrap();
+    assert!(matches!(error, EngineError::Unready { ref why, .. } if why == "the file is damaged"), "{error}");
+    assert_eq!(begun.elapsed().as_secs(), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_does_not_start_is_tried_again_and_says_why() {
     let launch = Fragile {

@@ -9,7 +9,7 @@ use axum::{
 };
 use engine::EngineError;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use path::PathError;
+use path::{Part, PathError};
 use resources::{RouteError, UnloadError};
 use serde::Serialize;
 use types::{OutOfRange, RequestId};
@@ -123,9 +123,13 @@ impl ApiError {
                 PathError::Access(error) => of_access(error),
                 PathError::Route(error) => of_route(error),
                 PathError::Engine(error) => of_engine(error, input),
-                PathError::QueryTooLong { .. } => Reply {
-                    parameter: Some("query"),
+                PathError::PartTooLong { part, .. } => Reply {
+                    parameter: Some(of_part(*part)),
                     ..reply(StatusCode::BAD_REQUEST, "context_length_exceeded")
+                },
+                PathError::BadPart { part, .. } => Reply {
+                    parameter: Some(of_part(*part)),
+                    ..reply(StatusCode::BAD_REQUEST, "invalid_input")
                 },
                 PathError::OutOfRange(error) => out_of_range(error),
                 PathError::Unload(error) => of_unload(error),
@@ -180,6 +184,13 @@ impl ApiError {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
+    }
+}
+
+fn of_part(part: Part) -> &'static str {
+    match part {
+        Part::Query => "query",
+        Part::Document(_) | Part::Pair(_) => "documents",
     }
 }
 
@@ -259,7 +270,9 @@ fn of_engine(error: &EngineError, input: &'static str) -> Reply<'static> {
         }
         EngineError::TooLong { .. } => reply(StatusCode::BAD_REQUEST, "context_length_exceeded", Some(input)),
         EngineError::WrongPurpose { .. } => wrong_purpose(),
-        EngineError::BadInput(_) => reply(StatusCode::BAD_REQUEST, "invalid_input", Some(input)),
+        EngineError::BadInput(_) | EngineError::BadPassage { .. } => {
+            reply(StatusCode::BAD_REQUEST, "invalid_input", Some(input))
+        }
         EngineError::Killed => reply(StatusCode::CONFLICT, "request_killed", None),
     }
 }
@@ -357,7 +370,7 @@ mod tests {
             able: "models that generate: n".into(),
         };
         let turn = RouteError::NoTurn { model: model(), retry_after: s(15) };
-        let query = PathError::QueryTooLong { tokens: Tokens(600), most: Tokens(512) };
+        let query = PathError::PartTooLong { part: Part::Query, tokens: Tokens(600), most: Tokens(512) };
         let too_long = EngineError::TooLong { index: 3, tokens: Tokens(600), most: Tokens(512) };
         // Status and code, then parameter and Retry-After, `-` where there is none.
         let table = [

@@ -55,7 +55,7 @@ struct Reply {
 pub(crate) async fn run(client: &Client, args: ChatArgs, output: Output) -> Result<(), Failure> {
     let model = match args.model {
         Some(model) => model,
-        None => first_model(client).await?,
+        None => partner_of(&client.get("/v1/models").await?)?,
     };
     let partner = Partner { model, temperature: args.temperature };
     match args.prompt {
@@ -65,11 +65,13 @@ pub(crate) async fn run(client: &Client, args: ChatArgs, output: Output) -> Resu
     }
 }
 
-async fn first_model(client: &Client) -> Result<String, Failure> {
-    let models: Value = client.get("/v1/models").await?;
-    let first = models["data"][0]["id"].as_str().map(str::to_owned);
-    first.ok_or_else(|| {
-        Failure::new(Exit::NotFound, "the server has no models")
+/// The first model that generates, or else the first of which nothing is known yet.
+fn partner_of(models: &Value) -> Result<String, Failure> {
+    let models = models["data"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = |purpose: Option<&str>| models.iter().find(|model| model["purpose"].as_str() == purpose);
+    let found = first(Some("generate")).or_else(|| first(None));
+    found.and_then(|model| model["id"].as_str()).map(str::to_owned).ok_or_else(|| {
+        Failure::new(Exit::NotFound, "the server has no model that generates")
             .advise("add a [[model]] to its configuration")
     })
 }
@@ -303,6 +305,21 @@ mod tests {
             assert!(done);
             assert_eq!((reply.content.as_str(), reply.finish_reason.as_deref()), ("grüezi", Some("stop")));
             assert_eq!(reply.usage.unwrap()["total_tokens"], 5);
+        }
+    }
+
+    #[test]
+    fn whoever_names_no_model_talks_to_the_first_that_generates() {
+        for (purposes, found) in [
+            (&[Some("embed"), Some("generate"), Some("generate")][..], Some(1)),
+            (&[Some("rank"), None, Some("generate")], Some(2)),
+            (&[Some("embed"), None, None], Some(1)),
+            (&[Some("embed")], None),
+            (&[], None),
+        ] {
+            let model = |(index, purpose)| json!({ "id": format!("m{index}"), "purpose": purpose });
+            let models = json!({ "data": purposes.iter().enumerate().map(model).collect::<Vec<_>>() });
+            assert_eq!(partner_of(&models).ok(), found.map(|index: usize| format!("m{index}")), "{models}");
         }
     }
 

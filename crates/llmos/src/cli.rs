@@ -175,7 +175,7 @@ pub(crate) struct NameArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EstimateArgs {
-    /// A GGUF file, or the name of a model of the store. Only the header is read.
+    /// A GGUF file, or a model of the store: its name, or `store:NAME`. Only the header is read.
     pub(crate) model: PathBuf,
     /// Tokens of KV memory, shared by the model's sequences.
     #[arg(long, value_name = "TOKENS", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=CONTEXT_MAX))]

@@ -12,10 +12,11 @@ use types::Tokens;
 
 use crate::{
     cli::{EstimateArgs, GpuLayers},
-    config::Config,
+    config::{Config, STORE},
     exit::{Exit, Failure},
     models,
     output::{self, Output},
+    trained,
 };
 
 /// Types of tensors that are named in the table, most bytes first.
@@ -43,7 +44,15 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
         GpuLayers::Auto => gpu_layers_that_fit(&gguf, &shape, &workload, &corrections, available.device),
     };
     let workload = workload.on_device(gpu_layers);
-    let fits = memory::fits(&gguf, &shape, &workload, &corrections, available);
+    let trained = Tokens(shape.context_trained);
+    let mut fits = memory::fits(&gguf, &shape, &workload, &corrections, available);
+    if let Err(TooBig { would_fit, .. }) = &mut fits {
+        // A shorter one fits too, and no text is longer than what the model was trained on.
+        would_fit.context = would_fit.context.map(|context| context.min(trained));
+    }
+    if let Some(warning) = trained::too_long("the model", workload.context, trained) {
+        output::note(warning);
+    }
     let estimate = match &fits {
         Ok(estimate) => estimate,
         Err(too_big) => &too_big.estimate,
@@ -55,7 +64,17 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
         output.table(&["PART", "HOST", "DEVICE", "WHAT IT IS"], &rows(&shape, &workload, estimate))?;
     }
     match fits {
-        Err(too_big) => Err(Failure::new(Exit::Failed, too_big)),
+        Err(too_big) => {
+            let fewer = || gpu_layers_that_fit(&gguf, &shape, &workload, &corrections, available.device);
+            let fits_with = |layers| {
+                memory::fits(&gguf, &shape, &workload.on_device(layers), &corrections, available).is_ok()
+            };
+            let layers = (too_big.estimate.device() > available.device).then(fewer);
+            Err(match layers.filter(|&layers| fits_with(layers)) {
+                Some(layers) => too_many_layers(&too_big, layers),
+                None => Failure::new(Exit::Failed, too_big),
+            })
+        }
         Ok(_) if output.json => Ok(()),
         Ok(estimate) => {
             output.text(&format!("fits: {} of main memory are there{}\n", Bytes(available.host), {
@@ -69,17 +88,35 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
     }
 }
 
-/// Where the model lies: a file, or else one of the store. What looks like a path is one, there or not.
+/// What is short is only the devices' memory: then fewer layers on them help, and change nothing about the model.
+fn too_many_layers(too_big: &TooBig, layers: u32) -> Failure {
+    let (needed, there) = (too_big.estimate.device(), too_big.available.device);
+    let what = format!(
+        "the model needs {} of memory of devices, and {} are there: {} too little; it would fit with `--gpu-layers \
+         {layers}`",
+        Bytes(needed),
+        Bytes(there),
+        Bytes(needed.saturating_sub(there))
+    );
+    Failure::new(Exit::Failed, what)
+}
+
+/// Where the model lies: `store:NAME`, a file, or else one of the store. What looks like a path is one, there or not.
 fn model_path(config: &Config, model: &Path) -> Result<PathBuf, Failure> {
+    if let Some(name) = model.to_str().and_then(|text| text.strip_prefix(STORE)) {
+        return stored(config, name);
+    }
     let looks_like_path = model.components().count() != 1 || model.extension().is_some_and(|end| end == GGUF);
     match model.to_str() {
-        Some(name) if !looks_like_path && !model.exists() => {
-            let store = models::open(config)?;
-            let found = store.find(name).map_err(models::failure)?;
-            Ok(store.path(&found))
-        }
+        Some(name) if !looks_like_path && !model.exists() => stored(config, name),
         _ => Ok(model.to_owned()),
     }
+}
+
+fn stored(config: &Config, name: &str) -> Result<PathBuf, Failure> {
+    let store = models::open(config)?;
+    let found = store.find(name).map_err(models::failure)?;
+    Ok(store.path(&found))
 }
 
 /// What models may take on this machine, or on the one that a file describes.

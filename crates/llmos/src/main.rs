@@ -23,6 +23,7 @@ mod ps;
 mod residency;
 mod serve;
 mod top;
+mod trained;
 
 use std::{path::PathBuf, process::ExitCode};
 

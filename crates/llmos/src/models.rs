@@ -28,8 +28,9 @@ use crate::{
 
 /// The token for the hub, under the name that its own tools use.
 const HUB_TOKEN: &str = "HF_TOKEN";
-/// How long an interrupted pull may take to write down what it has.
-const KEEP_WAIT_MAX: Duration = Duration::from_secs(5);
+/// How long an interrupted pull may take to write down what it has. What cannot be stopped, because it hashes or
+/// imports, is left where it is: a person's Ctrl-C ends the program at once, and what was durable before is still.
+const KEEP_WAIT_MAX: Duration = Duration::from_millis(500);
 
 /// Fetches a model.
 pub(crate) fn pull(config: &Config, args: PullArgs, output: Output) -> Result<(), Failure> {
@@ -71,8 +72,12 @@ pub(crate) fn list(config: &Config, verify: bool, output: Output) -> Result<(), 
     let store = open(config)?;
     let conditions = if verify { verified(&store, output)? } else { Vec::new() };
     let listing = store.list().map_err(failure)?;
-    let bad: Vec<String> =
-        conditions.iter().filter_map(|(model, condition)| problem(model, *condition)).collect();
+    // Who has read the files knows more than who has only looked at their lengths.
+    let bad: Vec<String> = if verify {
+        conditions.iter().filter_map(|(model, condition)| problem(model, *condition)).collect()
+    } else {
+        listing.incomplete.clone()
+    };
     if output.json {
         output::document(&json!({
             "models": listing.models,
@@ -83,7 +88,10 @@ pub(crate) fn list(config: &Config, verify: bool, output: Output) -> Result<(), 
         tables(&listing, output)?;
     }
     if verify && bad.is_empty() && !output.json {
-        output::note(format_args!("all {} models are as they came", conditions.len()));
+        output::note(match conditions.len() {
+            1 => "the model is as it came".to_owned(),
+            count => format!("all {count} models are as they came"),
+        });
     }
     let damaged: Vec<&String> = listing.damaged.iter().chain(&bad).collect();
     if damaged.is_empty() {
@@ -134,7 +142,8 @@ fn interruptible<T: Send + 'static>(
     store: &ModelStore,
     work: impl Future<Output = Result<T, StoreError>> + Send + 'static,
 ) -> Result<T, Failure> {
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().trying("start")?;
+    // Two threads: signals and clocks need one that the work does not block.
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().trying("start")?;
     let result = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).trying("listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).trying("listen for signals")?;
@@ -275,4 +284,32 @@ pub(crate) fn failure(error: StoreError) -> Failure {
         _ => Exit::Failed,
     };
     Failure::new(exit, error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
+    use rustix::process::{Signal, getpid, kill_process};
+
+    use super::*;
+
+    #[test]
+    fn a_signal_does_not_wait_for_work_that_blocks() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = ModelStore::open(folder.path()).unwrap();
+        let done = Arc::new(AtomicBool::new(false));
+        let blocks = Arc::clone(&done);
+        let interrupted = interruptible(&store, async move {
+            kill_process(getpid(), Signal::INT).unwrap();
+            std::thread::sleep(4 * KEEP_WAIT_MAX);
+            blocks.store(true, Ordering::Relaxed);
+            Ok(())
+        });
+        assert_eq!(interrupted.unwrap_err().what, "interrupted");
+        assert!(!done.load(Ordering::Relaxed));
+    }
 }

@@ -46,12 +46,18 @@ pub(crate) async fn load(client: &Client, model: &str, output: Output) -> Result
 
 pub(crate) async fn unload(client: &Client, model: &str, output: Output) -> Result<(), Failure> {
     let name = canonical(client, model).await?;
+    let before = replica(client, &name).await?;
+    // Answers when the memory is free, also if the model was on its way out already.
     client.delete::<IgnoredAny>(&format!("/api/v1/loaded/{name}")).await?;
     if output.json {
-        output::document(&json!({ "unloaded": name }))
-    } else {
-        output.text(&format!("{name} is not in memory\n"))
+        return output::document(&json!({ "unloaded": name }));
     }
+    let what = match (before.memory, before.state.as_str()) {
+        (None, _) => "was not in memory",
+        (Some(_), "unloaded") => "was on its way out of memory, and is gone",
+        (Some(_), _) => "is gone from memory",
+    };
+    output.text(&format!("{name} {what}\n"))
 }
 
 /// The configured name behind a name or alias.

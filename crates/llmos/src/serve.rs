@@ -17,7 +17,7 @@ use tokio::{
     runtime::Builder,
     signal::unix::{Signal, SignalKind, signal},
 };
-use types::Secret;
+use types::{ModelName, Secret};
 
 use crate::{
     config::Config,
@@ -25,6 +25,7 @@ use crate::{
     exit::{Exit, Failure, Trying},
     log,
     output::{self, Output},
+    trained::{self, Trained},
 };
 
 /// How long tasks may take to notice that the server is gone.
@@ -62,6 +63,14 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         tracing::warn!("{complaint}");
     }
     let (models, _claims) = claim(config)?;
+    let trained = trained::of_all(&models).await;
+    for (spec, trained) in models.iter().zip(&trained) {
+        if let Some(warning) = trained.and_then(|trained| trained.warning(&spec.name, spec.context)) {
+            tracing::warn!("{warning}");
+        }
+    }
+    let generates = |known: &Option<Trained>| known.is_none_or(|trained| trained.generates);
+    let asked = trained.iter().position(generates).map(|index| models[index].name.clone());
     let replicas = Replicas::start(models, memory, corrections, &simulated).map_err(|error| {
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
@@ -69,7 +78,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let path = Arc::new(path::Path::new(access, replicas));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
-    match greet(config, address, first_key.as_ref(), output) {
+    match greet(config, address, first_key.as_ref(), asked.as_ref(), output) {
         Err(unread) if unread.exit == Exit::Ok => {
             tracing::warn!(
                 "nobody reads stdout, so the greeting is lost; `llmos keys create` makes another key"
@@ -155,32 +164,34 @@ async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// Tells a person how to use the server; the first time with a key, which is never shown again.
+/// Tells a person how to use the server, by a question to a model that generates; the first time with a key, which is
+/// never shown again.
 fn greet(
     config: &Config,
     address: SocketAddr,
     first_key: Option<&Secret>,
+    asked: Option<&ModelName>,
     output: Output,
 ) -> Result<(), Failure> {
     let address = format!("http://{address}");
     let key = first_key.map(|key| String::from_utf8_lossy(key.expose()));
-    let curl = key.as_ref().zip(config.models.first()).map(|(key, model)| {
+    let curl = key.as_ref().zip(asked).map(|(key, model)| {
         format!(
             "curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: \
-             application/json' -d '{{\"model\": \"{}\", \"messages\": [{{\"role\": \"user\", \"content\": \
-             \"What is the capital of France?\"}}]}}'",
-            model.name
+             application/json' -d '{{\"model\": \"{model}\", \"messages\": [{{\"role\": \"user\", \"content\": \
+             \"What is the capital of France?\"}}]}}'"
         )
     });
     if output.json {
         let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
         return output::document(&json!({ "address": address, "key": key, "curl": curl, "models": models }));
     }
-    let next = match (key, curl) {
-        (Some(key), Some(curl)) => {
-            format!("Administrator key, shown this once:\n\n    {key}\n\nTry it:\n\n    {curl}")
+    let next = match key {
+        Some(key) => {
+            let try_it = curl.map_or(String::new(), |curl| format!("\n\nTry it:\n\n    {curl}"));
+            format!("Administrator key, shown this once:\n\n    {key}{try_it}")
         }
-        _ => format!(
+        None => format!(
             "To make a key:\n\n    llmos keys create --label 'my laptop' --user me --data-dir '{}'",
             config.data_dir.display()
         ),

@@ -155,6 +155,11 @@ fn a_machine_that_cannot_be_is_refused_with_all_its_lies() {
     for part in ["error: m.json does not describe", "colour: ", "devices[3].memory: ", "devices[5].uuid: "] {
         assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
     }
+    assert!(Command::new("mkfifo").arg(site.path("pipe")).status().unwrap().success());
+    let refused = site.run(&["--inventory", "pipe"]);
+    assert_eq!(refused.stderr, "error: cannot read pipe: it is not a regular file\n");
+    let notes = site.documents(&["--nvml", "./pipe"])[0]["notes"].to_string();
+    assert!(notes.contains("./pipe is not a regular file"), "{notes}");
     assert_eq!(site.run(&["--inventory", example.to_str().unwrap(), "--watch"]).code, Some(2));
     assert_eq!(site.run(&["--watch", "0"]).code, Some(2));
     assert_eq!(site.run(&["--count", "2"]).code, Some(2));

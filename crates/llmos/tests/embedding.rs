@@ -53,7 +53,7 @@ fn launch(path: PathBuf, purpose: Purpose) -> LlamaLaunch {
         memory_max: 2 << 30,
         gpu_layers: 0,
     };
-    LlamaLaunch { program: env!("CARGO_BIN_EXE_llmos").into(), order }
+    LlamaLaunch::new(env!("CARGO_BIN_EXE_llmos").into(), order)
 }
 
 fn start(path: PathBuf, purpose: Purpose) -> Stepped {

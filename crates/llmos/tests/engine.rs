@@ -57,7 +57,7 @@ fn launch(path: PathBuf) -> LlamaLaunch {
         memory_max: 2 << 30,
         gpu_layers: 0,
     };
-    LlamaLaunch { program: env!("CARGO_BIN_EXE_llmos").into(), order }
+    LlamaLaunch::new(env!("CARGO_BIN_EXE_llmos").into(), order)
 }
 
 fn work(id: u64, input: Input, tokens_max: u32, temperature: f32) -> Work {
@@ -172,9 +172,64 @@ async fn rendered_prompts_equal_llama_servers() {
 }
 
 fn kill(driver: &Stepped) {
+    signal(driver, rustix::process::Signal::KILL);
+}
+
+fn signal(driver: &Stepped, signal: rustix::process::Signal) {
     let DriverState::Ready { pid: Some(pid) } = driver.state() else { panic!("a worker has a pid") };
     let pid = rustix::process::Pid::from_raw(pid as i32).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_hangs_is_given_up_and_replaced() {
+    let Some((path, _turn)) = model().await else { return };
+    let mut launch = launch(path);
+    launch.patience.encode = Duration::from_millis(500);
+    launch.patience.step_min = Duration::from_millis(500);
+    let driver = Stepped::start("hanging".into(), Arc::new(launch), Turns::alone());
+    let paris = || answer_of(&driver, text(PARIS));
+    paris().await.unwrap();
+
+    // In the middle of its steps.
+    let mut stream = driver.generate(work(1, text("Once upon a time"), 3000, 0.0)).await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    signal(&driver, rustix::process::Signal::STOP);
+    let error = answer(stream).await.unwrap_err();
+    assert!(error.to_string().contains("did not end in time"), "{error}");
+    assert!(paris().await.unwrap().0.contains("Paris"));
+
+    // With nothing to do: the next prompt finds out.
+    signal(&driver, rustix::process::Signal::STOP);
+    let error = paris().await.unwrap_err();
+    assert!(matches!(error, EngineError::Died { .. }), "{error}");
+    while matches!(driver.state(), DriverState::Ready { .. }) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(paris().await.unwrap().0.contains("Paris"));
+}
+
+async fn answer_of(
+    driver: &Stepped,
+    input: Input,
+) -> Result<(String, Tokens, Tokens, FinishReason), EngineError> {
+    answer(driver.generate(work(9, input, 20, 0.0)).await?).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_loads_is_gone_when_its_driver_has_ended() {
+    let Some((path, _turn)) = model().await else { return };
+    for _ in 0..rounds(20) {
+        let driver = Stepped::start("short".into(), Arc::new(launch(path.clone())), Turns::alone());
+        let pid = loop {
+            match driver.state() {
+                DriverState::Starting { pid: Some(pid), .. } => break pid,
+                _ => tokio::task::yield_now().await,
+            }
+        };
+        driver.end().await;
+        assert!(!std::path::Path::new("/proc").join(pid.to_string()).exists(), "{pid} is still there");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,8 +58,10 @@ fn what_does_not_fit_is_refused_with_what_would() {
     let error = String::from_utf8(output.stderr).unwrap();
     let context = document["would_fit"]["context"].as_u64().unwrap().to_string();
     assert!(error.contains("too little") && error.contains(&format!("`context` {context}")), "{error}");
+    // What it was trained on: a longer one would fit, and not be used.
+    assert!(context == "256" && error.contains("the model was trained on 256"), "{error}");
     let again = folder.estimate(&["model.gguf", "--context", &context, "--inventory", &small]);
-    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    assert!(again.status.success() && again.stderr.is_empty(), "{}", String::from_utf8_lossy(&again.stderr));
 
     let output = folder.estimate(&["model.gguf", "--inventory", "none.json"]);
     assert!(String::from_utf8_lossy(&output.stderr).contains("cannot read none.json"));
@@ -77,12 +79,13 @@ fn devices_take_what_fits() {
     let none = folder.estimate(&[
         "model.gguf",
         "--gpu-layers",
-        "1",
+        "99",
         "--inventory",
         &format!("{EXAMPLES}/two-cores.json"),
     ]);
     let error = String::from_utf8(none.stderr).unwrap();
-    assert!(none.status.code() == Some(1) && error.contains("memory of devices"), "{error}");
+    assert_eq!(none.status.code(), Some(1));
+    assert!(error.contains("memory of devices") && error.contains("fit with `--gpu-layers 0`"), "{error}");
 }
 
 #[test]

@@ -512,6 +512,8 @@ fn what_the_commands_are_told_wrong_is_explained() {
         (&["pull", "other.gguf", "--name", "a"], 1, "the name `a` belongs to the model `m`"),
         (&["pull", "other.gguf", "--name", "o", "--alias", "m"], 1, "the name `m` belongs"),
         (&["pull", "http://127.0.0.1/m.gguf"], 2, "write `https:`"),
+        (&["pull", "https://me:s3cret@h.test/m"], 2, "`https://…@h.test/m` is no source"),
+        (&["estimate", "store:nobody"], 5, "there are: m"),
         (&["pull", "ftp:m"], 2, "`ftp:` is not known"),
         (&["pull", "gone.gguf"], 1, "cannot open"),
         (&["pull", "."], 1, "`llmos import` takes those"),
@@ -534,9 +536,11 @@ fn what_the_commands_are_told_wrong_is_explained() {
 
     // A model of the store that is not there keeps a server from starting, and says so.
     let site = Site::with("[[model]]\nname = 'x'\nsource = 'store:nobody'\n");
-    let refused = site.run(&["serve"]);
-    assert_eq!(refused.code, Some(6), "{}", refused.stderr);
-    assert!(refused.stderr.contains("there is no model `nobody` in the store"), "{}", refused.stderr);
+    for command in [&["serve"][..], &["config", "check"]] {
+        let refused = site.run(command);
+        assert_eq!(refused.code, Some(6), "{}", refused.stderr);
+        assert!(refused.stderr.contains("there is no model `nobody` in the store"), "{}", refused.stderr);
+    }
 }
 
 /// A server claims its models when it starts, before it loads any.

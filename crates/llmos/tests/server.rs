@@ -1,5 +1,5 @@
 //! The real binary, with a simulated model, over its real interfaces.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod harness;
 
@@ -293,6 +293,23 @@ fn the_log_has_request_ids_and_never_content() {
     assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
 }
 
+/// With a real embedding model, which `make test` names.
+#[cfg(feature = "llama")]
+#[test]
+fn who_names_no_model_is_answered_by_one_that_generates() {
+    let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else {
+        eprintln!("skipped: LLMOS_TEST_EMBEDDING_MODEL does not name a model; run `make test`");
+        return;
+    };
+    let embedding = format!("[[model]]\nname = 'e'\nsource = {path:?}\nload = 'demand'\n{MODEL}");
+    let site = Site::with(&embedding);
+    let server = site.serve(&[]);
+    let curl = server.greeting["curl"].as_str().unwrap();
+    assert!(curl.contains("\"mock\""), "{curl}");
+    assert!(site.log().contains("trained on 512"), "{}", site.log());
+    assert_eq!(server.json(&["chat", "hello"])["model"], "mock");
+}
+
 #[test]
 fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
     let section = |name: &str, mb: u32, rest: &str| {
@@ -317,7 +334,8 @@ fn models_are_loaded_on_demand_make_room_for_each_other_and_pins_hold() {
     assert_eq!(server.json(&["load", "other"])["state"], "ready");
     assert_eq!(states(), "unloaded ready ready unloaded");
     assert_eq!(server.json(&["load", "m"])["model"], "mock");
-    assert_eq!(server.json(&["unload", "mock"])["unloaded"], "mock");
+    assert_eq!(site.run(&["unload", "mock"]).stdout, "mock is gone from memory\n");
+    assert_eq!(site.run(&["unload", "m"]).stdout, "mock was not in memory\n");
     assert_eq!(server.json(&["unload", "m"])["unloaded"], "mock");
 
     for (command, code, part) in [

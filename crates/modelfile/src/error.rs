@@ -49,6 +49,17 @@ pub enum ModelFileError {
         /// How many parts there are.
         parts: u64,
     },
+    /// There is more than the model.
+    #[error(
+        "{left} bytes stand behind the last tensor, from byte {at} on, and nothing says what they are; fetch the file \
+         again"
+    )]
+    Behind {
+        /// The first byte behind the model.
+        at: u64,
+        /// Bytes from there on.
+        left: u64,
+    },
     /// The file ends too early, or says that something in it is longer than it is.
     #[error(
         "the file ends too early: {what} at byte {at} needs {needed} bytes, and {left} are left; fetch the file again"

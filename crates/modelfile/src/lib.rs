@@ -64,12 +64,14 @@ mod error;
 mod float;
 pub mod gguf;
 pub mod import;
+mod regular;
 pub mod safetensors;
 mod shape;
 mod tensor_type;
 
 pub use error::ModelFileError;
 pub use gguf::{Gguf, Tensor, Writer};
+pub use regular::open_regular;
 pub use safetensors::Safetensors;
 pub use shape::{
     ARCHITECTURE_BYTES_MAX, CONTEXT_MAX, DIMENSION_MAX, EXPERTS_MAX, Experts, HEADS_MAX, LAYERS_MAX, Mla,

@@ -6,7 +6,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
-    fs::File,
     io::{Read, Seek, SeekFrom},
     path::Path,
 };
@@ -16,7 +15,7 @@ use serde::{
     de::{Deserializer, Error, MapAccess, Visitor},
 };
 
-use crate::{ModelFileError, gguf::TENSORS_MAX};
+use crate::{ModelFileError, gguf::TENSORS_MAX, open_regular};
 
 /// Longest header. One tensor takes about 120 bytes of it.
 pub const HEADER_BYTES_MAX: u64 = 8 << 20;
@@ -100,16 +99,9 @@ impl Safetensors {
     /// The first thing that is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
         let refuse = |why: String| ModelFileError::CannotOpen { file: path.to_owned(), why };
-        // Before it is opened: opening a pipe waits for a writer.
-        if std::fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
-            return Err(refuse("it is not a regular file".to_owned()));
-        }
-        let mut file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-        let facts = file.metadata().map_err(|error| refuse(error.to_string()))?;
-        if !facts.is_file() {
-            return Err(refuse("it is not a regular file".to_owned()));
-        }
-        Self::read(&mut file, facts.len())
+        let mut file = open_regular(path).map_err(|error| refuse(error.to_string()))?;
+        let length = file.metadata().map_err(|error| refuse(error.to_string()))?.len();
+        Self::read(&mut file, length)
     }
 
     /// Reads the header of a file of `length` bytes.

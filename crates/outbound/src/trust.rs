@@ -47,10 +47,11 @@ pub(crate) fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, Outbound
 
 /// All certificates of a PEM file, of which there is at least one.
 fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+    // Before it is opened: opening a pipe waits for a writer.
+    if !path.metadata().map_err(|error| error.to_string())?.is_file() {
         return Err("it is not a file".to_owned());
     }
+    let file = File::open(path).map_err(|error| error.to_string())?;
     let mut text = Vec::new();
     file.take(CA_FILE_BYTES_MAX + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
     if text.len() as u64 > CA_FILE_BYTES_MAX {
@@ -91,9 +92,14 @@ mod tests {
             let error = connector(Some(&file)).err().unwrap().to_string();
             assert!(error.contains(says) && error.contains(name) && !error.contains("secret"), "{error}");
         }
-        for (path, says) in
-            [(folder.path().to_owned(), "not a file"), (folder.path().join("none"), "No such file")]
-        {
+        // Opening a pipe would wait for a writer that never comes.
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for (path, says) in [
+            (pipe, "not a file"),
+            (folder.path().to_owned(), "not a file"),
+            (folder.path().join("none"), "No such file"),
+        ] {
             let error = connector(Some(&path)).err().unwrap().to_string();
             assert!(error.contains(says), "{error}");
         }

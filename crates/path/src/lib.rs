@@ -13,6 +13,7 @@ mod operate;
 mod vectors;
 
 use std::{
+    fmt,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -79,6 +80,27 @@ pub struct Ranking {
     pub input: Tokens,
 }
 
+/// A part of what a ranking is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The query.
+    Query,
+    /// A document, by its place from 0.
+    Document(usize),
+    /// A document and the query, which the model reads together.
+    Pair(usize),
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Query => f.write_str("the query"),
+            Self::Document(index) => write!(f, "document {index}"),
+            Self::Pair(index) => write!(f, "document {index} with the query"),
+        }
+    }
+}
+
 /// Why there is no answer, or not a whole one.
 #[derive(Debug, thiserror::Error)]
 pub enum PathError {
@@ -94,9 +116,21 @@ pub enum PathError {
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The query of a ranking is longer than the model reads at once.
-    #[error("the query has {tokens} tokens, but the model reads at most {most} at once; shorten it")]
-    QueryTooLong {
+    /// A part of a ranking cannot be given to this model.
+    #[error("{part}: {why}")]
+    BadPart {
+        /// Which part.
+        part: Part,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A part of a ranking is longer than the model reads at once.
+    #[error(
+        "{part}: it has {tokens} tokens, but the model reads at most {most} at once; shorten or split it"
+    )]
+    PartTooLong {
+        /// Which part.
+        part: Part,
         /// Its tokens, those that the model puts around it included.
         tokens: Tokens,
         /// Most that would have been read.
@@ -292,7 +326,8 @@ impl Path {
             Method::Cosine => documents.into_iter().chain([query]).map(Passage::Text).collect(),
         };
         let work = self.embed_work(&authorized, id, passages);
-        let embedded = async { route.driver.embed(work).await.map_err(|error| of_query(error, count)) };
+        let embedded =
+            async { route.driver.embed(work).await.map_err(|error| of_part(error, method, count)) };
         let Embedded { vectors, input } = observation.computing(embedded).await?;
         let best = vectors::best_first(method, &vectors, best.map_or(count, |best| best as usize));
         Ok(Ranking { model: route.model.clone(), method, best, input })
@@ -315,12 +350,19 @@ impl Path {
     }
 }
 
-/// By cosine the query is one more passage, behind the documents; an error about it should say so.
-fn of_query(error: EngineError, documents: usize) -> PathError {
+/// An error about a passage, in the words of whoever asked for a ranking.
+fn of_part(error: EngineError, method: Method, documents: usize) -> PathError {
+    // By cosine the query is one more passage, behind the documents.
+    let part = |index| match method {
+        _ if index == documents => Part::Query,
+        Method::Cosine => Part::Document(index),
+        Method::Rank => Part::Pair(index),
+    };
     match error {
-        EngineError::TooLong { index, tokens, most } if index == documents => {
-            PathError::QueryTooLong { tokens, most }
+        EngineError::TooLong { index, tokens, most } => {
+            PathError::PartTooLong { part: part(index), tokens, most }
         }
+        EngineError::BadPassage { index, why } => PathError::BadPart { part: part(index), why },
         error => error.into(),
     }
 }

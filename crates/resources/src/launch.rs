@@ -125,7 +125,7 @@ mod file {
                 memory_max: self.limit,
                 gpu_layers: foreseen.workload.gpu_layers,
             };
-            let loaded = LlamaLaunch { program: self.program.clone(), order }.launch(progress).await?;
+            let loaded = LlamaLaunch::new(self.program.clone(), order).launch(progress).await?;
             if let Some(pid) = loaded.pid {
                 let (foresight, graph) = (self.foresight.clone(), loaded.card.graph_reserved);
                 let learning = tokio::task::spawn_blocking(move || {

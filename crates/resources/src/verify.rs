@@ -31,6 +31,9 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>, progress: &LoadProgress)
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
     let mut hashed = 0;
     loop {
+        if progress.is_abandoned() {
+            return Err(refuse("the load was broken off".to_owned()));
+        }
         match file.read(&mut chunk) {
             Ok(0) => break,
             Ok(n) => {

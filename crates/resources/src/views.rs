@@ -75,7 +75,7 @@ pub enum ReplicaState {
 impl From<DriverState> for ReplicaState {
     fn from(state: DriverState) -> Self {
         match state {
-            DriverState::Starting { attempt, percent, left } => Self::Loading { attempt, percent, left },
+            DriverState::Starting { attempt, percent, left, .. } => Self::Loading { attempt, percent, left },
             DriverState::Ready { pid } => Self::Ready { pid },
             DriverState::Failed { why, retry_in } => Self::Failed { why, retry_in },
         }

@@ -14,11 +14,13 @@ mod buffers;
 mod confinement;
 mod parent;
 mod passage;
+mod patience;
 mod sampler;
 mod wire;
 mod worker;
 
 pub use parent::{LlamaLaunch, WorkerOrder};
+pub use patience::Patience;
 pub use worker::worker_main;
 
 /// Whether this build has an engine for GPUs. Without one every layer is computed by processors.

@@ -7,7 +7,7 @@ use std::{
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt, future::BoxFuture};
@@ -20,7 +20,10 @@ use tokio::{
 };
 use types::{Input, Passage, Prompt, Sampling, SequenceId, Vector};
 
-use super::wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling};
+use super::{
+    patience::{Pace, Patience},
+    wire::{self, Encoded, Order, Report, Text, WireOutcome, WirePlan, WireSampling},
+};
 use crate::{
     EngineError, Launch, LaunchError, LoadProgress, Loaded, ModelCard, Purpose, StepEngine, StepResult,
     Tokenizer,
@@ -30,10 +33,6 @@ use crate::{
 const LOAD_WAIT: Duration = Duration::from_secs(600);
 /// How long a dying worker may take to be gone, before its death is reported without its exit status.
 const EXIT_WAIT: Duration = Duration::from_secs(2);
-/// How long one step may take. Far above any real one: a step is bounded by its tokens.
-const STEP_WAIT: Duration = Duration::from_secs(300);
-/// How long one prompt may take to be rendered and tokenised. A worker that takes longer is given up.
-const ENCODE_WAIT: Duration = Duration::from_secs(30);
 /// Lines of a worker's standard error that are kept to explain its death.
 const LAST_WORDS_LINES: usize = 8;
 /// Bytes kept of each.
@@ -71,6 +70,8 @@ pub struct LlamaLaunch {
     pub program: PathBuf,
     /// What they load.
     pub order: WorkerOrder,
+    /// When they are given up.
+    pub patience: Patience,
 }
 
 impl Launch for LlamaLaunch {
@@ -80,12 +81,24 @@ impl Launch for LlamaLaunch {
 }
 
 impl LlamaLaunch {
+    /// With the usual patience.
+    pub fn new(program: PathBuf, order: WorkerOrder) -> Self {
+        Self { program, order, patience: Patience::default() }
+    }
+
     async fn start(&self, progress: &LoadProgress) -> Result<Loaded, LaunchError> {
         let failed =
             |error: io::Error| LaunchError { why: format!("cannot start a worker: {error}"), retry: true };
         let (steps, texts, mut process) = self.spawn().map_err(failed)?;
         let pid = process.child.id();
-        let mut engine = LlamaEngine { steps: BufReader::new(steps), outbox: Vec::new(), process: None };
+        progress.work_in(pid);
+        let mut engine = LlamaEngine {
+            steps: BufReader::new(steps),
+            outbox: Vec::new(),
+            process: None,
+            pace: Pace::default(),
+            patience: self.patience,
+        };
         wire::frame(&Order::Load(self.order.clone()), &mut engine.outbox).map_err(failed)?;
         let loading = tokio::time::timeout(LOAD_WAIT, engine.load(progress)).await;
         let card = match loading {
@@ -100,8 +113,8 @@ impl LlamaLaunch {
             Err(_) => return Err(process.refused("loading took too long").await),
         };
         engine.process = Some(process);
-        let tokenizer =
-            LlamaTokenizer { texts: Arc::new(tokio::sync::Mutex::new(Some(BufReader::new(texts)))), pid };
+        let texts = Arc::new(tokio::sync::Mutex::new(Some(BufReader::new(texts))));
+        let tokenizer = LlamaTokenizer { texts, pid, wait: self.patience.encode };
         Ok(Loaded { card, tokenizer: Arc::new(tokenizer), engine: Box::new(engine), pid })
     }
 
@@ -204,6 +217,8 @@ struct LlamaEngine {
     outbox: Vec<u8>,
     /// Absent only while the model loads.
     process: Option<Process>,
+    pace: Pace,
+    patience: Patience,
 }
 
 impl LlamaEngine {
@@ -225,14 +240,29 @@ impl LlamaEngine {
     }
 
     async fn carry_out(&mut self, plan: &StepPlan) -> Result<StepResult, EngineError> {
+        let (tokens, begun) = (plan.tokens().0, Instant::now());
+        let limit = self.pace.limit(tokens, &self.patience);
         let asked = match wire::frame(&Order::Step(wire_plan(plan)), &mut self.outbox) {
-            Ok(()) => {
-                tokio::time::timeout(STEP_WAIT, self.ask()).await.unwrap_or_else(|late| Err(late.into()))
-            }
-            Err(error) => Err(error),
+            Ok(()) => tokio::time::timeout(limit, self.ask()).await,
+            Err(error) => Ok(Err(error)),
         };
-        let why = match asked {
-            Ok(Report::Stepped(outcome)) => return Ok(step_result(outcome)),
+        let Ok(answer) = asked else {
+            let tokens = plan.tokens();
+            tracing::error!(%tokens, limit_s = limit.as_secs(), "a step did not end; the worker is given up");
+            if let Some(process) = &mut self.process {
+                // Gone before the next one starts: there is memory for one of them.
+                let _ = process.child.start_kill();
+                process.death().await;
+            }
+            return Err(EngineError::Died { why: "a step did not end in time".to_owned() });
+        };
+        let why = match answer {
+            Ok(Report::Stepped(outcome)) => {
+                if tokens > 0 {
+                    self.pace.learn(tokens, begun.elapsed());
+                }
+                return Ok(step_result(outcome, &self.patience));
+            }
             Ok(Report::Failed(why)) => why,
             Ok(Report::Loading(_) | Report::Loaded(_)) => "the worker answered out of turn".to_owned(),
             Err(_) => self.post_mortem().await,
@@ -276,6 +306,8 @@ struct LlamaTokenizer {
     /// Given up, which ends the worker, when an answer does not come.
     texts: Arc<tokio::sync::Mutex<Option<BufReader<UnixStream>>>>,
     pid: Option<u32>,
+    /// How long one answer may take.
+    wait: Duration,
 }
 
 impl Tokenizer for LlamaTokenizer {
@@ -316,14 +348,14 @@ impl LlamaTokenizer {
         wire::frame(text, &mut bytes).map_err(|error| EngineError::BadInput(error.to_string()))?;
         let mut texts = self.texts.clone().lock_owned().await;
         // In a task of its own: a caller who leaves half way must not leave its answer to the next one.
-        let pid = self.pid;
+        let (pid, wait) = (self.pid, self.wait);
         let exchange = tokio::spawn(async move {
             let socket = texts.as_mut().ok_or(io::ErrorKind::NotConnected)?;
             let answer = async {
                 socket.get_mut().write_all(&bytes).await?;
                 wire::receive::<Encoded>(socket).await
             };
-            let answer = tokio::time::timeout(ENCODE_WAIT, answer).await;
+            let answer = tokio::time::timeout(wait, answer).await;
             if answer.is_err() {
                 *texts = None;
                 // A worker that hangs would not notice that it is given up; its end is what starts the next one.
@@ -369,9 +401,9 @@ fn wire_plan(plan: &StepPlan) -> WirePlan {
     }
 }
 
-fn step_result(report: WireOutcome) -> StepResult {
+fn step_result(report: WireOutcome, patience: &Patience) -> StepResult {
     let outcome = StepOutcome {
-        took: Duration::from_nanos(report.took_ns).min(STEP_WAIT),
+        took: Duration::from_nanos(report.took_ns).min(patience.step_max),
         produced: report
             .produced
             .into_iter()

@@ -54,12 +54,35 @@ pub(crate) struct EmbeddingRequest {
 }
 
 /// How vectors are written.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Encoding {
     #[default]
     Float,
     Base64,
+}
+
+impl<'de> Deserialize<'de> for Encoding {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Name;
+
+        impl Visitor<'_> for Name {
+            type Value = Encoding;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`float` or `base64`")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<Encoding, E> {
+                match name {
+                    "float" => Ok(Encoding::Float),
+                    "base64" => Ok(Encoding::Base64),
+                    _ => Err(E::unknown_variant(name, &["float", "base64"])),
+                }
+            }
+        }
+
+        deserializer.deserialize_str(Name)
+    }
 }
 
 /// `input`: one text or array of token ids, or at most [`INPUTS_MAX`] of them.

@@ -39,8 +39,13 @@ pub(crate) struct Model {
     owned_by: &'static str,
     /// Other names for it. Not in OpenAI's API.
     aliases: Vec<String>,
-    /// Most tokens of prompt and answer together; the name is vLLM's. Not in OpenAI's API.
+    /// Most tokens of prompt and answer together: as configured, or as trained if that is known to be less. The name
+    /// is vLLM's. Not in OpenAI's API.
     max_model_len: u32,
+    /// What it is made to do: `generate`, `embed` or `rank`; absent as long as its file could not be read. Not in
+    /// OpenAI's API.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    purpose: Option<String>,
     /// Whether it is the simulator's mock. Not in OpenAI's API.
     simulated: bool,
 }
@@ -54,6 +59,7 @@ impl From<ModelView> for Model {
             owned_by: "llmos",
             aliases: view.aliases.iter().map(ModelName::to_string).collect(),
             max_model_len: view.context.0,
+            purpose: view.purpose.map(|purpose| purpose.to_string()),
             simulated: view.simulated,
         }
     }

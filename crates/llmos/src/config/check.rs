@@ -18,6 +18,8 @@ use super::{
     file::{self, File, Model},
 };
 
+use crate::exit::without_passwords;
+
 /// Longest that a server may take to go away.
 const SHUTDOWN_GRACE_S_MAX: i64 = 3_600;
 /// Models of one server.
@@ -39,7 +41,7 @@ const MEMORY_MB_MAX: i64 = 1 << 30;
 /// The source that needs no file.
 const SIMULATOR: &str = "simulator:";
 /// What stands before the name of a model of the store.
-const STORE: &str = "store:";
+pub(crate) const STORE: &str = "store:";
 /// Networks that are not public and may be reached all the same.
 const PRIVATE_MAX: usize = 64;
 /// Hexadecimal digits of a SHA-256.
@@ -224,8 +226,9 @@ impl Check<'_> {
         let url = Url::parse(text).ok().filter(plain);
         if url.is_none() {
             let message = format!(
-                "`outbound.hub` is `{text}`; write the address of a hub, as in https://huggingface.co, without user, \
-                 query and fragment"
+                "`outbound.hub` is `{}`; write the address of a hub, as in https://huggingface.co, without user, \
+                 query and fragment",
+                without_passwords(text)
             );
             self.refuse("outbound.hub", message);
         }

@@ -11,21 +11,22 @@ mod tests;
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
-    fs,
     io::Read,
     net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+pub(crate) use check::STORE;
 use outbound::{Rules, Url};
-use resources::{ModelSpec, Source};
+use resources::{ModelSpec, Source, model_store::ModelStore};
 use serde_json::json;
 use toml::{Table, Value};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::{
     cli::ConfigArgs,
+    data_dir,
     exit::{Exit, Failure, Trying},
 };
 
@@ -241,10 +242,25 @@ impl Config {
                         format!("there is no file {}; correct the path of this model", path.display());
                     problems.push(Problem { origin: Origin::of(&self.origins, &key), key, message });
                 }
+                Source::Store { model } => {
+                    let Err(error) = self.in_store(model) else { continue };
+                    let message = format!("{error}; `llmos pull` fetches models");
+                    problems.push(Problem { origin: Origin::of(&self.origins, &key), key, message });
+                }
                 _ => {}
             }
         }
         problems
+    }
+
+    /// Looks for a model in the store, if there is one: a check makes none.
+    fn in_store(&self, model: &str) -> Result<(), String> {
+        let folder = data_dir::models(&self.data_dir);
+        if !folder.exists() {
+            return Err(format!("there is no model `{model}` in the store {}", folder.display()));
+        }
+        let found = ModelStore::open(&folder).and_then(|store| store.find(model));
+        found.map(drop).map_err(|error| error.to_string())
     }
 
     /// Effective values with their origins, as TOML with comments.
@@ -331,7 +347,7 @@ fn read(path: &Path) -> Result<String, Problem> {
         message,
     };
     let mut text = String::new();
-    fs::File::open(path)
+    modelfile::open_regular(path)
         .and_then(|file| file.take(FILE_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|error| problem(format!("the file cannot be read: {error}")))?;
     if text.len() as u64 > FILE_BYTES_MAX {

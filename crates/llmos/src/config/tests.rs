@@ -4,7 +4,7 @@ use super::*;
 
 fn load(text: &str, variables: &[(&str, &str)], args: ConfigArgs) -> Result<Config, Vec<Problem>> {
     let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join(FILE_NAME), text).unwrap();
+    std::fs::write(folder.path().join(FILE_NAME), text).unwrap();
     let variables = variables.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
     Config::load(&args, &Surroundings { variables, folder: folder.path().to_owned() })
 }
@@ -169,6 +169,9 @@ fn models_of_the_store_are_named_or_pinned() {
         let text = format!("[[model]]\nname = 'a'\nsource = 'store:{model}'\n");
         let config = load(&text, &[HOME], ConfigArgs::default()).unwrap();
         assert!(matches!(&config.models[0].source, Source::Store { model: found } if found == model));
+        let problems = config.problems_of_serving();
+        assert_eq!(problems[0].key, "model[0].source");
+        assert!(problems[0].message.contains(&format!("there is no model `{model}`")), "{problems:?}");
     }
 }
 
@@ -204,16 +207,19 @@ fn a_flag_heals_what_the_file_has_wrong() {
 }
 
 #[test]
-fn a_named_file_must_exist() {
-    let surroundings = Surroundings {
-        variables: [("LLMOS_CONFIG".to_owned(), "missing.toml".to_owned())].into(),
-        folder: "/nowhere".into(),
-    };
-    let problems = Config::load(&ConfigArgs::default(), &surroundings).unwrap_err();
-    assert!(
-        problems[0].to_string().contains("/nowhere/missing.toml line 1: the file cannot be read"),
-        "{problems:?}"
-    );
+fn a_named_file_must_be_there_and_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("pipe.toml")).status().unwrap();
+    assert!(made.success());
+    for (name, why) in [("missing.toml", "No such file"), ("pipe.toml", "it is not a regular file")] {
+        let surroundings = Surroundings {
+            variables: [("LLMOS_CONFIG".to_owned(), name.to_owned())].into(),
+            folder: folder.path().into(),
+        };
+        let problems = Config::load(&ConfigArgs::default(), &surroundings).unwrap_err();
+        let expected = format!("{name} line 1: the file cannot be read: {why}");
+        assert!(problems[0].to_string().contains(&expected), "{problems:?}");
+    }
 }
 
 /// The reference shows every setting, with the default that holds and the variable that works.

@@ -55,8 +55,9 @@ impl Page {
         }
     }
 
+    /// What a file or a device says of itself is not believed to be text: a line stays one line, and harmless.
     fn line(&mut self, line: impl Display) {
-        self.0.push_str(&line.to_string());
+        self.0.push_str(&line.to_string().replace(char::is_control, "\u{fffd}"));
         self.0.push('\n');
     }
 }
@@ -109,6 +110,10 @@ fn cpu_limit(limit: &CpuLimit) -> String {
 
 fn memory(page: &mut Page, memory: &Memory) {
     page.section("memory");
+    if memory.total == 0 {
+        page.row("total", "unknown");
+        return;
+    }
     page.row("total", format_args!("{}, {} available", bytes(memory.total), bytes(memory.available)));
     if memory.swap_total > 0 {
         page.row("swap", format_args!("{}, {} free", bytes(memory.swap_total), bytes(memory.swap_free)));
@@ -331,6 +336,16 @@ devices
         ] {
             assert!(page.lines().any(|there| there == line), "{line}\n{page}");
         }
+    }
+
+    #[test]
+    fn what_is_not_known_or_no_text_is_not_shown_as_if() {
+        let mut inventory = Inventory::from_file(format!("{EXAMPLES}/two-cores.json").as_ref()).unwrap();
+        inventory.machine.hostname = Some("\x1b[2Jname\nx".to_owned());
+        (inventory.memory.total, inventory.memory.granted) = (0, 0);
+        let page = of(&inventory);
+        assert!(page.contains("\n  name            \u{fffd}[2Jname\u{fffd}x\n"), "{page}");
+        assert!(page.contains("\nmemory\n  total           unknown\n\n"), "{page}");
     }
 
     #[test]

@@ -18,7 +18,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-use std::{fs::File, io::Read, path::Path};
+use std::{io::Read, path::Path};
 
 pub use input::HEADER_BYTES_MAX;
 pub use metadata::{
@@ -30,7 +30,7 @@ pub use sample::sample;
 pub use value::{Array, Scalar, Value, ValueType};
 pub use writer::{Data, Writer};
 
-use crate::{ModelFileError, TensorType};
+use crate::{ModelFileError, TensorType, open_regular};
 
 /// The first four bytes of every file.
 const MAGIC: [u8; 4] = *b"GGUF";
@@ -91,17 +91,9 @@ impl Gguf {
     /// The first thing that is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelFileError> {
         let refuse = |why: String| ModelFileError::CannotOpen { file: path.to_owned(), why };
-        // Before it is opened: opening a pipe waits for a writer.
-        if std::fs::metadata(path).is_ok_and(|facts| !facts.is_file()) {
-            return Err(refuse("it is not a regular file".to_owned()));
-        }
-        let mut file = File::open(path).map_err(|error| refuse(error.to_string()))?;
-        let facts = file.metadata().map_err(|error| refuse(error.to_string()))?;
-        // A pipe or a device has no length to check anything against.
-        if !facts.is_file() {
-            return Err(refuse("it is not a regular file".to_owned()));
-        }
-        Self::read(&mut file, facts.len())
+        let mut file = open_regular(path).map_err(|error| refuse(error.to_string()))?;
+        let length = file.metadata().map_err(|error| refuse(error.to_string()))?.len();
+        Self::read(&mut file, length)
     }
 
     /// Reads a file of `length` bytes up to its tensors.

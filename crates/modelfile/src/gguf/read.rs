@@ -46,6 +46,11 @@ pub(super) fn read(from: &mut impl Read, length: u64) -> Result<Gguf, ModelFileE
     }
     let data_offset = if tensors.is_empty() { input.at() } else { padded(input.at(), alignment) };
     data_within(&tensors, data_offset, length)?;
+    // A file may be filled up to the alignment behind its last tensor, and no further.
+    let end = padded(data_offset, alignment).saturating_add(data_bytes);
+    if length > end {
+        return Err(ModelFileError::Behind { at: end, left: length - end });
+    }
     Ok(Gguf { version, alignment, metadata, byte_tokens, tensors, data_offset, length })
 }
 

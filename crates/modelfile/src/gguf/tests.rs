@@ -431,6 +431,19 @@ fn kept(value: &Value) -> usize {
 }
 
 #[test]
+fn nothing_stands_behind_the_last_tensor_but_what_fills_it_up() {
+    let whole = sample().to_bytes().unwrap();
+    let Gguf { tensors, data_offset, .. } = Gguf::read(&mut whole.as_slice(), whole.len() as u64).unwrap();
+    let last = tensors.last().unwrap();
+    let (bare, filled) = (data_offset + last.offset + last.bytes, whole.len() as u64);
+    for length in [bare, filled] {
+        Gguf::read(&mut whole.as_slice(), length).unwrap();
+    }
+    let refused = Gguf::read(&mut whole.as_slice(), filled + 1).unwrap_err().to_string();
+    assert!(refused.starts_with("1 bytes stand behind the last tensor"), "{refused}");
+}
+
+#[test]
 fn a_file_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let absent = Gguf::open(&folder.path().join("none.gguf")).unwrap_err().to_string();

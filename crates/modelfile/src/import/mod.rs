@@ -19,15 +19,14 @@ mod vocabulary;
 mod tests;
 
 use std::{
-    fs::File,
     io::{BufWriter, Write},
     path::Path,
 };
 
 pub use error::ImportError;
-pub use settings::SETTINGS_BYTES_MAX;
+pub use settings::{SETTINGS_BYTES_MAX, licence_of};
 
-use crate::{Gguf, ModelShape, Pooling, Safetensors, Writer};
+use crate::{Gguf, ModelShape, Pooling, Safetensors, Writer, open_regular};
 use settings::Settings;
 use tensors::Plan;
 use vocabulary::Vocabulary;
@@ -71,7 +70,7 @@ pub fn folder_to_gguf(
     let vocabulary = Vocabulary::read(folder, &settings)?;
     let path = folder.join(WEIGHTS);
     let refuse = |why| ImportError::Weights { file: path.clone(), why };
-    let mut weights = File::open(&path)
+    let mut weights = open_regular(&path)
         .map_err(|error| ImportError::CannotRead { file: path.clone(), why: error.to_string() })?;
     let source = Safetensors::open(&path).map_err(refuse)?;
     let plan = Plan::of(&settings, &source)?;

@@ -1,7 +1,6 @@
 //! The small files beside the weights.
 
 use std::{
-    fs::File,
     io::Read,
     path::{Component, Path, PathBuf},
 };
@@ -9,7 +8,7 @@ use std::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use super::ImportError;
-use crate::Pooling;
+use crate::{Pooling, open_regular};
 
 /// Longest file of settings or of a vocabulary.
 pub const SETTINGS_BYTES_MAX: u64 = 16 << 20;
@@ -182,13 +181,14 @@ pub(super) fn licence(folder: &Path) -> Result<Option<String>, ImportError> {
         return Ok(None);
     }
     let mut bytes = Vec::new();
-    File::open(&file)
+    open_regular(&file)
         .and_then(|opened| opened.take(README_BYTES_MAX).read_to_end(&mut bytes))
         .map_err(|error| ImportError::CannotRead { file, why: error.to_string() })?;
     Ok(licence_of(&String::from_utf8_lossy(&bytes)))
 }
 
-fn licence_of(readme: &str) -> Option<String> {
+/// The licence that a model card names: the line `license: …` of its front matter, between the first two lines `---`.
+pub fn licence_of(readme: &str) -> Option<String> {
     let mut lines = readme.trim_start_matches('\u{feff}').lines();
     if lines.next()?.trim_end() != "---" {
         return None;
@@ -211,7 +211,7 @@ pub(super) fn json<T: DeserializeOwned>(file: &Path) -> Result<T, ImportError> {
 /// A file of text, at most [`SETTINGS_BYTES_MAX`] long.
 pub(super) fn text(file: &Path) -> Result<String, ImportError> {
     let mut text = String::new();
-    File::open(file)
+    open_regular(file)
         .and_then(|opened| opened.take(SETTINGS_BYTES_MAX + 1).read_to_string(&mut text))
         .map_err(|error| ImportError::CannotRead { file: file.to_owned(), why: error.to_string() })?;
     if text.len() as u64 > SETTINGS_BYTES_MAX {

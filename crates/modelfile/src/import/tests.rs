@@ -1,6 +1,6 @@
 //! A published model, small enough to be written here, and what may be wrong with one.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
 
 use tempfile::TempDir;
 
@@ -321,12 +321,18 @@ fn broken_folders_are_refused() {
         let refused = import(folder.path()).unwrap_err().to_string();
         assert!(refused.contains(expected), "`{refused}` lacks `{expected}`");
     }
-    for missing in ["config.json", "model.safetensors", "vocab.txt"] {
+    for (name, is_pipe) in ["config.json", "model.safetensors", "vocab.txt"]
+        .into_iter()
+        .flat_map(|name| [(name, false), (name, true)])
+    {
         let folder = published();
-        fs::remove_file(folder.path().join(missing)).unwrap();
+        let path = folder.path().join(name);
+        fs::remove_file(&path).unwrap();
+        // Opening one would wait for a writer that never comes.
+        assert!(!is_pipe || Command::new("mkfifo").arg(&path).status().unwrap().success());
         let refused = import(folder.path()).unwrap_err();
         assert!(
-            matches!(&refused, ImportError::CannotRead { file, .. } if file.ends_with(missing)),
+            matches!(&refused, ImportError::CannotRead { file, .. } if file.ends_with(name)),
             "{refused}"
         );
     }

@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    fs::File,
     io::Read,
     path::{Path, PathBuf},
 };
@@ -73,7 +72,7 @@ impl Inventory {
     pub fn from_file(path: &Path) -> Result<Self, InventoryError> {
         let unreadable = |error| InventoryError::Unreadable { path: path.to_owned(), error };
         let mut bytes = Vec::new();
-        let file = File::open(path).map_err(unreadable)?;
+        let file = modelfile::open_regular(path).map_err(unreadable)?;
         file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(InventoryError::TooLarge { path: path.to_owned() });

@@ -30,6 +30,10 @@ impl Nvidia {
     /// Loads the driver's library, or the one at a path. The reason for none is for people.
     pub(super) fn load(library: Option<&Path>) -> Result<Self, String> {
         let nvml = match library {
+            // Loading opens it, and opening a pipe waits for a writer.
+            Some(path) if path.metadata().is_ok_and(|facts| !facts.is_file()) => {
+                return Err(format!("NVML cannot be loaded ({} is not a regular file)", path.display()));
+            }
             Some(path) => Nvml::builder().lib_path(path.as_os_str()).init(),
             None => Nvml::init(),
         };

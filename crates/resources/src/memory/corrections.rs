@@ -16,6 +16,7 @@ use modelfile::{ModelShape, Purpose};
 use serde::{Deserialize, Serialize};
 
 use super::MemoryEstimate;
+use crate::worker_memory;
 
 /// The file's name in the data directory.
 const FILE: &str = "memory.json";
@@ -65,7 +66,7 @@ impl Correction {
 /// What a worker was found to hold right after its load, before its first request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Measured {
-    /// Its private memory (`Anonymous` of `/proc/PID/smaps_rollup`), in bytes. Pages of the model file are not in
+    /// Its private memory (`Anonymous`), in bytes. Pages of the model file are not in
     /// it: how many of them are in memory depends on what else the machine does.
     pub anonymous: u64,
     /// Buffers that the engine reserved in main memory for its graphs, in bytes, if it says so.
@@ -75,17 +76,8 @@ pub struct Measured {
 impl Measured {
     /// Looks at a process.
     pub fn of_process(pid: u32, graph_reserved: Option<u64>) -> io::Result<Self> {
-        let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-        let anonymous = anonymous(&rollup).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidData, "the kernel does not say what is anonymous")
-        })?;
-        Ok(Self { anonymous, graph_reserved })
+        Ok(Self { anonymous: worker_memory::anonymous(pid)?, graph_reserved })
     }
-}
-
-fn anonymous(smaps_rollup: &str) -> Option<u64> {
-    let kib = smaps_rollup.lines().find_map(|line| line.strip_prefix("Anonymous:"))?;
-    kib.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// Why corrections cannot be kept or were lost. Estimates are made all the same, without them.
@@ -365,13 +357,5 @@ mod tests {
         }
         assert_eq!(corrections.entries.len(), ENTRIES_MAX);
         assert_eq!(corrections.entries[0].architecture, "a1");
-    }
-
-    #[test]
-    fn the_kernels_figure_is_read() {
-        let rollup = "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nAnonymous:        1000 kB\n";
-        assert_eq!(anonymous(rollup), Some(1_024_000));
-        assert_eq!(anonymous("Rss: 9 kB\n"), None);
-        assert!(Measured::of_process(std::process::id(), None).unwrap().anonymous > 0);
     }
 }

@@ -37,11 +37,12 @@ pub struct Available {
 }
 
 impl Available {
-    /// What models may take on a machine, together: a share of its free memory, and what is free on its devices.
+    /// What models may take on a machine, together: a share of its free memory, and of what is free on its devices, over
+    /// which llama.cpp spreads the layers of a model.
     pub fn on(machine: &Inventory) -> Self {
         let ready = machine.devices.iter().filter(|device| device.state == DeviceState::Ready);
         let free = ready.filter_map(|device| device.memory.as_ref()).map(|memory| memory.free);
-        Self { host: share(machine.memory.free_to_us()), device: free.fold(0, u64::saturating_add) }
+        Self { host: share(machine.memory.free_to_us()), device: share(free.fold(0, u64::saturating_add)) }
     }
 }
 

@@ -12,8 +12,6 @@ use super::{
 };
 
 const MIB: u64 = 1 << 20;
-/// More than any model here has.
-const DATA_BYTES: u64 = 1 << 50;
 
 /// The header of a model.
 struct Model {
@@ -23,9 +21,8 @@ struct Model {
 
 impl Model {
     fn of(file: &Writer) -> Self {
-        let mut header = Vec::new();
-        let _ = file.begin(&mut header).unwrap();
-        let length = header.len() as u64 + DATA_BYTES;
+        let header = file.head();
+        let length = header.len() as u64 + file.data_bytes();
         let gguf = Gguf::read(&mut header.as_slice(), length).unwrap();
         let shape = gguf.shape().unwrap();
         Self { gguf, shape }

@@ -17,6 +17,9 @@ const DIRECTORY_BYTES_MAX: u64 = 8 << 20;
 const NAME_BYTES_MAX: usize = 1_024;
 /// Most bytes that one byte of DEFLATE can become; see Mark Adler, "zlib technical details".
 const DEFLATE_RATIO_MAX: u64 = 1_032;
+/// Weights hardly become shorter: what is large and becomes so much longer is no model.
+const LARGE_BYTES: u64 = 64 << 20;
+const LARGE_RATIO_MAX: u64 = 100;
 /// Bytes read at once.
 const CHUNK_BYTES: usize = 256 << 10;
 
@@ -318,6 +321,12 @@ fn entry(fields: &Fields<'_>, name: &[u8], extra: &[u8]) -> Result<Option<Entry>
     if bytes > largest {
         return Err(ArchiveError::Lies { name: text, why: "it cannot become as long as it says" });
     }
+    if bytes > LARGE_BYTES && bytes > packed.saturating_mul(LARGE_RATIO_MAX) {
+        return Err(ArchiveError::Lies {
+            name: text,
+            why: "no model becomes so much longer than it is packed",
+        });
+    }
     Ok(Some(Entry { name: text, bytes, packed, offset, method, crc: fields.u32(16) }))
 }
 
@@ -497,6 +506,15 @@ pub(super) mod tests {
         case(Lie { bytes: Some(3), ..honest("a", b"four") }, "longer than it says");
         case(Lie { bytes: Some(5), ..honest("a", b"four") }, "shorter than it says");
         case(Lie { bytes: Some(u32::MAX - 1), ..honest("a", b"four") }, "cannot become as long");
+        // Bytes that DEFLATE makes no shorter.
+        let mut state = 1_u64;
+        let mut draw = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        let dense: Vec<u8> = (0..200_000).map(|_| draw()).collect();
+        let bomb = Some(LARGE_BYTES as u32 + 1);
+        case(Lie { bytes: bomb, ..honest("a", &dense) }, "no model becomes so much longer");
         case(Lie { bytes: Some(5), deflate: false, ..honest("a", b"four") }, "cannot become as long");
         case(Lie { mode: 0o040_755, bytes: Some(1), ..honest("a/", b"x") }, "a folder with content");
     }

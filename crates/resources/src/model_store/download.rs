@@ -8,11 +8,32 @@ use super::{
     partial::Partial,
 };
 
-/// Waits before a download that was cut off is taken up again by itself. After one that made progress they begin
-/// anew.
+/// Waits before a download that was cut off is taken up again by itself. After one that came further than any before
+/// they begin anew.
 const PAUSES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(16)];
 /// Bytes that count as progress.
 const PROGRESS_BYTES_MIN: u64 = 1 << 20;
+
+/// How often a download is taken up again. A server that can only begin anew, and never gets to the end, would go on
+/// for ever: so what counts is how far it came at best.
+struct Patience {
+    furthest: u64,
+    pauses: std::slice::Iter<'static, Duration>,
+}
+
+impl Patience {
+    fn new(bytes: u64) -> Self {
+        Self { furthest: bytes, pauses: PAUSES.iter() }
+    }
+
+    /// The pause before the next attempt, after one that ended with so many bytes; none if it is given up.
+    fn pause(&mut self, bytes: u64) -> Option<Duration> {
+        if bytes >= self.furthest + PROGRESS_BYTES_MIN {
+            *self = Self::new(bytes);
+        }
+        self.pauses.next().copied()
+    }
+}
 
 /// One file on a web server.
 pub(super) struct Download<'a> {
@@ -51,12 +72,11 @@ impl Download<'_> {
         judge: Judge<'_>,
         watch: Watch<'_>,
     ) -> Result<bool, StoreError> {
-        let mut pauses = PAUSES.iter();
+        let mut patience = Patience::new(partial.bytes());
         let mut anew = false;
         loop {
             let (from, version) = if anew { (0, None) } else { partial.durable() };
             (self.fetch.from_byte, self.fetch.if_range) = (from, version.map(str::to_owned));
-            let before = partial.bytes();
             match self.attempt(partial, judge, watch).await {
                 Ok(wanted) => return Ok(wanted),
                 Err(Stopped::For(error)) => return Err(error),
@@ -65,14 +85,12 @@ impl Download<'_> {
                 Err(Stopped::CutOff(error)) => {
                     anew = false;
                     partial.keep()?;
-                    if partial.bytes().saturating_sub(before) >= PROGRESS_BYTES_MIN {
-                        pauses = PAUSES.iter();
-                    }
+                    let pause = patience.pause(partial.bytes());
                     // What never began is not asked for again: there may be no network at all.
-                    let pause = pauses.next().filter(|_| partial.bytes() > 0 && error.may_pass());
+                    let pause = pause.filter(|_| partial.bytes() > 0 && error.may_pass());
                     let Some(pause) = pause else { return Err(self.failed(&error, partial)) };
                     watch(Progress::Note(format!("{error}; trying again in {} s", pause.as_secs())));
-                    tokio::time::sleep(*pause).await;
+                    tokio::time::sleep(pause).await;
                 }
             }
         }
@@ -148,4 +166,25 @@ impl Download<'_> {
 /// What names the very bytes. A weak one (`W/"…"`) names what they mean, and parts of two such files do not fit.
 fn strong(etag: Option<String>) -> Option<String> {
     etag.filter(|etag| etag.starts_with('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_download_is_taken_up_again_as_long_as_it_comes_further_than_ever() {
+        let mib = 1 << 20;
+        for (kept, ends, pauses) in [
+            (0, &[9, 9, 9, 9][..], &[Some(1), Some(4), Some(16), None][..]),
+            (0, &[mib, 2 * mib, 3 * mib], &[Some(1), Some(1), Some(1)]),
+            (0, &[2 * mib, mib, 2 * mib, mib], &[Some(1), Some(4), Some(16), None]),
+            (5 * mib, &[mib, 5 * mib, 6 * mib], &[Some(1), Some(4), Some(1)]),
+        ] {
+            let mut patience = Patience::new(kept);
+            let found: Vec<_> =
+                ends.iter().map(|&bytes| patience.pause(bytes).map(|pause| pause.as_secs())).collect();
+            assert_eq!(found, pauses, "{kept}, then {ends:?}");
+        }
+    }
 }

@@ -30,7 +30,9 @@ pub enum StoreError {
         owner: String,
     },
     /// The name would hide a digest.
-    #[error("`{0}` looks like a digest; choose a name that does not begin with `sha256:`")]
+    #[error(
+        "`{0}` looks like a digest; choose a name that is neither 64 hexadecimal digits nor begins with `sha256:`"
+    )]
     LooksLikeADigest(ModelName),
     /// Too many names.
     #[error("{what}: at most {max} are allowed")]
@@ -193,6 +195,14 @@ pub enum StoreError {
         /// What it said.
         error: io::Error,
     },
+}
+
+impl StoreError {
+    /// Whether the store can only be read here.
+    pub(super) fn is_read_only(&self) -> bool {
+        let kinds = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::PermissionDenied];
+        matches!(self, Self::Io { error, .. } if kinds.contains(&error.kind()))
+    }
 }
 
 /// Says what was tried when the operating system says no.

@@ -118,15 +118,15 @@ impl Folder {
     pub(super) fn sweep(&self, _locked: &Locked) -> Result<(), StoreError> {
         for path in entries(&self.scratches())? {
             if is_abandoned(&path.join("lock")) {
-                fs::remove_dir_all(&path).doing("remove", &path)?;
+                or_gone(fs::remove_dir_all(&path)).doing("remove", &path)?;
             }
         }
         for path in entries(&self.in_use())?.into_iter().filter(|path| is_abandoned(path)) {
-            fs::remove_file(&path).doing("remove", &path)?;
+            or_gone(fs::remove_file(&path)).doing("remove", &path)?;
         }
         // They are written under the lock, so nobody is writing one now.
         for path in entries(&self.names())?.into_iter().filter(|path| is_new(path)) {
-            fs::remove_file(&path).doing("remove", &path)?;
+            or_gone(fs::remove_file(&path)).doing("remove", &path)?;
         }
         Ok(())
     }
@@ -225,6 +225,11 @@ pub(super) fn is_abandoned(path: &Path) -> bool {
         Ok(file) => file.try_lock().is_ok(),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// Who removes its own things needs no lock for it, and may be quicker.
+fn or_gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 fn is_new(path: &Path) -> bool {

@@ -231,7 +231,7 @@ mod tests {
     #[test]
     fn addresses_are_made_of_segments() {
         let outbound_rules = outbound::Rules::default();
-        let Ok(outbound) = Outbound::new(outbound_rules) else { return };
+        let outbound = Outbound::new(outbound_rules).unwrap();
         for (address, revision, resolve, api) in [
             (
                 "https://hub.test",

@@ -12,8 +12,8 @@ const HTML: [&[u8]; 5] = [b"<!doctype html", b"<html", b"<head", b"<!--", b"<?xm
 pub(super) const HEAD_BYTES: usize = 512;
 /// Bytes shown of a file that is something else.
 const SHOWN_BYTES: usize = 16;
-/// The metadata key of the licence.
-const LICENCE_KEY: &str = "general.license of the file";
+/// Where the licence was found.
+const IN_THE_FILE: &str = "general.license of the file";
 
 /// What our own reader finds in a sound file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn inspect(path: &Path, source: &str) -> Result<Facts, StoreError> {
         purpose: purpose.to_owned(),
         parameters: shape.parameters,
         context: shape.context_trained.into(),
-        licence: shape.licence.as_deref().and_then(|name| licence::Licence::new(name, LICENCE_KEY)),
+        licence: shape.licence.as_deref().and_then(|name| licence::Licence::new(name, IN_THE_FILE)),
         architecture: shape.architecture,
         quantisation: shape.quantisation,
     })

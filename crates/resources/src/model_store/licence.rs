@@ -1,5 +1,6 @@
 //! Finds the licence of a model in what came with it. The text is recorded and shown, never judged.
 
+use modelfile::import::licence_of;
 use serde::{Deserialize, Serialize};
 
 /// Longest licence that is recorded, in characters; some packages write the whole text where a name belongs.
@@ -31,11 +32,9 @@ impl Licence {
     }
 }
 
-/// Out of the front matter of a model card: the line `license: …` between the first two lines `---`.
+/// Out of the front matter of a model card.
 pub(super) fn of_model_card(text: &str) -> Option<Licence> {
-    let (front, _) = text.trim_start_matches('\u{feff}').strip_prefix("---")?.split_once("\n---")?;
-    let name = front.lines().find_map(|line| line.strip_prefix("license:"))?;
-    Licence::new(name.trim().trim_matches(['"', '\'']), "README.md of the model")
+    Licence::new(&licence_of(text)?, "README.md of the model")
 }
 
 /// Out of the `METADATA` of a Python package, in the order of how exact the three fields are.

@@ -53,7 +53,7 @@ pub use error::StoreError;
 pub use kept::PartialView;
 pub use licence::Licence;
 pub use manifest::StoredModel;
-pub use pull::{Doors, Names, Pull};
+pub use pull::{Doors, Pull};
 pub use size::Size;
 pub use source::{PullSource, SourceError};
 
@@ -61,6 +61,7 @@ use error::Doing;
 use folder::{Folder, Locked, blob_name, entries, is_abandoned, open_to_lock, pid_in};
 use inspect::Facts;
 use partial::{Origin, Partial};
+use pull::Names;
 
 /// Most models in a store.
 const MODELS_MAX: usize = 4_096;
@@ -84,6 +85,8 @@ pub struct Listing {
     pub models: Vec<StoredModel>,
     /// Manifests that cannot be read, and why.
     pub damaged: Vec<String>,
+    /// Models whose file is not there, or is not as long as it came, in words.
+    pub incomplete: Vec<String>,
     /// Downloads that have begun.
     pub partial: Vec<PartialView>,
 }
@@ -143,11 +146,19 @@ pub enum Progress {
 pub type Watch<'a> = &'a mut (dyn FnMut(Progress) + Send);
 
 impl ModelStore {
-    /// Opens the store in a folder, which is made if there is none, and removes what killed processes have left.
+    /// Opens the store in a folder, which is made if there is none, and removes what killed processes have left. One
+    /// that can only be read is opened all the same: listing needs no more.
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let folder = Folder::open(root.to_owned())?;
-        folder.sweep(&folder.lock()?)?;
-        kept::sweep(&folder)?;
+        match folder.lock() {
+            Ok(locked) => {
+                folder.sweep(&locked)?;
+                drop(locked);
+                kept::sweep(&folder)?;
+            }
+            Err(error) if error.is_read_only() => {}
+            Err(error) => return Err(error),
+        }
         Ok(Self { folder })
     }
 
@@ -161,7 +172,23 @@ impl ModelStore {
             }
         }
         listing.models.sort_by(|a, b| a.name.cmp(&b.name));
+        listing.incomplete = listing.models.iter().filter_map(|model| self.incomplete(model)).collect();
         Ok(listing)
+    }
+
+    /// What a glance at the file of a model shows to be wrong with it.
+    fn incomplete(&self, model: &StoredModel) -> Option<String> {
+        let path = self.path(model);
+        let what = match fs::metadata(&path) {
+            Ok(metadata) if metadata.len() == model.bytes => return None,
+            Ok(metadata) => format!("has {} instead of {}", Size(metadata.len()), Size(model.bytes)),
+            Err(error) => format!("cannot be looked at ({error})"),
+        };
+        Some(format!(
+            "the file of `{}` {what}: {}; remove it, and pull the model again",
+            model.name,
+            path.display()
+        ))
     }
 
     /// The model of this name, alias or digest (`sha256:…`).
@@ -363,9 +390,6 @@ fn owner<'a>(
     name: &ModelName,
     digest: &Digest,
 ) -> Result<Option<&'a StoredModel>, StoreError> {
-    if name.as_str().starts_with(digest::PREFIX) {
-        return Err(StoreError::LooksLikeADigest(name.clone()));
-    }
     match models.iter().find(|model| model.is_called(name.as_str())) {
         Some(owner) if owner.digest != *digest => {
             let shown = format!("the model `{}` ({})", owner.name, owner.digest);

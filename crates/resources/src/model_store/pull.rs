@@ -4,7 +4,7 @@ use outbound::{Fetch, Outbound, Rules, Url};
 use types::{ModelName, Secret};
 
 use super::{
-    Digest, ModelStore, Progress, PullSource, StoreError, StoredModel, Watch,
+    Digest, ModelStore, Progress, PullSource, StoreError, StoredModel, Watch, digest,
     download::Download,
     error::Doing,
     hub::{Hub, Place},
@@ -18,13 +18,25 @@ use super::{
 /// Bytes read at once from a local file.
 const COPY_CHUNK_BYTES: usize = 1 << 20;
 
-/// What the model will be called.
+/// What the model will be called: names that nobody takes for a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    /// Its name.
-    pub name: ModelName,
-    /// Other names for it.
-    pub aliases: Vec<ModelName>,
+pub(super) struct Names {
+    pub(super) name: ModelName,
+    pub(super) aliases: Vec<ModelName>,
+}
+
+impl Names {
+    /// Checked first of all, before anything is fetched.
+    pub(super) fn new(name: ModelName, aliases: Vec<ModelName>) -> Result<Self, StoreError> {
+        let looks_like_a_digest = |name: &&ModelName| {
+            let text = name.as_str();
+            text.starts_with(digest::PREFIX) || Digest::from_hex(&text.to_ascii_lowercase()).is_ok()
+        };
+        match std::iter::once(&name).chain(&aliases).find(looks_like_a_digest) {
+            Some(name) => Err(StoreError::LooksLikeADigest(name.clone())),
+            None => Ok(Self { name, aliases }),
+        }
+    }
 }
 
 /// What to pull.
@@ -75,7 +87,7 @@ impl ModelStore {
         let shown = pull.source.to_string();
         let name = pull.name.clone().or_else(|| pull.source.default_name());
         let names = match (name, &pull.source) {
-            (Some(name), _) => Names { name, aliases: pull.aliases.clone() },
+            (Some(name), _) => Names::new(name, pull.aliases.clone())?,
             (None, PullSource::Hub { repository, file: None, revision }) => {
                 let outbound = door(&doors, &shown)?;
                 let place = Place { repository, file: "", revision };
@@ -125,11 +137,12 @@ impl ModelStore {
         let shown = folder.display().to_string();
         let named = || source::name_of(&folder.file_name()?.to_string_lossy());
         let name = name.or_else(named).ok_or_else(|| StoreError::NoName(shown.clone()))?;
+        let called = Names::new(name, aliases)?;
         let mut partial = Partial::open(&self.folder, &source::key_of(&format!("import:{shown}")), &shown)?;
         let origin = import::import(folder, None, &shown, &mut partial, watch)?;
         let digest = partial.digest();
         partial.finish(&origin)?;
-        self.take(partial, &Names { name, aliases }, digest, origin, shown)
+        self.take(partial, &called, digest, origin, shown)
     }
 
     async fn fetch(

@@ -8,10 +8,13 @@ use std::{
     time::Duration,
 };
 
-use tokio::{process::Command, time::timeout};
+use tokio::{
+    io::AsyncReadExt,
+    process::{ChildStderr, Command},
+};
 
 use super::{
-    ArchiveError, ModelStore, Progress, StoreError, Watch,
+    ArchiveError, ModelStore, Progress, Size, StoreError, Watch,
     error::Doing,
     folder::entries,
     import::import,
@@ -22,6 +25,14 @@ use super::{
 
 /// Longest time that `pip` may take: a few gigabytes over a slow line.
 const PIP_WAIT_MAX: Duration = Duration::from_secs(2 * 60 * 60);
+/// Most bytes that `pip` may leave on the disk: more than any index takes, by far.
+const PIP_BYTES_MAX: u64 = 64 << 30;
+/// How often that is looked at.
+const PIP_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Most bytes that are kept of what `pip` says.
+const PIP_SAYS_BYTES_MAX: usize = 256 << 10;
+/// How deep folders of it may lie in one another and still be counted.
+const FOLDERS_DEEP_MAX: usize = 8;
 /// Lines of what `pip` says that are repeated when it fails.
 const PIP_LINES_MAX: usize = 4;
 /// Longest of them, in characters.
@@ -42,7 +53,7 @@ pub(super) async fn fetch(
     std::fs::create_dir(&into).doing("make the folder", &into)?;
     watch(Progress::Begins { what: format!("fetching {shown} with pip"), total: None, done: 0 });
     let spec = version.map_or(name.to_owned(), |version| format!("{name}=={version}"));
-    download(&spec, &into, shown).await?;
+    download(&spec, &into, scratch.path(), shown).await?;
     let wheel = only_wheel(&into, shown)?;
     let file = File::open(&wheel).doing("open", &wheel)?;
     take_apart(store, file, shown, partial, watch)
@@ -91,8 +102,9 @@ pub(super) fn take_apart(
     Ok(origin)
 }
 
-/// Runs `pip`. Only wheels are taken: what comes as source would have to run its own code to be unpacked.
-async fn download(spec: &str, into: &Path, shown: &str) -> Result<(), StoreError> {
+/// Runs `pip`. Only wheels are taken: what comes as source would have to run its own code to be unpacked. All that it
+/// writes is in `scratch`, where it can be counted and is removed again.
+async fn download(spec: &str, into: &Path, scratch: &Path, shown: &str) -> Result<(), StoreError> {
     let failed = |why: String| StoreError::Pip { source_text: shown.to_owned(), why };
     let mut pip = Command::new(PYTHON);
     pip.args(["-m", "pip", "--disable-pip-version-check", "--no-input", "download", "--progress-bar", "off"])
@@ -101,21 +113,29 @@ async fn download(spec: &str, into: &Path, shown: &str) -> Result<(), StoreError
         .arg("--")
         .arg(spec)
         .current_dir(into)
+        .env("TMPDIR", scratch)
         .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true);
-    let ended = match timeout(PIP_WAIT_MAX, pip.output()).await {
-        Ok(Ok(ended)) => ended,
-        Ok(Err(error)) => {
-            return Err(failed(format!(
-                "cannot run {PYTHON} ({error}); install it with pip (Debian: python3-pip)"
-            )));
+    let mut child = pip.spawn().map_err(|error| {
+        failed(format!("cannot run {PYTHON} ({error}); install it with pip (Debian: python3-pip)"))
+    })?;
+    let says = tokio::spawn(first_bytes(child.stderr.take()));
+    let status = tokio::select! {
+        status = child.wait() => status.map_err(|error| failed(format!("cannot wait for pip ({error})")))?,
+        () = tokio::time::sleep(PIP_WAIT_MAX) => {
+            return Err(failed(format!("pip took longer than {} s", PIP_WAIT_MAX.as_secs())));
         }
-        Err(_) => return Err(failed(format!("pip took longer than {} s", PIP_WAIT_MAX.as_secs()))),
+        () = exceeds(scratch, PIP_BYTES_MAX) => {
+            return Err(failed(format!("pip has written more than {}, and was ended", Size(PIP_BYTES_MAX))));
+        }
     };
-    if ended.status.success() {
+    if status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&ended.stderr);
+    let said = says.await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said);
     if said.contains("No module named pip") {
         return Err(failed(format!("{PYTHON} has no pip; install it (Debian: python3-pip)")));
     }
@@ -127,6 +147,35 @@ async fn download(spec: &str, into: &Path, shown: &str) -> Result<(), StoreError
     Err(failed(format!("pip says: {}", cut.collect::<Vec<_>>().join(" | "))))
 }
 
+/// The first bytes of what a program says; the rest is read and dropped, so that it never waits for us.
+async fn first_bytes(stderr: Option<ChildStderr>) -> Vec<u8> {
+    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
+    let Some(mut stderr) = stderr else { return kept };
+    while let Ok(bytes @ 1..) = stderr.read(&mut piece).await {
+        let room = PIP_SAYS_BYTES_MAX - kept.len();
+        kept.extend_from_slice(&piece[..bytes.min(room)]);
+    }
+    kept
+}
+
+/// Resolves when a folder holds more than so many bytes.
+async fn exceeds(folder: &Path, bytes_max: u64) {
+    while bytes_in(folder, FOLDERS_DEEP_MAX) <= bytes_max {
+        tokio::time::sleep(PIP_LOOK_EVERY).await;
+    }
+}
+
+/// Bytes of all files in a folder. What cannot be looked at, because it is just being removed, counts as nothing.
+fn bytes_in(folder: &Path, deep_max: usize) -> u64 {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let sizes = entries.filter_map(Result::ok).map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() && deep_max > 0 => bytes_in(&entry.path(), deep_max - 1),
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        _ => 0,
+    });
+    sizes.sum()
+}
+
 fn only_wheel(folder: &Path, shown: &str) -> Result<PathBuf, StoreError> {
     let mut wheels = entries(folder)?;
     wheels.retain(|path| path.extension().is_some_and(|ending| ending == "whl"));
@@ -135,4 +184,25 @@ fn only_wheel(folder: &Path, shown: &str) -> Result<PathBuf, StoreError> {
     }
     let why = "pip has not left exactly one wheel".to_owned();
     Err(StoreError::Pip { source_text: shown.to_owned(), why })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_program_writes_is_counted_and_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let deep = folder.path().join("a/b");
+        std::fs::create_dir_all(&deep).unwrap();
+        std::fs::write(deep.join("x"), [0; 700]).unwrap();
+        std::fs::write(folder.path().join("y"), [0; 400]).unwrap();
+        assert_eq!((bytes_in(folder.path(), 2), bytes_in(folder.path(), 1)), (1_100, 400));
+        exceeds(folder.path(), 1_099).await;
+
+        let loud = "import sys; sys.stderr.write('x' * 3_000_000)";
+        let mut python = Command::new(PYTHON).args(["-c", loud]).stderr(Stdio::piped()).spawn().unwrap();
+        let says = first_bytes(python.stderr.take()).await;
+        assert!(says.len() == PIP_SAYS_BYTES_MAX && python.wait().await.unwrap().success());
+    }
 }

@@ -58,7 +58,7 @@ impl FromStr for PullSource {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let refuse = |why: String| {
-            let shown: String = text.chars().take(PART_BYTES_MAX).collect();
+            let shown: String = without_user(text).chars().take(PART_BYTES_MAX).collect();
             SourceError { source_text: shown.replace(char::is_control, "\u{fffd}"), why }
         };
         if text.is_empty() || text.len() > SOURCE_BYTES_MAX || text.contains(char::is_control) {
@@ -77,6 +77,16 @@ impl FromStr for PullSource {
             ))),
             _ => Ok(Self::File(text.into())),
         }
+    }
+}
+
+/// A URL without its user and password, which no error repeats.
+fn without_user(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("//") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}//…{}", &rest[at..]),
+        None => text.to_owned(),
     }
 }
 
@@ -293,7 +303,7 @@ mod tests {
             ("pypi:a==*", "no version"),
         ] {
             let error = text.parse::<PullSource>().unwrap_err().to_string();
-            assert!(error.contains(message), "{text:?}: {error}");
+            assert!(error.contains(message) && !error.contains("me:pw"), "{text:?}: {error}");
         }
     }
 }

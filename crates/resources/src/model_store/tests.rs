@@ -337,6 +337,20 @@ fn leftovers_of_killed_processes_are_swept() {
 }
 
 #[test]
+fn no_name_looks_like_a_digest() {
+    let site = Site::new();
+    let source = site.file("m.gguf", &model("m"));
+    for name in ["sha256:x", &"a".repeat(64), &"0B".repeat(32)] {
+        for (name, aliases) in [(Some(name), &[][..]), (None, &[name])] {
+            let refused = site.pull_as(&source, name, aliases).unwrap_err().to_string();
+            assert!(refused.contains("looks like a digest"), "{refused}");
+        }
+    }
+    assert_eq!(site.left(), [""; 0], "nothing was copied");
+    site.pull_as(&source, Some(&"a".repeat(63)), &[]).unwrap();
+}
+
+#[test]
 fn verify_says_which_files_are_damaged_or_missing() {
     let site = Site::new();
     for name in ["sound", "changed", "gone"] {
@@ -349,6 +363,15 @@ fn verify_says_which_files_are_damaged_or_missing() {
     *content.last_mut().unwrap() ^= 1;
     fs::write(&changed, content).unwrap();
     fs::remove_file(path("gone")).unwrap();
+    let sound = path("sound");
+    fs::set_permissions(&sound, Permissions::from_mode(0o600)).unwrap();
+    fs::OpenOptions::new().append(true).open(&sound).unwrap().write_all(b"!").unwrap();
+    // A glance finds what has another length, and not what has other bytes.
+    let glance = site.store.list().unwrap().incomplete;
+    assert!(glance[0].starts_with("the file of `gone` cannot be looked at"), "{glance:?}");
+    assert!(glance[1].starts_with("the file of `sound` has ") && glance.len() == 2, "{glance:?}");
+    let length = fs::metadata(&sound).unwrap().len() - 1;
+    fs::OpenOptions::new().write(true).open(&sound).unwrap().set_len(length).unwrap();
     let verified = site.store.verify(&mut |_| ()).unwrap();
     let of = |name: &str| verified.iter().find(|(model, _)| model.name.as_str() == name).unwrap().1;
     assert_eq!((of("sound"), of("gone")), (Condition::Sound, Condition::Missing));

@@ -46,6 +46,11 @@ fn bad_requests_get_one_clear_error() {
         (many.as_str(), "input", "at most 2048 inputs"),
         (r#""input":"x","dimensions":-1"#, "dimensions", "a whole number"),
         (r#""input":"x","encoding_format":"int8""#, "encoding_format", "unknown variant `int8`"),
+        (
+            r#""input":"x","encoding_format":5"#,
+            "encoding_format",
+            "integer `5`, expected `float` or `base64`",
+        ),
         (r#""input":"x","truncate":true"#, "truncate", "there is no parameter"),
     ] {
         let Err(error) = ask(fields) else { panic!("accepted: {fields}") };
