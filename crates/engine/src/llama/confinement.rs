@@ -51,8 +51,7 @@ fn limit_memory(bytes: u64) -> Result<(), String> {
 }
 
 /// Landlock: only the model file and what describes processors can be read, nothing written; a worker with layers on
-/// GPUs also reads their drivers and uses their devices. Best effort, since
-/// kernels before 5.13 lack it.
+/// GPUs also reads their drivers and uses their devices. Best effort, since kernels before 5.13 lack it.
 fn restrict_files(order: &WorkerOrder) -> String {
     match landlock_rules(order) {
         Ok(RulesetStatus::FullyEnforced) => "restricted (Landlock)".to_owned(),
@@ -64,8 +63,9 @@ fn restrict_files(order: &WorkerOrder) -> String {
 
 /// What the drivers of GPUs read: their libraries, and what describes devices.
 const GPU_READABLE: [&str; 7] = ["/usr", "/lib", "/lib64", "/opt", "/etc", "/proc", "/sys"];
-/// Where devices are: a GPU is used by writing to its file.
-const GPU_WRITABLE: &str = "/dev";
+/// The files of GPUs in `/dev`, by how their names begin: NVIDIA's, those of the kernel's graphics, AMD's for computing.
+/// A GPU is used by writing to its file; no other device is touched.
+const GPU_DEVICES: [&str; 3] = ["nvidia", "dri", "kfd"];
 
 fn landlock_rules(order: &WorkerOrder) -> Result<RulesetStatus, Box<dyn std::error::Error>> {
     let abi = ABI::V5;
@@ -87,7 +87,15 @@ fn landlock_rules(order: &WorkerOrder) -> Result<RulesetStatus, Box<dyn std::err
                 rules = rules.add_rule(PathBeneath::new(fd, AccessFs::from_read(abi)))?;
             }
         }
-        rules = rules.add_rule(PathBeneath::new(PathFd::new(GPU_WRITABLE)?, AccessFs::from_all(abi)))?;
+        for device in std::fs::read_dir("/dev")?.filter_map(Result::ok) {
+            let name = device.file_name();
+            if GPU_DEVICES.iter().any(|begins| name.to_string_lossy().starts_with(begins)) {
+                let path = device.path();
+                let all = AccessFs::from_all(abi);
+                let access = if path.is_dir() { all } else { all & AccessFs::from_file(abi) };
+                rules = rules.add_rule(PathBeneath::new(PathFd::new(&path)?, access))?;
+            }
+        }
     }
     Ok(rules.restrict_self()?.ruleset)
 }
