@@ -8,13 +8,13 @@ use std::{
 };
 
 use sqlx::{
-    SqlitePool, query_scalar,
+    SqlitePool, query_as, query_scalar,
     sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
 };
 
 use crate::{
     StoreError,
-    migrations::{MIGRATIONS, migrate},
+    migrations::{STATE, Schema, migrate},
 };
 
 /// Most reads at the same time; further ones wait.
@@ -39,9 +39,7 @@ const FILE_MODE: u32 = 0o600;
 /// ```
 #[derive(Clone)]
 pub struct Store {
-    file: Arc<Path>,
-    writer: SqlitePool,
-    readers: SqlitePool,
+    connections: Connections,
 }
 
 impl Store {
@@ -49,6 +47,46 @@ impl Store {
     ///
     /// A file that is not ours, or that a newer program wrote, is refused and stays as it is.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        Ok(Self { connections: Connections::open(file, &STATE, &[]).await? })
+    }
+
+    /// Ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
+    /// file alone is the whole state, and every other method fails.
+    pub async fn close(&self) {
+        self.connections.close().await;
+    }
+
+    /// The one connection that writes.
+    pub(crate) fn writer(&self) -> &SqlitePool {
+        self.connections.writer()
+    }
+
+    /// The connections that read.
+    pub(crate) fn readers(&self) -> &SqlitePool {
+        self.connections.readers()
+    }
+
+    /// What an error of the driver means here.
+    pub(crate) fn failed(&self, error: sqlx::Error) -> StoreError {
+        self.connections.failed(error)
+    }
+}
+
+/// The connections to one database file: one that writes, a few that read. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Connections {
+    file: Arc<Path>,
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Connections {
+    /// Opens the file, or makes it, with these settings beside our own, and brings its schema up to date.
+    pub(crate) async fn open(
+        file: &Path,
+        schema: &Schema,
+        pragmas: &[(&'static str, &'static str)],
+    ) -> Result<Self, StoreError> {
         let failed = |error| StoreError::of(file, error);
         create_private(file)
             .map_err(|error| StoreError::CannotOpen { file: file.to_owned(), why: error.to_string() })?;
@@ -59,8 +97,9 @@ impl Store {
             // macOS keeps synced data in the disk's cache without it; no effect elsewhere.
             .pragma("fullfsync", "ON")
             .busy_timeout(LOCK_WAIT_MAX);
+        let options = pragmas.iter().fold(options, |options, &(name, value)| options.pragma(name, value));
         let writer = pool_of(1).connect_with(options.clone()).await.map_err(failed)?;
-        migrate(&writer, file, MIGRATIONS).await?;
+        migrate(&writer, file, schema).await?;
         // Only now, as it changes the file. From here on the file remembers it.
         let mode: String =
             query_scalar("PRAGMA journal_mode = WAL").fetch_one(&writer).await.map_err(failed)?;
@@ -72,9 +111,8 @@ impl Store {
         Ok(Self { file: file.into(), writer, readers })
     }
 
-    /// Ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
-    /// file alone is the whole state, and every other method fails.
-    pub async fn close(&self) {
+    /// Ends all of them and folds the write-ahead log into the file.
+    pub(crate) async fn close(&self) {
         self.readers.close().await;
         self.writer.close().await;
     }
@@ -89,10 +127,28 @@ impl Store {
         &self.readers
     }
 
+    /// Overwrites what was deleted: folds the write-ahead log, which still has it, into the file, and empties it.
+    pub(crate) async fn forget_deleted(&self) -> Result<(), StoreError> {
+        let folded: (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
+            .fetch_one(&self.writer)
+            .await
+            .map_err(|error| self.failed(error))?;
+        // A reader of ours that is in the middle of something keeps the log: its end comes with the next fold.
+        if folded.0 != 0 {
+            tracing::debug!(file = %self.file.display(), "the log could not be emptied yet");
+        }
+        Ok(())
+    }
+
     /// What an error of the driver means here.
     pub(crate) fn failed(&self, error: sqlx::Error) -> StoreError {
         StoreError::of(&self.file, error)
     }
+}
+
+/// `SQLite` has signed integers only; times and counts end there long after the file.
+pub(crate) fn column_of(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
 }
 
 /// Connections are kept: a new one would have to read the schema again.

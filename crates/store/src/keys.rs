@@ -3,7 +3,7 @@ use std::str::FromStr;
 use sqlx::{FromRow, Row, query, query_as, query_scalar, sqlite::SqliteRow};
 use types::{DataClass, PriorityClass, Role, TenantId, UserId};
 
-use crate::{Store, StoreError};
+use crate::{Store, StoreError, database::column_of};
 
 /// A row to be added to the API keys.
 pub struct NewKeyRecord {
@@ -131,11 +131,6 @@ impl Store {
         transaction.commit().await?;
         Ok(record)
     }
-}
-
-/// `SQLite` has signed integers only; time ends there long after the file.
-fn column_of(seconds: u64) -> i64 {
-    i64::try_from(seconds).unwrap_or(i64::MAX)
 }
 
 impl FromRow<'_, SqliteRow> for KeyRecord {

@@ -1,11 +1,11 @@
-//! State of the control plane, in one `SQLite` file.
+//! State of the control plane, in one `SQLite` file; and the wrapped keys of the vault, in another.
 //!
 //! **Does**: keep rows. A write is on the disk when its method returns: it survives `kill -9` and a power cut.
 //! The schema only moves forward, one transaction per step; a file from a newer program is refused, never guessed
 //! at. **Must never** be bypassed (nothing else opens the file), and never knows policy: who may do what is decided
 //! in `access`.
 //!
-//! The three types to know: [`Store`], [`KeyRecord`], [`StoreError`].
+//! The three types to know: [`Store`], [`VaultKeys`], [`StoreError`].
 //!
 //! One connection writes, a few read. To the readers the file is read-only, so a second writer cannot slip in.
 #![forbid(unsafe_code)]
@@ -14,7 +14,9 @@ mod database;
 mod error;
 mod keys;
 mod migrations;
+mod vault_keys;
 
 pub use database::Store;
 pub use error::StoreError;
 pub use keys::{KeyRecord, NewKeyRecord};
+pub use vault_keys::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};

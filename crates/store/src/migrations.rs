@@ -4,25 +4,31 @@ use sqlx::{AssertSqlSafe, SqlitePool, query, query_scalar, raw_sql};
 
 use crate::StoreError;
 
-/// All steps of the schema, oldest first: a database of version `n` has the first `n` applied. Steps are added,
-/// never changed.
-pub(crate) const MIGRATIONS: &[&str] = &[include_str!("migrations/0001_keys.sql")];
+/// How a database of ours is built.
+pub(crate) struct Schema {
+    /// Marks a file as one of this schema, so that a database of another program is never touched.
+    application: i64,
+    /// All steps, oldest first: a database of version `n` has the first `n` applied. Steps are added, never changed.
+    steps: &'static [&'static str],
+}
 
-/// Marks a file as ours (`llmo` in ASCII), so that a database of another program is never touched.
-const APPLICATION_ID: i64 = 0x6c6c_6d6f;
+/// The state of the control plane; `llmo` in ASCII.
+pub(crate) const STATE: Schema =
+    Schema { application: 0x6c6c_6d6f, steps: &[include_str!("migrations/0001_keys.sql")] };
+
+/// The wrapped keys of the vault; `llmk` in ASCII.
+pub(crate) const VAULT_KEYS: Schema =
+    Schema { application: 0x6c6c_6d6b, steps: &[include_str!("migrations/vault_keys_0001.sql")] };
 
 /// Applies the steps that are missing, each in one transaction together with the new version.
-pub(crate) async fn migrate(
-    writer: &SqlitePool,
-    file: &Path,
-    steps: &[&'static str],
-) -> Result<(), StoreError> {
-    while apply_next(writer, file, steps).await? {}
+pub(crate) async fn migrate(writer: &SqlitePool, file: &Path, schema: &Schema) -> Result<(), StoreError> {
+    while apply_next(writer, file, schema).await? {}
     Ok(())
 }
 
 /// Applies one step. False if none is missing.
-async fn apply_next(writer: &SqlitePool, file: &Path, steps: &[&'static str]) -> Result<bool, StoreError> {
+async fn apply_next(writer: &SqlitePool, file: &Path, schema: &Schema) -> Result<bool, StoreError> {
+    let steps = schema.steps;
     let failed = |error| StoreError::of(file, error);
     // Takes the write lock first, so that what is read here still holds when it is acted upon.
     let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
@@ -36,7 +42,7 @@ async fn apply_next(writer: &SqlitePool, file: &Path, steps: &[&'static str]) ->
         .map_err(failed)?;
 
     let is_empty = application == 0 && version == 0 && objects == 0;
-    if application != APPLICATION_ID && !is_empty {
+    if application != schema.application && !is_empty {
         return Err(StoreError::NotOurs { file: file.to_owned() });
     }
     let found = usize::try_from(version).map_err(|_| StoreError::Corrupt {
@@ -52,7 +58,7 @@ async fn apply_next(writer: &SqlitePool, file: &Path, steps: &[&'static str]) ->
 
     raw_sql(step).execute(&mut *transaction).await.map_err(failed)?;
     // A pragma takes no bound parameters; both values are numbers of ours.
-    let mark = format!("PRAGMA application_id = {APPLICATION_ID}");
+    let mark = format!("PRAGMA application_id = {}", schema.application);
     query(AssertSqlSafe(mark)).execute(&mut *transaction).await.map_err(failed)?;
     let bump = format!("PRAGMA user_version = {}", found + 1);
     query(AssertSqlSafe(bump)).execute(&mut *transaction).await.map_err(failed)?;
@@ -81,23 +87,24 @@ mod tests {
         let file = folder.path().join("state.db");
         let options = SqliteConnectOptions::new().filename(&file).create_if_missing(true);
         let pool = SqlitePool::connect_with(options).await.unwrap();
-        let first = MIGRATIONS[0];
+        let first = STATE.steps[0];
+        let leaked = |steps: &[&'static str]| Schema { steps: Vec::leak(steps.to_vec()), ..STATE };
 
-        migrate(&pool, &file, &[first]).await.unwrap();
+        migrate(&pool, &file, &leaked(&[first])).await.unwrap();
         query("INSERT INTO tenant (name) VALUES ('first')").execute(&pool).await.unwrap();
 
-        let error = migrate(&pool, &file, &[first, BROKEN]).await.unwrap_err();
+        let error = migrate(&pool, &file, &leaked(&[first, BROKEN])).await.unwrap_err();
         assert!(matches!(error, StoreError::Failed { .. }), "{error}");
         assert_eq!(scalar(&pool, "PRAGMA user_version").await, 1);
         assert_eq!(scalar(&pool, "SELECT count(*) FROM sqlite_schema WHERE name = 'half'").await, 0);
 
         for _ in 0..2 {
-            migrate(&pool, &file, &[first, SECOND]).await.unwrap();
+            migrate(&pool, &file, &leaked(&[first, SECOND])).await.unwrap();
             assert_eq!(scalar(&pool, "PRAGMA user_version").await, 2);
             assert_eq!(scalar(&pool, "SELECT count(*) FROM tenant").await, 2);
         }
 
-        let error = migrate(&pool, &file, &[first]).await.unwrap_err();
+        let error = migrate(&pool, &file, &leaked(&[first])).await.unwrap_err();
         assert!(matches!(error, StoreError::NewerSchema { found: 2, known: 1, .. }), "{error}");
         let text = error.to_string();
         assert!(text.contains("schema 2") && text.contains("up to 1"), "{text}");

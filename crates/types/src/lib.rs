@@ -22,7 +22,7 @@ pub use embed::{EmbedRequest, Passage, RerankRequest};
 pub use event::{Event, FinishReason};
 pub use ids::{ModelName, RequestId, SequenceId, TenantId, UserId};
 pub use principal::{DataClass, Principal, PriorityClass, Role};
-pub use private::{Prompt, Sealed, Secret, Vector};
+pub use private::{DataSubject, Prompt, Sealed, Secret, Vector};
 pub use request::{GenerateRequest, Input, Message, Speaker};
 pub use sampling::{LOGIT_BIAS_MAX, STOP_BYTES_MAX, STOP_STRINGS_MAX, Sampling, SamplingValues, StopStrings};
 pub use units::{Instant, Tokens};

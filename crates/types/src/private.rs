@@ -1,5 +1,7 @@
 use zeroize::Zeroizing;
 
+use crate::OutOfRange;
+
 /// Text of a person. Has no `Debug`, `Display` or `Serialize`, and is wiped on drop.
 ///
 /// `expose()` is allowed in four rooms only: codecs (`gateway`, and the CLI's own), `masking`, `engine` and
@@ -104,6 +106,34 @@ impl From<String> for Secret {
 impl From<Vec<u8>> for Secret {
     fn from(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
+    }
+}
+
+/// Whose data it is: a person's name or number in the tenant's own records. It names the key that shredding destroys. Has
+/// no `Debug`, `Display` or `Serialize`: who is treated or advised is personal data by itself.
+#[derive(Clone, PartialEq, Eq)]
+pub struct DataSubject(Zeroizing<String>);
+
+impl DataSubject {
+    /// Longest name accepted, in bytes.
+    pub const BYTES_MAX: usize = 256;
+
+    /// The name itself, for hashing it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for DataSubject {
+    type Error = OutOfRange;
+
+    fn try_from(name: String) -> Result<Self, OutOfRange> {
+        let name = Zeroizing::new(name);
+        if name.is_empty() || name.len() > Self::BYTES_MAX || name.contains(char::is_control) {
+            let allowed = format!("1 to {} bytes and no control characters", Self::BYTES_MAX);
+            return Err(OutOfRange::new("subject", format!("{} bytes", name.len()), allowed));
+        }
+        Ok(Self(name))
     }
 }
 

@@ -22,6 +22,18 @@ pub enum VaultError {
         /// What should have opened it.
         under: &'static str,
     },
+    /// The key was destroyed.
+    #[error("the data of this person was erased: the key that it was sealed with was destroyed")]
+    Shredded,
+    /// The key is not here, and nothing says that it was destroyed.
+    #[error("there is no key {0}; restore the backup of the keys that belongs to this data")]
+    NoKey(crate::SubjectKeyId),
+    /// The tenant's key is being rotated, again and again.
+    #[error("the key of tenant {0} is being rotated; try again")]
+    Rotating(types::TenantId),
+    /// The keys cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] store::StoreError),
     /// The root key cannot be used.
     #[error("the root key cannot be used: {0}")]
     Root(String),

@@ -18,14 +18,15 @@
 //! - AES-GCM does not bind a ciphertext to its key. The header holds a **commitment**, derived beside the data key, and
 //!   it is compared first.
 //!
-//! The types to know: [`SubjectKey`] (seals and opens), [`Place`] (what the bytes are bound to), [`Root`] (where trust
-//! begins).
+//! The types to know: [`Keyring`] (finds, makes, rotates and destroys keys), [`SubjectKey`] (seals and opens), [`Place`]
+//! (what the bytes are bound to), [`Root`] (where trust begins).
 #![forbid(unsafe_code)]
 
 mod error;
 mod frames;
 mod header;
 mod key;
+mod keyring;
 mod root;
 mod stream;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use error::VaultError;
 pub use frames::FRAME_BYTES;
 pub use header::{HEADER_BYTES, Place, Purpose};
 pub use key::{SubjectKey, SubjectKeyId, TenantKey};
+pub use keyring::Keyring;
 pub use root::{Root, RsaKeyFile};
 pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
 pub use wrap::Wrapped;

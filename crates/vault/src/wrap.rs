@@ -18,6 +18,11 @@ pub struct Wrapped(pub [u8; Self::BYTES]);
 impl Wrapped {
     /// Bytes of every wrapped key.
     pub const BYTES: usize = NONCE_LEN + KEY_BYTES + TAG_BYTES;
+
+    /// As it was stored, if it has the length of one.
+    pub fn of(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
 }
 
 pub(crate) fn wrap(under: &Key, key: &Key, context: &[u8]) -> Result<Wrapped, VaultError> {

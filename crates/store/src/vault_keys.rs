@@ -1,0 +1,368 @@
+//! Wrapped keys, in a database of their own: no copy of the control plane's state holds any, so what was shredded stays
+//! shredded whatever copy of the state is restored.
+
+use std::path::Path;
+
+use sqlx::{FromRow, QueryBuilder, Row, Sqlite, query, query_as, query_scalar, sqlite::SqliteRow};
+use types::TenantId;
+
+use crate::{
+    StoreError,
+    database::{Connections, column_of},
+    migrations::VAULT_KEYS,
+};
+
+/// Rows that are changed by one statement; `SQLite` takes 32,766 parameters.
+const ROWS_AT_ONCE: usize = 500;
+
+/// A tenant key, wrapped by the root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantKeyRecord {
+    /// Whose it is.
+    pub tenant: TenantId,
+    /// Counts from 1, one more with each rotation.
+    pub generation: u64,
+    /// The root that wraps it.
+    pub root: [u8; 16],
+    /// The key, wrapped.
+    pub wrapped: Vec<u8>,
+    /// The key that names of subjects are hashed with, wrapped by this one. The same in all generations.
+    pub index: Vec<u8>,
+}
+
+/// A subject key, wrapped by a tenant key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectKeyRecord {
+    /// Its name, which says nothing about the subject.
+    pub id: [u8; 16],
+    /// Whose subject it is.
+    pub tenant: TenantId,
+    /// The generation of the tenant key that wraps it.
+    pub generation: u64,
+    /// Keyed hash of the subject's name.
+    pub subject: [u8; 32],
+    /// The key, wrapped.
+    pub wrapped: Vec<u8>,
+}
+
+/// What remains of a subject key that was destroyed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tombstone {
+    /// The key's name.
+    pub id: [u8; 16],
+    /// Whose subject it was.
+    pub tenant: TenantId,
+    /// Seconds since 1970.
+    pub shredded_at: u64,
+}
+
+/// How many keys there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyCounts {
+    /// Tenants that have a key.
+    pub tenants: u64,
+    /// Subjects that have one.
+    pub subjects: u64,
+    /// Subject keys that still wait to be wrapped by the newest key of their tenant.
+    pub behind: u64,
+    /// Keys that were destroyed.
+    pub tombstones: u64,
+}
+
+/// The wrapped keys of an installation. Clones share the connections.
+#[derive(Clone)]
+pub struct VaultKeys {
+    connections: Connections,
+}
+
+impl VaultKeys {
+    /// Opens the database in `file`, or makes it, as [`Store::open`](crate::Store::open) does. What is deleted in it is
+    /// overwritten.
+    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        let connections = Connections::open(file, &VAULT_KEYS, &[("secure_delete", "ON")]).await?;
+        Ok(Self { connections })
+    }
+
+    /// Ends all connections.
+    pub async fn close(&self) {
+        self.connections.close().await;
+    }
+
+    /// The keys of a tenant, the newest first.
+    pub async fn tenant_keys(&self, tenant: TenantId) -> Result<Vec<TenantKeyRecord>, StoreError> {
+        let sql = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key WHERE tenant = ? \
+                   ORDER BY generation DESC";
+        let found = query_as(sql).bind(column_of(tenant.0)).fetch_all(self.connections.readers()).await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// The keys of all tenants that another root than this one wraps.
+    pub async fn wrapped_by_others(&self, root: [u8; 16]) -> Result<Vec<TenantKeyRecord>, StoreError> {
+        let sql = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key WHERE root <> ? \
+                   ORDER BY tenant, generation";
+        let found = query_as(sql).bind(&root[..]).fetch_all(self.connections.readers()).await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// Adds a tenant key. False if there is one of its generation already. On the disk when this returns.
+    pub async fn add_tenant_key(&self, key: &TenantKeyRecord) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) VALUES (?, ?, ?, ?, ?) \
+                   ON CONFLICT DO NOTHING";
+        let added = query(sql)
+            .bind(column_of(key.tenant.0))
+            .bind(column_of(key.generation))
+            .bind(&key.root[..])
+            .bind(&key.wrapped)
+            .bind(&key.index)
+            .execute(self.connections.writer())
+            .await;
+        Ok(added.map_err(|error| self.connections.failed(error))?.rows_affected() > 0)
+    }
+
+    /// Puts another root's wrapping in the place of the one that is there. On the disk when this returns.
+    pub async fn rewrap_tenant_key(&self, key: &TenantKeyRecord) -> Result<(), StoreError> {
+        let sql = "UPDATE tenant_key SET root = ?, wrapped = ? WHERE tenant = ? AND generation = ?";
+        let changed = query(sql)
+            .bind(&key.root[..])
+            .bind(&key.wrapped)
+            .bind(column_of(key.tenant.0))
+            .bind(column_of(key.generation))
+            .execute(self.connections.writer())
+            .await;
+        changed.map(drop).map_err(|error| self.connections.failed(error))
+    }
+
+    /// Destroys the keys of a tenant that are older than `generation` and wrap nothing any more. Returns how many.
+    pub async fn destroy_old_tenant_keys(
+        &self,
+        tenant: TenantId,
+        generation: u64,
+    ) -> Result<u64, StoreError> {
+        let sql = "DELETE FROM tenant_key WHERE tenant = ?1 AND generation < ?2 AND NOT EXISTS (SELECT 1 FROM \
+                   subject_key s WHERE s.tenant = ?1 AND s.generation = tenant_key.generation)";
+        let deleted = query(sql)
+            .bind(column_of(tenant.0))
+            .bind(column_of(generation))
+            .execute(self.connections.writer())
+            .await;
+        let deleted = deleted.map_err(|error| self.connections.failed(error))?.rows_affected();
+        self.connections.forget_deleted().await?;
+        Ok(deleted)
+    }
+
+    /// The key of a subject, by the hash of its name.
+    pub async fn subject_key(
+        &self,
+        tenant: TenantId,
+        subject: &[u8; 32],
+    ) -> Result<Option<SubjectKeyRecord>, StoreError> {
+        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND subject = ?";
+        let found = query_as(sql)
+            .bind(column_of(tenant.0))
+            .bind(&subject[..])
+            .fetch_optional(self.connections.readers())
+            .await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// A subject key by its own name.
+    pub async fn subject_key_of_id(&self, id: [u8; 16]) -> Result<Option<SubjectKeyRecord>, StoreError> {
+        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE id = ?";
+        let found = query_as(sql).bind(&id[..]).fetch_optional(self.connections.readers()).await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// Adds a subject key. Returns the one that is there then: another, if the subject had one already; none if the
+    /// generation that wraps it is gone. On the disk when this returns.
+    pub async fn add_subject_key(
+        &self,
+        key: &SubjectKeyRecord,
+    ) -> Result<Option<SubjectKeyRecord>, StoreError> {
+        self.try_add_subject_key(key).await.map_err(|error| self.connections.failed(error))
+    }
+
+    async fn try_add_subject_key(&self, key: &SubjectKeyRecord) -> sqlx::Result<Option<SubjectKeyRecord>> {
+        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
+        query(
+            "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) SELECT ?1, ?2, ?3, ?4, ?5 WHERE \
+             EXISTS (SELECT 1 FROM tenant_key WHERE tenant = ?2 AND generation = ?3) \
+             ON CONFLICT (tenant, subject) DO NOTHING",
+        )
+        .bind(&key.id[..])
+        .bind(column_of(key.tenant.0))
+        .bind(column_of(key.generation))
+        .bind(&key.subject[..])
+        .bind(&key.wrapped)
+        .execute(&mut *transaction)
+        .await?;
+        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND subject = ?";
+        let there = query_as(sql)
+            .bind(column_of(key.tenant.0))
+            .bind(&key.subject[..])
+            .fetch_optional(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(there)
+    }
+
+    /// Subject keys of a tenant that an older key than `generation` wraps, at most so many.
+    pub async fn subject_keys_behind(
+        &self,
+        tenant: TenantId,
+        generation: u64,
+        most: u32,
+    ) -> Result<Vec<SubjectKeyRecord>, StoreError> {
+        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND \
+                   generation < ? LIMIT ?";
+        let found = query_as(sql)
+            .bind(column_of(tenant.0))
+            .bind(column_of(generation))
+            .bind(most)
+            .fetch_all(self.connections.readers())
+            .await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// Puts new wrappings in the place of old ones, all or none; of keys that were destroyed meanwhile nothing comes
+    /// back. On the disk when this returns.
+    pub async fn rewrap_subject_keys(&self, keys: &[SubjectKeyRecord]) -> Result<(), StoreError> {
+        self.try_rewrap_subject_keys(keys).await.map_err(|error| self.connections.failed(error))
+    }
+
+    async fn try_rewrap_subject_keys(&self, keys: &[SubjectKeyRecord]) -> sqlx::Result<()> {
+        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
+        for some in keys.chunks(ROWS_AT_ONCE) {
+            let mut update = QueryBuilder::<Sqlite>::new(
+                "UPDATE subject_key SET generation = new.column2, wrapped = new.column3 FROM (",
+            );
+            update.push_values(some, |mut row, key| {
+                row.push_bind(&key.id[..]).push_bind(column_of(key.generation)).push_bind(&key.wrapped);
+            });
+            update.push(") AS new WHERE subject_key.id = new.column1");
+            update.build().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await
+    }
+
+    /// Destroys the key of a subject, if there is one, and remembers that. On the disk when this returns, and the wrapped
+    /// key is overwritten there.
+    pub async fn shred(
+        &self,
+        tenant: TenantId,
+        subject: &[u8; 32],
+        shredded_at: u64,
+    ) -> Result<Option<Tombstone>, StoreError> {
+        let shredded = self.try_shred(tenant, subject, shredded_at).await;
+        let shredded = shredded.map_err(|error| self.connections.failed(error))?;
+        if shredded.is_some() {
+            self.connections.forget_deleted().await?;
+        }
+        Ok(shredded)
+    }
+
+    async fn try_shred(
+        &self,
+        tenant: TenantId,
+        subject: &[u8; 32],
+        shredded_at: u64,
+    ) -> sqlx::Result<Option<Tombstone>> {
+        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
+        let id: Option<Vec<u8>> = query_scalar("SELECT id FROM subject_key WHERE tenant = ? AND subject = ?")
+            .bind(column_of(tenant.0))
+            .bind(&subject[..])
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(id) = id else { return Ok(None) };
+        query("INSERT INTO tombstone (id, tenant, shredded_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
+            .bind(&id)
+            .bind(column_of(tenant.0))
+            .bind(column_of(shredded_at))
+            .execute(&mut *transaction)
+            .await?;
+        query("DELETE FROM subject_key WHERE id = ?").bind(&id).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
+        Ok(Some(Tombstone { id, tenant, shredded_at }))
+    }
+
+    /// All tombstones, oldest first.
+    pub async fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
+        let sql = "SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id";
+        let found = query_as(sql).fetch_all(self.connections.readers()).await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// Whether a key of this name was destroyed.
+    pub async fn is_shredded(&self, id: [u8; 16]) -> Result<bool, StoreError> {
+        let found = query_scalar("SELECT EXISTS (SELECT 1 FROM tombstone WHERE id = ?)")
+            .bind(&id[..])
+            .fetch_one(self.connections.readers())
+            .await;
+        found.map_err(|error| self.connections.failed(error))
+    }
+
+    /// How many keys there are.
+    pub async fn counts(&self) -> Result<KeyCounts, StoreError> {
+        let sql = "SELECT (SELECT count(DISTINCT tenant) FROM tenant_key), (SELECT count(*) FROM subject_key), \
+                   (SELECT count(*) FROM subject_key s WHERE s.generation < (SELECT max(generation) FROM tenant_key \
+                   t WHERE t.tenant = s.tenant)), (SELECT count(*) FROM tombstone)";
+        let found: Result<(i64, i64, i64, i64), _> =
+            query_as(sql).fetch_one(self.connections.readers()).await;
+        let (tenants, subjects, behind, tombstones) =
+            found.map_err(|error| self.connections.failed(error))?;
+        let count = i64::cast_unsigned;
+        Ok(KeyCounts {
+            tenants: count(tenants),
+            subjects: count(subjects),
+            behind: count(behind),
+            tombstones: count(tombstones),
+        })
+    }
+}
+
+fn damaged(column: &str, why: &str) -> sqlx::Error {
+    sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
+}
+
+fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> sqlx::Result<[u8; N]> {
+    let bytes: Vec<u8> = row.try_get(column)?;
+    bytes.try_into().map_err(|_| damaged(column, "it has another length"))
+}
+
+fn number(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| damaged(column, "it is negative"))
+}
+
+impl FromRow<'_, SqliteRow> for TenantKeyRecord {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            tenant: TenantId(number(row, "tenant")?),
+            generation: number(row, "generation")?,
+            root: bytes(row, "root")?,
+            wrapped: row.try_get("wrapped")?,
+            index: row.try_get("index_key")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for SubjectKeyRecord {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: bytes(row, "id")?,
+            tenant: TenantId(number(row, "tenant")?),
+            generation: number(row, "generation")?,
+            subject: bytes(row, "subject")?,
+            wrapped: row.try_get("wrapped")?,
+        })
+    }
+}
+
+impl FromRow<'_, SqliteRow> for Tombstone {
+    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            id: bytes(row, "id")?,
+            tenant: TenantId(number(row, "tenant")?),
+            shredded_at: number(row, "shredded_at")?,
+        })
+    }
+}

@@ -1,0 +1,269 @@
+//! The keys of all tenants and subjects: found, made, wrapped anew, destroyed.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use aws_lc_rs::hmac;
+use store::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};
+use types::{DataSubject, Sealed, TenantId};
+
+use crate::{
+    HEADER_BYTES, Root, SubjectKey, SubjectKeyId, TenantKey, VaultError, Wrapped,
+    header::Header,
+    key::{KEY_BYTES, Key},
+    wrap,
+};
+
+/// Subject keys that are wrapped anew in one transaction.
+const REWRAPPED_AT_ONCE: u32 = 4_000;
+/// How often a key is made again when its tenant's key was rotated meanwhile.
+const ATTEMPTS_MAX: usize = 4;
+/// What the hash of names is wrapped for.
+const INDEX_CONTEXT: &[u8] = b"llmos index of subjects ";
+
+/// All keys of an installation. What is opened of it is in memory only.
+pub struct Keyring {
+    keys: VaultKeys,
+    roots: Vec<Root>,
+    /// Those that were used, by tenant: as many as there are tenants.
+    tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
+}
+
+/// The opened keys of a tenant.
+struct Tenant {
+    /// The newest first; never empty.
+    generations: Vec<(u64, TenantKey)>,
+    index: hmac::Key,
+    /// The wrapped key behind `index`, by the newest key.
+    index_key: Key,
+}
+
+impl Keyring {
+    /// The keys in this store, under this root. `old` is the root before it, as long as not all keys are under the new
+    /// one.
+    ///
+    /// # Errors
+    /// [`VaultError::Root`] if a key is under a root that is not here: data would turn out to be unreadable later.
+    pub async fn open(keys: VaultKeys, root: Root, old: Option<Root>) -> Result<Self, VaultError> {
+        let roots: Vec<Root> = [Some(root), old].into_iter().flatten().collect();
+        let known = |id: &[u8; 16]| roots.iter().any(|root| root.id() == *id);
+        let others = keys.wrapped_by_others(roots[0].id()).await?;
+        if let Some(foreign) = others.iter().find(|key| !known(&key.root)) {
+            let id = data_encoding::HEXLOWER.encode(&foreign.root);
+            return Err(VaultError::Root(format!(
+                "the key of tenant {} is under the root {id}, which is not configured; configure that one, or both \
+                 while you rotate",
+                foreign.tenant
+            )));
+        }
+        Ok(Self { keys, roots, tenants: Mutex::default() })
+    }
+
+    /// The key of a subject; made if there is none.
+    pub async fn subject(&self, tenant: TenantId, subject: &DataSubject) -> Result<SubjectKey, VaultError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let opened = self.tenant(tenant).await?;
+            let name = opened.hash(subject);
+            if let Some(record) = self.keys.subject_key(tenant, &name).await? {
+                return self.unwrap(&record).await;
+            }
+            let (generation, newest) = opened.newest();
+            let made = newest.new_subject()?;
+            let record = SubjectKeyRecord {
+                id: made.id().0,
+                tenant,
+                generation: *generation,
+                subject: name,
+                wrapped: newest.wrap(&made)?.0.to_vec(),
+            };
+            match self.keys.add_subject_key(&record).await? {
+                Some(there) if there.id == record.id => return Ok(made),
+                // Somebody else was quicker.
+                Some(there) => return self.unwrap(&there).await,
+                // The tenant's key was rotated away.
+                None => self.forget(tenant),
+            }
+        }
+        Err(VaultError::Rotating(tenant))
+    }
+
+    /// The key that something was sealed with.
+    ///
+    /// # Errors
+    /// [`VaultError::Shredded`] if it was destroyed.
+    pub async fn of_sealed(&self, sealed: &Sealed) -> Result<SubjectKey, VaultError> {
+        let header: &[u8; HEADER_BYTES] =
+            sealed.as_bytes().first_chunk().ok_or(VaultError::Unknown("it is shorter than a header"))?;
+        let header = Header::parse(header)?;
+        let Some(record) = self.keys.subject_key_of_id(header.subject_key.0).await? else {
+            return Err(match self.keys.is_shredded(header.subject_key.0).await? {
+                true => VaultError::Shredded,
+                false => VaultError::NoKey(header.subject_key),
+            });
+        };
+        self.unwrap(&record).await
+    }
+
+    /// Destroys the key of a subject: nothing that was sealed with it can be read again, wherever copies of it are. None
+    /// if there is no such key. Durable when this returns. `now` is in seconds since 1970.
+    pub async fn shred(
+        &self,
+        tenant: TenantId,
+        subject: &DataSubject,
+        now: u64,
+    ) -> Result<Option<Tombstone>, VaultError> {
+        let name = self.tenant(tenant).await?.hash(subject);
+        Ok(self.keys.shred(tenant, &name, now).await?)
+    }
+
+    /// Gives a tenant a new key, wraps all its subjects' keys by it, and destroys the old one; no data is touched. One
+    /// that was broken off is taken up where it was. `done` hears how many keys are wrapped.
+    pub async fn rotate_tenant(
+        &self,
+        tenant: TenantId,
+        done: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<u64, VaultError> {
+        self.forget(tenant);
+        let opened = self.tenant(tenant).await?;
+        let mut generation = opened.newest().0;
+        if self.keys.subject_keys_behind(tenant, generation, 1).await?.is_empty() {
+            generation += 1;
+            let fresh = TenantKey::random(tenant)?;
+            self.add(&fresh, generation, &opened.index_key).await?;
+            self.forget(tenant);
+        }
+        let opened = self.tenant(tenant).await?;
+        let mut rewrapped = 0;
+        loop {
+            let behind = self.keys.subject_keys_behind(tenant, generation, REWRAPPED_AT_ONCE).await?;
+            if behind.is_empty() {
+                break;
+            }
+            let newest = opened.of(generation)?;
+            let again = |record: &SubjectKeyRecord| {
+                let id = SubjectKeyId(record.id);
+                let key = opened.of(record.generation)?.unwrap(id, &wrapped_of(record)?)?;
+                let wrapped = newest.wrap(&key)?.0.to_vec();
+                Ok(SubjectKeyRecord { generation, wrapped, ..record.clone() })
+            };
+            let records = behind.iter().map(again).collect::<Result<Vec<_>, VaultError>>()?;
+            self.keys.rewrap_subject_keys(&records).await?;
+            rewrapped += records.len() as u64;
+            done(rewrapped);
+        }
+        self.keys.destroy_old_tenant_keys(tenant, generation).await?;
+        self.forget(tenant);
+        Ok(rewrapped)
+    }
+
+    /// Wraps all tenant keys by the new root. One that was broken off is taken up where it was.
+    pub async fn rotate_root(&self) -> Result<u64, VaultError> {
+        let behind = self.keys.wrapped_by_others(self.roots[0].id()).await?;
+        for record in &behind {
+            let key = self.root_of(record)?.unwrap(record.tenant, &record.wrapped)?;
+            let wrapped = self.roots[0].wrap(&key)?;
+            let record = TenantKeyRecord { root: self.roots[0].id(), wrapped, ..record.clone() };
+            self.keys.rewrap_tenant_key(&record).await?;
+        }
+        Ok(behind.len() as u64)
+    }
+
+    /// How many keys there are.
+    pub async fn counts(&self) -> Result<KeyCounts, VaultError> {
+        Ok(self.keys.counts().await?)
+    }
+
+    async fn unwrap(&self, record: &SubjectKeyRecord) -> Result<SubjectKey, VaultError> {
+        let id = SubjectKeyId(record.id);
+        let opened = self.tenant(record.tenant).await?;
+        if let Ok(key) = opened.of(record.generation) {
+            return key.unwrap(id, &wrapped_of(record)?);
+        }
+        // Rotated meanwhile: the record, or what is opened, is from before.
+        self.forget(record.tenant);
+        let opened = self.tenant(record.tenant).await?;
+        let record = self.keys.subject_key_of_id(record.id).await?.ok_or(VaultError::Shredded)?;
+        opened.of(record.generation)?.unwrap(id, &wrapped_of(&record)?)
+    }
+
+    /// The opened keys of a tenant; its first one is made here.
+    async fn tenant(&self, tenant: TenantId) -> Result<Arc<Tenant>, VaultError> {
+        if let Some(opened) = self.opened().get(&tenant) {
+            return Ok(opened.clone());
+        }
+        let mut records = self.keys.tenant_keys(tenant).await?;
+        if records.is_empty() {
+            self.add(&TenantKey::random(tenant)?, 1, &Key::random()?).await?;
+            records = self.keys.tenant_keys(tenant).await?;
+        }
+        let open = |record: &TenantKeyRecord| {
+            Ok((record.generation, self.root_of(record)?.unwrap(tenant, &record.wrapped)?))
+        };
+        let generations = records.iter().map(open).collect::<Result<Vec<_>, VaultError>>()?;
+        let (Some(newest), Some((_, key))) = (records.first(), generations.first()) else {
+            return Err(VaultError::Rotating(tenant));
+        };
+        let index_key = Wrapped::of(&newest.index)
+            .and_then(|wrapped| wrap::unwrap(key.key(), &wrapped, &index_context(tenant)))
+            .ok_or(VaultError::WrongKey { what: "index of subjects", under: "tenant key" })?;
+        let index = hmac::Key::new(hmac::HMAC_SHA256, index_key.bytes());
+        let opened = Arc::new(Tenant { generations, index, index_key });
+        self.opened().insert(tenant, opened.clone());
+        Ok(opened)
+    }
+
+    async fn add(&self, key: &TenantKey, generation: u64, index_key: &Key) -> Result<(), VaultError> {
+        let record = TenantKeyRecord {
+            tenant: key.tenant(),
+            generation,
+            root: self.roots[0].id(),
+            wrapped: self.roots[0].wrap(key)?,
+            index: wrap::wrap(key.key(), index_key, &index_context(key.tenant()))?.0.to_vec(),
+        };
+        // Another process may have been quicker; then its key is the one.
+        self.keys.add_tenant_key(&record).await?;
+        Ok(())
+    }
+
+    fn root_of(&self, record: &TenantKeyRecord) -> Result<&Root, VaultError> {
+        let wrong = VaultError::WrongKey { what: "tenant key", under: "root key" };
+        self.roots.iter().find(|root| root.id() == record.root).ok_or(wrong)
+    }
+
+    fn forget(&self, tenant: TenantId) {
+        self.opened().remove(&tenant);
+    }
+
+    fn opened(&self) -> MutexGuard<'_, HashMap<TenantId, Arc<Tenant>>> {
+        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tenant {
+    fn newest(&self) -> &(u64, TenantKey) {
+        // Never empty: `Keyring::tenant` makes no other.
+        &self.generations[0]
+    }
+
+    fn of(&self, generation: u64) -> Result<&TenantKey, VaultError> {
+        let found = self.generations.iter().find(|(number, _)| *number == generation);
+        found.map(|(_, key)| key).ok_or(VaultError::WrongKey { what: "subject key", under: "tenant key" })
+    }
+
+    /// What stands for a subject in the store.
+    fn hash(&self, subject: &DataSubject) -> [u8; 32] {
+        let mut hash = [0; KEY_BYTES];
+        hash.copy_from_slice(hmac::sign(&self.index, subject.expose().as_bytes()).as_ref());
+        hash
+    }
+}
+
+fn wrapped_of(record: &SubjectKeyRecord) -> Result<Wrapped, VaultError> {
+    Wrapped::of(&record.wrapped).ok_or(VaultError::WrongKey { what: "subject key", under: "tenant key" })
+}
+
+fn index_context(tenant: TenantId) -> Vec<u8> {
+    [INDEX_CONTEXT, &tenant.0.to_be_bytes()].concat()
+}

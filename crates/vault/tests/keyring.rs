@@ -1,0 +1,131 @@
+//! Keys are found again, rotated without touching what they sealed, and destroyed for good.
+// Functions beside the tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::{fs, path::Path};
+
+use store::VaultKeys;
+use types::{DataSubject, Secret, TenantId};
+use vault::{Keyring, Place, Purpose, Root, VaultError};
+
+const PLACE: Place<'_> = Place { purpose: Purpose::Conversation, record: b"7" };
+const TENANT: TenantId = TenantId(1);
+
+fn root(digit: char) -> Root {
+    Root::of_text(&Secret::from(format!("0123456789abcdef{}", digit.to_string().repeat(48)))).unwrap()
+}
+
+fn subject(name: &str) -> DataSubject {
+    DataSubject::try_from(name.to_owned()).unwrap()
+}
+
+fn secret(text: &str) -> Secret {
+    Secret::from(text.to_owned())
+}
+
+async fn keyring(folder: &Path, new: Root, old: Option<Root>) -> Result<Keyring, VaultError> {
+    Keyring::open(VaultKeys::open(&folder.join("keys.db")).await.unwrap(), new, old).await
+}
+
+/// Whether the bytes are anywhere in the files of a folder.
+fn is_there(folder: &Path, bytes: &[u8]) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let content = fs::read(entry.unwrap().path()).unwrap();
+        content.windows(bytes.len()).any(|window| window == bytes)
+    })
+}
+
+#[tokio::test]
+async fn a_subject_has_one_key_and_what_it_sealed_opens_after_every_rotation_and_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = keyring(folder.path(), root('a'), None).await.unwrap();
+    let mut sealed = Vec::new();
+    for number in 0..50 {
+        let name = subject(&format!("patient {number}"));
+        let key = first.subject(TENANT, &name).await.unwrap();
+        assert_eq!(first.subject(TENANT, &name).await.unwrap().id(), key.id());
+        assert_ne!(
+            first.subject(TenantId(2), &name).await.unwrap().id(),
+            key.id(),
+            "each tenant has its own"
+        );
+        sealed.push((name, key.seal(&PLACE, &secret(&format!("planted {number}"))).unwrap()));
+    }
+    let counts = first.counts().await.unwrap();
+    assert_eq!((counts.tenants, counts.subjects, counts.behind), (2, 100, 0));
+    assert!(!is_there(folder.path(), b"patient"), "names are hashed");
+
+    let mut seen = Vec::new();
+    assert_eq!(first.rotate_tenant(TENANT, &mut |done| seen.push(done)).await.unwrap(), 50);
+    assert_eq!(seen, [50]);
+    drop(first);
+
+    let wrong = keyring(folder.path(), root('b'), None).await.err().unwrap().to_string();
+    assert!(wrong.contains("is not configured"), "{wrong}");
+    let second = keyring(folder.path(), root('b'), Some(root('a'))).await.unwrap();
+    assert_eq!(second.rotate_root().await.unwrap(), 2);
+    assert_eq!(second.rotate_root().await.unwrap(), 0);
+    drop(second);
+
+    let third = keyring(folder.path(), root('b'), None).await.unwrap();
+    for (number, (name, sealed)) in sealed.iter().enumerate() {
+        let key = third.of_sealed(sealed).await.unwrap();
+        assert_eq!(key.open(&PLACE, sealed).unwrap().expose(), format!("planted {number}").as_bytes());
+        assert_eq!(third.subject(TENANT, name).await.unwrap().id(), key.id());
+    }
+}
+
+#[tokio::test]
+async fn what_was_shredded_is_gone_from_the_files_too_and_who_comes_back_gets_another_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    let keyring = Keyring::open(keys.clone(), root('a'), None).await.unwrap();
+    let (gone, stays) = (subject("gone"), subject("stays"));
+    let sealed = keyring.subject(TENANT, &gone).await.unwrap().seal(&PLACE, &secret("planted")).unwrap();
+    let kept = keyring.subject(TENANT, &stays).await.unwrap().seal(&PLACE, &secret("kept")).unwrap();
+    let old = keyring.of_sealed(&sealed).await.unwrap();
+    assert_eq!(old.open(&PLACE, &sealed).unwrap().expose(), b"planted", "it was there");
+    let wrapped = keys.subject_key_of_id(old.id().0).await.unwrap().unwrap().wrapped;
+    assert!(is_there(folder.path(), &wrapped), "and so was its key");
+
+    let tombstone = keyring.shred(TENANT, &gone, 1_700_000_000).await.unwrap().unwrap();
+    assert_eq!((tombstone.id, tombstone.tenant), (old.id().0, TENANT));
+    assert!(!is_there(folder.path(), &wrapped), "the wrapped key is overwritten");
+    assert!(matches!(keyring.of_sealed(&sealed).await, Err(VaultError::Shredded)));
+    assert_eq!(keyring.shred(TENANT, &gone, 1_700_000_001).await.unwrap(), None);
+    assert_eq!(keys.tombstones().await.unwrap(), [tombstone]);
+
+    let again = keyring.subject(TENANT, &gone).await.unwrap();
+    assert_ne!(again.id(), old.id());
+    assert!(again.open(&PLACE, &sealed).is_err());
+    let key = keyring.of_sealed(&kept).await.unwrap();
+    assert_eq!(key.open(&PLACE, &kept).unwrap().expose(), b"kept");
+}
+
+#[tokio::test]
+async fn a_rotation_that_was_broken_off_goes_on_and_nothing_made_meanwhile_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    // Another process, which has the old key in memory.
+    let elsewhere = Keyring::open(keys.clone(), root('a'), None).await.unwrap();
+    let mut sealed = Vec::new();
+    let seal = |key: vault::SubjectKey, number: u32| key.seal(&PLACE, &secret(&number.to_string())).unwrap();
+    for number in 0..10 {
+        let key = elsewhere.subject(TENANT, &subject(&number.to_string())).await.unwrap();
+        sealed.push(seal(key, number));
+    }
+    // Broken off after some: as a kill between two transactions leaves it.
+    let keyring = Keyring::open(keys.clone(), root('a'), None).await.unwrap();
+    keyring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    let key = elsewhere.subject(TENANT, &subject("late")).await.unwrap();
+    sealed.push(seal(key, 10));
+    assert_eq!(keys.tenant_keys(TENANT).await.unwrap().len(), 1, "the old key is destroyed");
+    assert_eq!(keyring.counts().await.unwrap().behind, 0);
+    let fresh = Keyring::open(keys, root('a'), None).await.unwrap();
+    for (number, sealed) in sealed.iter().enumerate() {
+        for ring in [&fresh, &elsewhere] {
+            let key = ring.of_sealed(sealed).await.unwrap();
+            assert_eq!(key.open(&PLACE, sealed).unwrap().expose(), number.to_string().as_bytes());
+        }
+    }
+}
