@@ -28,9 +28,10 @@ mod text;
 mod turns;
 
 pub use driver::{Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, SequenceStatus, Work};
+pub use modelfile::Purpose;
 pub use progress::LoadProgress;
 pub use step_engine::{
-    Capabilities, Launch, LaunchError, Loaded, ModelCard, Purpose, StepEngine, StepResult, Tokenizer,
+    Capabilities, Launch, LaunchError, Loaded, ModelCard, StepEngine, StepResult, Tokenizer,
 };
 pub use stepped::Stepped;
 pub use turns::Turns;

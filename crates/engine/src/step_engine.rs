@@ -1,6 +1,7 @@
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use modelfile::Purpose;
 use scheduler::{StepOutcome, StepPlan};
 use serde::{Deserialize, Serialize};
 use types::{Input, Passage, Sampling, SequenceId, Tokens, Vector};
@@ -69,28 +70,6 @@ pub trait Tokenizer: Send + Sync {
     /// The token ids of which the model computes a vector: with the special tokens that it was trained on, and
     /// none that come from the text.
     fn encode_passage<'a>(&'a self, passage: &'a Passage) -> BoxFuture<'a, Result<Vec<u32>, EngineError>>;
-}
-
-/// What a model is loaded for.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Purpose {
-    /// To continue texts.
-    #[default]
-    Generate,
-    /// To compute a vector of a text, near to those of texts that mean the same.
-    Embed,
-    /// To score how relevant a document is to a query.
-    Rank,
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Generate => "generate",
-            Self::Embed => "embed",
-            Self::Rank => "rank",
-        })
-    }
 }
 
 /// What a driver can do.

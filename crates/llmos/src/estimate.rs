@@ -2,10 +2,9 @@ use std::path::{Path, PathBuf};
 
 use modelfile::{Gguf, ModelShape, Purpose};
 use resources::{
+    Size,
     inventory::Inventory,
-    memory::{
-        self, Available, Bytes, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit,
-    },
+    memory::{self, Available, Corrections, MemoryEstimate, Split, TooBig, Workload, gpu_layers_that_fit},
 };
 use serde_json::{Value, json};
 use types::Tokens;
@@ -77,9 +76,9 @@ pub(crate) fn run(config: &Config, args: &EstimateArgs, output: Output) -> Resul
         }
         Ok(_) if output.json => Ok(()),
         Ok(estimate) => {
-            output.text(&format!("fits: {} of main memory are there{}\n", Bytes(available.host), {
+            output.text(&format!("fits: {} of main memory are there{}\n", Size(available.host), {
                 if estimate.device() > 0 {
-                    format!(", {} on devices", Bytes(available.device))
+                    format!(", {} on devices", Size(available.device))
                 } else {
                     String::new()
                 }
@@ -94,9 +93,9 @@ fn too_many_layers(too_big: &TooBig, layers: u32) -> Failure {
     let what = format!(
         "the model needs {} of memory of devices, and {} are there: {} too little; it would fit with `--gpu-layers \
          {layers}`",
-        Bytes(needed),
-        Bytes(there),
-        Bytes(needed.saturating_sub(there))
+        Size(needed),
+        Size(there),
+        Size(needed.saturating_sub(there))
     );
     Failure::new(Exit::Failed, what)
 }
@@ -157,7 +156,7 @@ fn purpose(purpose: Purpose) -> &'static str {
 }
 
 fn rows(shape: &ModelShape, workload: &Workload, estimate: &MemoryEstimate) -> Vec<Vec<String>> {
-    let shown = |bytes| if bytes > 0 { Bytes(bytes).to_string() } else { NOTHING.to_owned() };
+    let shown = |bytes| if bytes > 0 { Size(bytes).to_string() } else { NOTHING.to_owned() };
     let row = |name: &str, part: Split, what: String| {
         vec![name.to_owned(), shown(part.host), shown(part.device), what]
     };
@@ -193,12 +192,12 @@ fn rows(shape: &ModelShape, workload: &Workload, estimate: &MemoryEstimate) -> V
 fn weights(shape: &ModelShape, estimate: &MemoryEstimate) -> String {
     let mut kinds: Vec<_> = shape.weights.by_kind.iter().collect();
     kinds.sort_by_key(|(_, bytes)| std::cmp::Reverse(**bytes));
-    let shown = kinds.iter().take(KINDS_SHOWN_MAX).map(|(kind, bytes)| format!("{} {kind}", Bytes(**bytes)));
+    let shown = kinds.iter().take(KINDS_SHOWN_MAX).map(|(kind, bytes)| format!("{} {kind}", Size(**bytes)));
     let shown = shown.collect::<Vec<_>>().join(", ");
     let others = if kinds.len() > KINDS_SHOWN_MAX { " and others" } else { "" };
     let copied = match estimate.repacked {
         0 => String::new(),
-        bytes => format!("; {} are copied into the processor's own layout", Bytes(bytes)),
+        bytes => format!("; {} are copied into the processor's own layout", Size(bytes)),
     };
     format!("{shown}{others}{copied}")
 }

@@ -3,9 +3,12 @@
 
 use std::time::Duration;
 
-use resources::model_store::{
-    Condition, Digest, Doors, Licence, Listing, ModelStore, PartialView, Pull, PullSource, Size, StoreError,
-    StoredModel,
+use resources::{
+    Size,
+    model_store::{
+        Condition, Digest, Doors, Licence, Listing, ModelStore, PartialView, Pull, PullSource, StoreError,
+        StoredModel,
+    },
 };
 use rustix::fs::Mode;
 use serde_json::{Value, json};

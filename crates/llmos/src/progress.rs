@@ -6,7 +6,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use resources::model_store::{Progress, Size};
+use resources::{Size, model_store::Progress};
 
 use crate::output::{self, Output};
 

@@ -28,7 +28,7 @@ impl Trained {
             }
             Source::File { path, .. } => {
                 let shape = Gguf::open(path).ok()?.shape().ok()?;
-                let generates = shape.purpose == modelfile::Purpose::Generate;
+                let generates = shape.purpose == Purpose::Generate;
                 Some(Self { generates, context: Some(Tokens(shape.context_trained)) })
             }
             Source::Store { .. } => None,

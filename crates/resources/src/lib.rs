@@ -20,6 +20,7 @@ pub mod model_store;
 mod replicas;
 mod residency;
 mod route;
+mod size;
 mod spec;
 mod state;
 #[cfg(any(feature = "llama", test))]
@@ -32,5 +33,6 @@ pub use granted::memory_for_models;
 pub use house::Lease;
 pub use replicas::Replicas;
 pub use route::{Route, RouteError, UnloadError};
+pub use size::Size;
 pub use spec::{GpuLayers, LoadWhen, ModelSpec, ResourcesError, Source, Stay};
 pub use views::{ModelView, ReplicaState, ReplicaView};

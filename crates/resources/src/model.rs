@@ -11,10 +11,10 @@ use tokio::time::{Instant as Clock, timeout_at};
 use types::Tokens;
 
 use crate::{
-    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Source,
+    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Size, Source,
     cores::Grant,
     launch::{self, Launcher},
-    memory::{Available, Bytes, Foresight, Split},
+    memory::{Available, Foresight, Split},
 };
 
 /// How long the header of a model file may take to be read; a disk that hangs takes for ever.
@@ -127,8 +127,8 @@ impl Model {
             return Err(format!(
                 "the worker sets aside {} beside the file, and the limit {limit} is {}; raise {setting}, or lower \
                  `context` or `parallel`",
-                Bytes(prospect.reserved),
-                Bytes(self.limit)
+                Size(prospect.reserved),
+                Size(self.limit)
             ));
         }
         Ok(prospect)

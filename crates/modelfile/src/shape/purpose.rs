@@ -1,20 +1,33 @@
 //! What a model is for.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
 use crate::ModelFileError;
 
-/// What a model is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// What a model is made to do.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Purpose {
-    /// To continue text.
+    /// To continue texts.
+    #[default]
     Generate,
-    /// To turn text into vectors.
+    /// To compute a vector of a text, near to those of texts that mean the same.
     Embed,
-    /// To say how well a text answers a question.
+    /// To score how relevant a document is to a query.
     Rank,
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Generate => "generate",
+            Self::Embed => "embed",
+            Self::Rank => "rank",
+        })
+    }
 }
 
 /// How the vectors of the tokens become one.

@@ -1,12 +1,11 @@
 //! Whether a worker fits, and what would if it does not.
 
-use std::fmt;
-
 use modelfile::{Gguf, ModelShape};
 use types::Tokens;
 
 use super::{Corrections, MemoryEstimate, Model, Workload};
 use crate::{
+    Size,
     granted::share,
     inventory::{DeviceState, Inventory},
 };
@@ -84,7 +83,7 @@ impl TooBig {
         } else {
             ("memory of devices", estimate.device(), available.device)
         };
-        let short = Bytes(needed.saturating_sub(there));
+        let short = Size(needed.saturating_sub(there));
         let WouldFit { context, parallel, quantisation } = self.would_fit;
         let ways: Vec<String> = [
             context.map(|context| format!("`context` {}", context.0)),
@@ -102,8 +101,8 @@ impl TooBig {
         };
         format!(
             "the model needs {} of {what}, and {} are there: {short} too little; {advice}",
-            Bytes(needed),
-            Bytes(there)
+            Size(needed),
+            Size(there)
         )
     }
 }
@@ -189,15 +188,4 @@ fn quantisation(
         fits(&smaller)
     });
     found.map(|(name, _)| *name)
-}
-
-/// A number of bytes for people: `96.6 MB`, `4.21 GB`, in powers of ten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bytes(pub u64);
-
-impl fmt::Display for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bytes = self.0 as f64;
-        if bytes < 1e9 { write!(f, "{:.1} MB", bytes / 1e6) } else { write!(f, "{:.2} GB", bytes / 1e9) }
-    }
 }

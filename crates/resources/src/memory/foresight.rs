@@ -6,7 +6,7 @@ use std::{
     },
 };
 
-use modelfile::{Gguf, ModelFileError, ModelShape};
+use modelfile::{Gguf, ModelFileError, ModelShape, Purpose};
 use types::Tokens;
 
 use super::{Available, Corrections, MemoryEstimate, Workload, estimate, fits, gpu_layers_that_fit};
@@ -34,13 +34,9 @@ impl Foreseen {
         Tokens(self.workload.context.0.min(self.shape.context_trained))
     }
 
-    /// What the file says that its model is for.
-    pub(crate) fn purpose(&self) -> engine::Purpose {
-        match self.shape.purpose {
-            modelfile::Purpose::Generate => engine::Purpose::Generate,
-            modelfile::Purpose::Embed => engine::Purpose::Embed,
-            modelfile::Purpose::Rank => engine::Purpose::Rank,
-        }
+    /// What the file says that its model is made to do.
+    pub(crate) fn purpose(&self) -> Purpose {
+        self.shape.purpose
     }
 }
 

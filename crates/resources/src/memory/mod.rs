@@ -32,8 +32,10 @@ use modelfile::{Gguf, ModelShape, Purpose};
 use serde::Serialize;
 use types::Tokens;
 
+use crate::Size;
+
 pub use corrections::{Correction, Corrections, CorrectionsError, Measured};
-pub use fit::{Available, Bytes, TooBig, WouldFit, fits, gpu_layers_that_fit};
+pub use fit::{Available, TooBig, WouldFit, fits, gpu_layers_that_fit};
 pub(crate) use foresight::Foresight;
 use {compute::Compute, overhead::Overhead, weights::Placed};
 
@@ -112,9 +114,9 @@ impl Sum for Split {
 impl fmt::Display for Split {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.host, self.device) {
-            (host, 0) => write!(f, "{} of main memory", Bytes(host)),
-            (0, device) => write!(f, "{} on devices", Bytes(device)),
-            (host, device) => write!(f, "{} of main memory and {} on devices", Bytes(host), Bytes(device)),
+            (host, 0) => write!(f, "{} of main memory", Size(host)),
+            (0, device) => write!(f, "{} on devices", Size(device)),
+            (host, device) => write!(f, "{} of main memory and {} on devices", Size(host), Size(device)),
         }
     }
 }

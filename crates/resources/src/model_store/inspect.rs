@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use modelfile::{Gguf, Purpose};
+use modelfile::Gguf;
 
 use super::{Licence, StoreError, licence};
 
@@ -35,14 +35,9 @@ pub(super) fn inspect(path: &Path, source: &str) -> Result<Facts, StoreError> {
     };
     let gguf = Gguf::open(path).map_err(refuse)?;
     let shape = gguf.shape().map_err(refuse)?;
-    let purpose = match shape.purpose {
-        Purpose::Generate => "generate",
-        Purpose::Embed => "embed",
-        Purpose::Rank => "rank",
-    };
     Ok(Facts {
         bytes: gguf.length,
-        purpose: purpose.to_owned(),
+        purpose: shape.purpose.to_string(),
         parameters: shape.parameters,
         context: shape.context_trained.into(),
         licence: shape.licence.as_deref().and_then(|name| licence::Licence::new(name, IN_THE_FILE)),

@@ -32,7 +32,6 @@ mod manifest;
 mod partial;
 mod pull;
 mod pypi;
-mod size;
 mod source;
 #[cfg(test)]
 mod tests;
@@ -54,9 +53,9 @@ pub use kept::PartialView;
 pub use licence::Licence;
 pub use manifest::StoredModel;
 pub use pull::{Doors, Pull};
-pub use size::Size;
 pub use source::{PullSource, SourceError};
 
+use crate::Size;
 use error::Doing;
 use folder::{Folder, Locked, blob_name, entries, is_abandoned, open_to_lock, pid_in};
 use inspect::Facts;

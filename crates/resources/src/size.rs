@@ -15,9 +15,11 @@ impl fmt::Display for Size {
             value /= STEP;
             unit += 1;
         }
+        // A tenth of a gigabyte is too coarse to see whether something fits.
         match unit {
             0 => write!(f, "{} {}", self.0, UNITS[0]),
-            _ => write!(f, "{value:.1} {}", UNITS[unit]),
+            1 | 2 => write!(f, "{value:.1} {}", UNITS[unit]),
+            _ => write!(f, "{value:.2} {}", UNITS[unit]),
         }
     }
 }
@@ -33,8 +35,8 @@ mod tests {
             (999, "999 bytes"),
             (1_000, "1.0 kB"),
             (98_362_432, "98.4 MB"),
-            (4_661_211_808, "4.7 GB"),
-            (u64::MAX, "18446.7 PB"),
+            (4_661_211_808, "4.66 GB"),
+            (u64::MAX, "18446.74 PB"),
         ] {
             assert_eq!(Size(bytes).to_string(), text);
         }
