@@ -62,6 +62,7 @@ enum Selection {
     All,
     Engine,
     Estimate,
+    Vault,
 }
 
 impl Selection {
@@ -70,6 +71,7 @@ impl Selection {
             Self::All => &Suite::ALL,
             Self::Engine => &[Suite::Engine],
             Self::Estimate => &[Suite::Estimate],
+            Self::Vault => &[Suite::Vault],
         }
     }
 }

@@ -205,6 +205,52 @@ impl VaultKeys {
         Ok(there)
     }
 
+    /// Adds many keys of one tenant and generation, all or none; subjects that have one keep it. False if the generation
+    /// is gone. On the disk when this returns.
+    pub async fn add_subject_keys(
+        &self,
+        tenant: TenantId,
+        generation: u64,
+        keys: &[SubjectKeyRecord],
+    ) -> Result<bool, StoreError> {
+        let added = self.try_add_subject_keys(tenant, generation, keys).await;
+        added.map_err(|error| self.connections.failed(error))
+    }
+
+    async fn try_add_subject_keys(
+        &self,
+        tenant: TenantId,
+        generation: u64,
+        keys: &[SubjectKeyRecord],
+    ) -> sqlx::Result<bool> {
+        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
+        let sql = "SELECT EXISTS (SELECT 1 FROM tenant_key WHERE tenant = ? AND generation = ?)";
+        let is_there: bool = query_scalar(sql)
+            .bind(column_of(tenant.0))
+            .bind(column_of(generation))
+            .fetch_one(&mut *transaction)
+            .await?;
+        if !is_there {
+            return Ok(false);
+        }
+        for some in keys.chunks(ROWS_AT_ONCE) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ",
+            );
+            insert.push_values(some, |mut row, key| {
+                row.push_bind(&key.id[..])
+                    .push_bind(column_of(tenant.0))
+                    .push_bind(column_of(generation))
+                    .push_bind(&key.subject[..])
+                    .push_bind(&key.wrapped);
+            });
+            insert.push(" ON CONFLICT (tenant, subject) DO NOTHING");
+            insert.build().execute(&mut *transaction).await?;
+        }
+        transaction.commit().await?;
+        Ok(true)
+    }
+
     /// Subject keys of a tenant that an older key than `generation` wraps, at most so many.
     pub async fn subject_keys_behind(
         &self,

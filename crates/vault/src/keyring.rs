@@ -89,6 +89,31 @@ impl Keyring {
         Err(VaultError::Rotating(tenant))
     }
 
+    /// Makes the keys of many subjects at once, of those that have none: for a tenant that moves in.
+    pub async fn add_subjects(&self, tenant: TenantId, subjects: &[DataSubject]) -> Result<(), VaultError> {
+        for some in subjects.chunks(REWRAPPED_AT_ONCE as usize) {
+            let opened = self.tenant(tenant).await?;
+            let (generation, newest) = opened.newest();
+            let record = |subject: &DataSubject| {
+                let made = newest.new_subject()?;
+                let wrapped = newest.wrap(&made)?.0.to_vec();
+                Ok(SubjectKeyRecord {
+                    id: made.id().0,
+                    tenant,
+                    generation: *generation,
+                    subject: opened.hash(subject),
+                    wrapped,
+                })
+            };
+            let records = some.iter().map(record).collect::<Result<Vec<_>, VaultError>>()?;
+            if !self.keys.add_subject_keys(tenant, *generation, &records).await? {
+                self.forget(tenant);
+                return Err(VaultError::Rotating(tenant));
+            }
+        }
+        Ok(())
+    }
+
     /// The key that something was sealed with.
     ///
     /// # Errors

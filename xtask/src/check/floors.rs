@@ -31,7 +31,7 @@ const HOUSE: [(&str, Place); 15] = [
     ("gateway", Place::Floor(7)),
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
-    ("bench", Place::Beside(&["modelfile"])),
+    ("bench", Place::Beside(&["modelfile", "store", "types", "vault"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.

@@ -3,6 +3,7 @@
 mod engine;
 mod estimate;
 mod prompts;
+mod vault;
 
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,7 @@ const MODELS_MAX: usize = 8;
 pub(crate) enum Suite {
     Engine,
     Estimate,
+    Vault,
 }
 
 /// What is measured, beside what, and on what.
@@ -40,13 +42,14 @@ pub(crate) struct Options {
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 2] = [Self::Engine, Self::Estimate];
+    pub(crate) const ALL: [Self; 3] = [Self::Engine, Self::Estimate, Self::Vault];
 
     /// Its name in the table of figures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Estimate => "estimate",
+            Self::Vault => "vault",
         }
     }
 
@@ -54,6 +57,7 @@ impl Suite {
         match self {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
+            Self::Vault => vault::run().await,
         }
     }
 }
