@@ -347,6 +347,101 @@ impl VaultKeys {
         found.map_err(|error| self.connections.failed(error))
     }
 
+    /// Everything, as it was at one moment.
+    pub async fn all(
+        &self,
+    ) -> Result<(Vec<TenantKeyRecord>, Vec<SubjectKeyRecord>, Vec<Tombstone>), StoreError> {
+        self.try_all().await.map_err(|error| self.connections.failed(error))
+    }
+
+    async fn try_all(&self) -> sqlx::Result<(Vec<TenantKeyRecord>, Vec<SubjectKeyRecord>, Vec<Tombstone>)> {
+        let mut snapshot = self.connections.readers().begin().await?;
+        let tenants = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key ORDER BY 1, 2";
+        let tenants = query_as(tenants).fetch_all(&mut *snapshot).await?;
+        let subjects = "SELECT id, tenant, generation, subject, wrapped FROM subject_key ORDER BY tenant, id";
+        let subjects = query_as(subjects).fetch_all(&mut *snapshot).await?;
+        let tombstones = "SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id";
+        let tombstones = query_as(tombstones).fetch_all(&mut *snapshot).await?;
+        Ok((tenants, subjects, tombstones))
+    }
+
+    /// Takes in what is missing, all or nothing: tombstones first, and no key that has one. What is there stays.
+    pub async fn merge(
+        &self,
+        tenants: &[TenantKeyRecord],
+        subjects: &[SubjectKeyRecord],
+        tombstones: &[Tombstone],
+    ) -> Result<(), StoreError> {
+        let merged = self.try_merge(tenants, subjects, tombstones).await;
+        merged.map_err(|error| self.connections.failed(error))?;
+        self.connections.forget_deleted().await
+    }
+
+    async fn try_merge(
+        &self,
+        tenants: &[TenantKeyRecord],
+        subjects: &[SubjectKeyRecord],
+        tombstones: &[Tombstone],
+    ) -> sqlx::Result<()> {
+        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
+        for some in tombstones.chunks(ROWS_AT_ONCE) {
+            let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO tombstone (id, tenant, shredded_at) ");
+            insert.push_values(some, |mut row, stone| {
+                row.push_bind(&stone.id[..])
+                    .push_bind(column_of(stone.tenant.0))
+                    .push_bind(column_of(stone.shredded_at));
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
+        }
+        for some in tenants.chunks(ROWS_AT_ONCE) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) ",
+            );
+            insert.push_values(some, |mut row, key| {
+                row.push_bind(column_of(key.tenant.0))
+                    .push_bind(column_of(key.generation))
+                    .push_bind(&key.root[..])
+                    .push_bind(&key.wrapped)
+                    .push_bind(&key.index);
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
+        }
+        for some in subjects.chunks(ROWS_AT_ONCE) {
+            let mut insert = QueryBuilder::<Sqlite>::new(
+                "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ",
+            );
+            insert.push_values(some, |mut row, key| {
+                row.push_bind(&key.id[..])
+                    .push_bind(column_of(key.tenant.0))
+                    .push_bind(column_of(key.generation))
+                    .push_bind(&key.subject[..])
+                    .push_bind(&key.wrapped);
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
+        }
+        // In either direction: what was shredded there goes here, and what was shredded here does not come back.
+        query("DELETE FROM subject_key WHERE id IN (SELECT id FROM tombstone)")
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await
+    }
+
+    /// How many of these keys are there.
+    pub async fn present(&self, keys: &[SubjectKeyRecord]) -> Result<u64, StoreError> {
+        let mut present = 0;
+        for some in keys.chunks(ROWS_AT_ONCE) {
+            let mut select = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM subject_key WHERE id IN (");
+            let mut ids = select.separated(", ");
+            for key in some {
+                ids.push_bind(&key.id[..]);
+            }
+            select.push(")");
+            let found = select.build_query_scalar::<i64>().fetch_one(self.connections.readers()).await;
+            present += found.map_err(|error| self.connections.failed(error))?.cast_unsigned();
+        }
+        Ok(present)
+    }
+
     /// How many keys there are.
     pub async fn counts(&self) -> Result<KeyCounts, StoreError> {
         let sql = "SELECT (SELECT count(DISTINCT tenant) FROM tenant_key), (SELECT count(*) FROM subject_key), \

@@ -34,6 +34,9 @@ pub enum VaultError {
     /// The keys cannot be read or written.
     #[error(transparent)]
     Store(#[from] store::StoreError),
+    /// A backup cannot be used. Nothing was changed.
+    #[error("this backup of keys cannot be restored: {0}")]
+    Backup(String),
     /// The root key cannot be used.
     #[error("the root key cannot be used: {0}")]
     Root(String),

@@ -2,15 +2,17 @@
 
 use std::{
     collections::HashMap,
+    io::{BufRead, Write},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 use store::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};
 use types::{DataSubject, Sealed, TenantId};
 
 use crate::{
     HEADER_BYTES, Root, SubjectKey, SubjectKeyId, TenantKey, VaultError, Wrapped,
+    backup::Contents,
     header::Header,
     key::{KEY_BYTES, Key},
     wrap,
@@ -38,6 +40,15 @@ struct Tenant {
     index: hmac::Key,
     /// The wrapped key behind `index`, by the newest key.
     index_key: Key,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Restored {
+    /// Subject keys that were missing here.
+    pub subjects: u64,
+    /// Subject keys of the backup that were not taken in, because they were shredded.
+    pub shredded: u64,
 }
 
 impl Keyring {
@@ -123,9 +134,11 @@ impl Keyring {
             sealed.as_bytes().first_chunk().ok_or(VaultError::Unknown("it is shorter than a header"))?;
         let header = Header::parse(header)?;
         let Some(record) = self.keys.subject_key_of_id(header.subject_key.0).await? else {
-            return Err(match self.keys.is_shredded(header.subject_key.0).await? {
-                true => VaultError::Shredded,
-                false => VaultError::NoKey(header.subject_key),
+            let is_shredded = self.keys.is_shredded(header.subject_key.0).await?;
+            return Err(if is_shredded {
+                VaultError::Shredded
+            } else {
+                VaultError::NoKey(header.subject_key)
             });
         };
         self.unwrap(&record).await
@@ -193,6 +206,53 @@ impl Keyring {
             self.keys.rewrap_tenant_key(&record).await?;
         }
         Ok(behind.len() as u64)
+    }
+
+    /// Writes all keys, wrapped, and all tombstones: what a restore needs beside the root key.
+    pub async fn backup(&self, out: &mut (dyn Write + Send)) -> Result<(), VaultError> {
+        let (tenants, subjects, tombstones) = self.keys.all().await?;
+        Contents { tenants, subjects, tombstones }.write(out)
+    }
+
+    /// Takes in what is missing of a backup; what is here, or was shredded here or there, stays as it is. All or nothing.
+    ///
+    /// # Errors
+    /// [`VaultError::Backup`] if it is damaged, or of another installation.
+    pub async fn restore(&self, from: &mut (dyn BufRead + Send)) -> Result<Restored, VaultError> {
+        let backup = Contents::read(from)?;
+        for theirs in &backup.tenants {
+            let ours = self.keys.tenant_keys(theirs.tenant).await?;
+            self.refuse_foreign(theirs, &ours)?;
+        }
+        let before = self.keys.counts().await?;
+        self.keys.merge(&backup.tenants, &backup.subjects, &backup.tombstones).await?;
+        self.opened().clear();
+        let after = self.keys.counts().await?;
+        Ok(Restored {
+            subjects: after.subjects.saturating_sub(before.subjects),
+            shredded: backup.subjects.len() as u64 - self.keys.present(&backup.subjects).await?,
+        })
+    }
+
+    /// A tenant key must open with a root that is here, and keys of one tenant share their index: else subjects would be
+    /// found under other hashes.
+    fn refuse_foreign(&self, theirs: &TenantKeyRecord, ours: &[TenantKeyRecord]) -> Result<(), VaultError> {
+        let tenant = theirs.tenant;
+        let index = |record: &TenantKeyRecord| {
+            let key = self.root_of(record)?.unwrap(tenant, &record.wrapped)?;
+            let wrapped = Wrapped::of(&record.index);
+            wrapped
+                .and_then(|wrapped| wrap::unwrap(key.key(), &wrapped, &index_context(tenant)))
+                .ok_or(VaultError::WrongKey { what: "index of subjects", under: "tenant key" })
+        };
+        let their_index = index(theirs)?;
+        for our in ours {
+            if verify_slices_are_equal(their_index.bytes(), index(our)?.bytes()).is_err() {
+                let why = format!("its keys of tenant {tenant} are those of another installation");
+                return Err(VaultError::Backup(why));
+            }
+        }
+        Ok(())
     }
 
     /// How many keys there are.

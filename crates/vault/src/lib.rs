@@ -22,6 +22,7 @@
 //! (what the bytes are bound to), [`Root`] (where trust begins).
 #![forbid(unsafe_code)]
 
+mod backup;
 mod error;
 mod frames;
 mod header;
@@ -37,7 +38,7 @@ pub use error::VaultError;
 pub use frames::FRAME_BYTES;
 pub use header::{HEADER_BYTES, Place, Purpose};
 pub use key::{SubjectKey, SubjectKeyId, TenantKey};
-pub use keyring::Keyring;
+pub use keyring::{Keyring, Restored};
 pub use root::{Root, RsaKeyFile};
 pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
 pub use wrap::Wrapped;

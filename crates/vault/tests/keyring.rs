@@ -103,7 +103,7 @@ async fn what_was_shredded_is_gone_from_the_files_too_and_who_comes_back_gets_an
 }
 
 #[tokio::test]
-async fn a_rotation_that_was_broken_off_goes_on_and_nothing_made_meanwhile_is_lost() {
+async fn a_rotation_elsewhere_loses_nothing_that_is_made_meanwhile() {
     let folder = tempfile::tempdir().unwrap();
     let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
     // Another process, which has the old key in memory.
@@ -114,7 +114,6 @@ async fn a_rotation_that_was_broken_off_goes_on_and_nothing_made_meanwhile_is_lo
         let key = elsewhere.subject(TENANT, &subject(&number.to_string())).await.unwrap();
         sealed.push(seal(key, number));
     }
-    // Broken off after some: as a kill between two transactions leaves it.
     let keyring = Keyring::open(keys.clone(), root('a'), None).await.unwrap();
     keyring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
     let key = elsewhere.subject(TENANT, &subject("late")).await.unwrap();
@@ -128,4 +127,62 @@ async fn a_rotation_that_was_broken_off_goes_on_and_nothing_made_meanwhile_is_lo
             assert_eq!(key.open(&PLACE, sealed).unwrap().expose(), number.to_string().as_bytes());
         }
     }
+}
+
+#[tokio::test]
+async fn a_restored_backup_never_brings_back_what_was_shredded() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = keyring(folder.path(), root('a'), None).await.unwrap();
+    let names = ["stays", "shredded later", "made later"].map(subject);
+    let mut sealed = Vec::new();
+    for name in &names[..2] {
+        sealed.push(ring.subject(TENANT, name).await.unwrap().seal(&PLACE, &secret("planted")).unwrap());
+    }
+    let mut old = Vec::new();
+    ring.backup(&mut old).await.unwrap();
+    ring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    ring.shred(TENANT, &names[1], 5).await.unwrap().unwrap();
+    sealed.push(ring.subject(TENANT, &names[2]).await.unwrap().seal(&PLACE, &secret("planted")).unwrap());
+    let mut new = Vec::new();
+    ring.backup(&mut new).await.unwrap();
+
+    // Into what is there, and into nothing, with the newer tombstones before or after the older keys.
+    let here = ring.restore(&mut old.as_slice()).await.unwrap();
+    assert_eq!((here.subjects, here.shredded), (0, 1));
+    for (number, order) in [[&old, &new], [&new, &old]].into_iter().enumerate() {
+        let elsewhere = folder.path().join(number.to_string());
+        fs::create_dir(&elsewhere).unwrap();
+        let restored = keyring(&elsewhere, root('a'), None).await.unwrap();
+        for backup in order {
+            restored.restore(&mut backup.as_slice()).await.unwrap();
+        }
+        for ring in [&ring, &restored] {
+            for sealed in [&sealed[0], &sealed[2]] {
+                let key = ring.of_sealed(sealed).await.unwrap();
+                assert_eq!(key.open(&PLACE, sealed).unwrap().expose(), b"planted");
+            }
+            assert!(matches!(ring.of_sealed(&sealed[1]).await, Err(VaultError::Shredded)));
+            ring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+            assert!(ring.of_sealed(&sealed[0]).await.is_ok());
+        }
+    }
+
+    // Half of it, another root, another installation: refused whole.
+    let fresh = folder.path().join("fresh");
+    fs::create_dir(&fresh).unwrap();
+    let empty = keyring(&fresh, root('a'), None).await.unwrap();
+    for length in (0..new.len()).step_by(37) {
+        assert!(empty.restore(&mut &new[..length]).await.is_err(), "{length} bytes of it");
+    }
+    let mut missing = new.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>();
+    missing.remove(2);
+    assert!(empty.restore(&mut missing.concat().as_slice()).await.is_err(), "a line is missing");
+    assert_eq!(empty.counts().await.unwrap().subjects, 0);
+    empty.subject(TENANT, &names[0]).await.unwrap();
+    let foreign = empty.restore(&mut new.as_slice()).await.unwrap_err().to_string();
+    assert!(foreign.contains("another installation"), "{foreign}");
+    let other_root = folder.path().join("other");
+    fs::create_dir(&other_root).unwrap();
+    let other_root = keyring(&other_root, root('b'), None).await.unwrap();
+    assert!(matches!(other_root.restore(&mut new.as_slice()).await, Err(VaultError::WrongKey { .. })));
 }
