@@ -83,7 +83,7 @@ async fn what_was_acknowledged_holds_wherever_the_process_is_killed() {
             .unwrap();
         let mut lines = BufReader::new(killed.stdout.take().unwrap()).lines();
         // It has begun; the seed of the moment is the round, so that a failure can be repeated.
-        let begun = lines.by_ref().map_while(Result::ok).find(|line| line.is_empty());
+        let begun = lines.by_ref().map_while(Result::ok).find(String::is_empty);
         assert!(begun.is_some());
         thread::sleep(Duration::from_micros(round * 7_919 % 40_000));
         killed.kill().unwrap();
