@@ -31,7 +31,7 @@ struct Requirement {
     tests: bool,
 }
 
-const REQUIREMENTS: [Requirement; 7] = [
+const REQUIREMENTS: [Requirement; 8] = [
     Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake"), tests: false },
     Requirement {
         name: "a C++ compiler",
@@ -55,6 +55,8 @@ const REQUIREMENTS: [Requirement; 7] = [
         tests: false,
     },
     Requirement { name: "tmux", package: "tmux", met: || shell::has("tmux"), tests: true },
+    // A security module in software, for the tests of the vault.
+    Requirement { name: "SoftHSM2", package: "softhsm2", met: || shell::has("softhsm2-util"), tests: true },
 ];
 
 /// Installs what is missing. Takes milliseconds when nothing is.

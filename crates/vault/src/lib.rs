@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! root ──wraps──▶ tenant key ──wraps──▶ subject key ──derives──▶ data key ──seals──▶ frames of 64 KiB
-//! RSA file, environment       one for each tenant       one for each person     one for each sealed value or file
+//! RSA file, environment, HSM  one for each tenant       one for each person     one for each sealed value or file
 //! ```
 //!
 //! Three rules make the format simple:
@@ -26,6 +26,7 @@ mod backup;
 mod error;
 mod frames;
 mod header;
+mod hsm;
 mod key;
 mod keyring;
 mod root;
@@ -37,6 +38,7 @@ mod wrap;
 pub use error::VaultError;
 pub use frames::FRAME_BYTES;
 pub use header::{HEADER_BYTES, Place, Purpose};
+pub use hsm::HsmKey;
 pub use key::{SubjectKey, SubjectKeyId, TenantKey};
 pub use keyring::{Keyring, Restored};
 pub use root::{Root, RsaKeyFile};

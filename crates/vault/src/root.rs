@@ -22,7 +22,8 @@ use types::{Secret, TenantId};
 use zeroize::Zeroizing;
 
 use crate::{
-    TenantKey, VaultError, Wrapped,
+    HsmKey, TenantKey, VaultError, Wrapped,
+    hsm::Hsm,
     key::{KEY_BYTES, Key},
     wrap,
 };
@@ -58,6 +59,7 @@ pub struct Root {
 enum Kind {
     Symmetric(Key),
     Rsa(Rsa),
+    Hsm(Hsm),
 }
 
 /// OAEP with SHA-256 in both places.
@@ -91,6 +93,12 @@ impl Root {
         Ok(Self { kind: Kind::Symmetric(key), id })
     }
 
+    /// A key of a security module; made there if there is none.
+    pub fn of_hsm(place: &HsmKey) -> Result<Self, VaultError> {
+        let hsm = Hsm::open(place)?;
+        Ok(Self { id: hsm.id, kind: Kind::Hsm(hsm) })
+    }
+
     fn of_rsa(key: &RsaKeyFile) -> Result<Self, VaultError> {
         let rsa = Rsa::of_pkcs8(&key.0)?;
         Ok(Self { id: rsa.id, kind: Kind::Rsa(rsa) })
@@ -109,6 +117,9 @@ impl Root {
             Kind::Rsa(rsa) => rsa
                 .seal(tenant.key().bytes(), &label)
                 .ok_or_else(|| VaultError::Root("it cannot wrap a key".to_owned())),
+            Kind::Hsm(hsm) => hsm
+                .seal(tenant.key().bytes(), &label)
+                .ok_or_else(|| VaultError::Root("the security module cannot wrap a key".to_owned())),
         }
     }
 
@@ -120,6 +131,7 @@ impl Root {
                 wrapped.try_into().ok().and_then(|wrapped| wrap::unwrap(root, &Wrapped(wrapped), &label))
             }
             Kind::Rsa(rsa) => rsa.open(wrapped, &label).and_then(|plain| Key::of(&plain)),
+            Kind::Hsm(hsm) => hsm.open_sealed(wrapped, &label).and_then(|plain| Key::of(&plain)),
         };
         let wrong = VaultError::WrongKey { what: "tenant key", under: "root key" };
         Ok(TenantKey::of(key.ok_or(wrong)?, tenant))

@@ -1,11 +1,11 @@
 //! Keys are wrapped by the key above them, and open under no other.
 // Functions beside the tests are tests too.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use types::{Secret, TenantId};
-use vault::{Place, Purpose, Root, RsaKeyFile, TenantKey, VaultError, Wrapped};
+use vault::{HsmKey, Place, Purpose, Root, RsaKeyFile, TenantKey, VaultError, Wrapped};
 
 const PLACE: Place<'_> = Place { purpose: Purpose::File, record: b"scan.pdf" };
 
@@ -104,4 +104,63 @@ fn a_root_in_a_file_opens_with_its_passphrase_only() {
     }
     let error = RsaKeyFile::create(&plain, None).err().unwrap().to_string();
     assert!(error.contains("exists") && fs::read_to_string(&plain).unwrap() == text, "{error}");
+}
+
+/// Where Debian puts SoftHSM2.
+const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
+
+#[test]
+fn a_root_in_a_security_module_wraps_there_and_stays_there() {
+    if !std::path::Path::new(MODULE).exists() {
+        eprintln!("skipped: there is no {MODULE}; install softhsm2");
+        return;
+    }
+    // The module reads its settings when it is loaded, and no other test of this program loads it.
+    let folder = tempfile::tempdir().unwrap();
+    let settings = folder.path().join("softhsm2.conf");
+    fs::write(&settings, format!("directories.tokendir = {}\nlog.level = ERROR\n", folder.path().display()))
+        .unwrap();
+    let made = Command::new("softhsm2-util")
+        .args(["--init-token", "--free", "--label", "llmos", "--pin", "1234", "--so-pin", "5678"])
+        .env("SOFTHSM2_CONF", &settings)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let within = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "in_the_security_module", "--nocapture"])
+        .env("SOFTHSM2_CONF", &settings)
+        .env(WITHIN, "1")
+        .output()
+        .unwrap();
+    assert!(within.status.success(), "{}", String::from_utf8_lossy(&within.stdout));
+}
+
+/// Set in the process that has the settings of a module in its environment.
+const WITHIN: &str = "LLMOS_TEST_WITHIN";
+
+#[test]
+fn in_the_security_module() {
+    if std::env::var_os(WITHIN).is_none() {
+        return;
+    }
+    let key = |token: &str, label: &str, pin: &str| HsmKey {
+        module: MODULE.into(),
+        token: token.to_owned(),
+        label: label.to_owned(),
+        pin: secret(pin),
+    };
+    let refused = |key: HsmKey| Root::of_hsm(&key).err().unwrap().to_string();
+    assert!(refused(key("other", "root", "1234")).contains("has no token `other`"));
+    assert!(refused(key("llmos", "root", "0000")).contains("cannot log in"));
+    assert!(
+        refused(HsmKey { module: "/nowhere.so".into(), ..key("llmos", "root", "1234") })
+            .contains("cannot be loaded")
+    );
+    let first = Root::of_hsm(&key("llmos", "root", "1234")).unwrap();
+    let again = Root::of_hsm(&key("llmos", "root", "1234")).unwrap();
+    assert_eq!(first.id(), again.id());
+    holds(&first, &again);
+    let other = Root::of_hsm(&key("llmos", "another", "1234")).unwrap();
+    let wrapped = first.wrap(&TenantKey::random(TenantId(1)).unwrap()).unwrap();
+    assert!(other.id() != first.id() && other.unwrap(TenantId(1), &wrapped).is_err());
 }
