@@ -106,7 +106,7 @@ fn a_root_in_a_file_opens_with_its_passphrase_only() {
     assert!(error.contains("exists") && fs::read_to_string(&plain).unwrap() == text, "{error}");
 }
 
-/// Where Debian puts SoftHSM2.
+/// Where Debian puts `SoftHSM2`.
 const MODULE: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 #[test]

@@ -115,7 +115,7 @@ mod tests {
             ("engine", "llmos", false),
             ("gateway", "simulator", false),
             ("simulator", "path", false),
-            ("bench", "types", false),
+            ("bench", "engine", false),
             ("xtask", "types", false),
             ("llmos", "bench", false),
         ];
