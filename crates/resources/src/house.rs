@@ -206,9 +206,9 @@ impl House {
             failed.await;
             let Some(house) = house.upgrade() else { return };
             let now = house.now();
-            if house.state().settle(now, model) {
-                house.changed.notify_waiters();
-            }
+            house.state().settle(now, model);
+            // Also if somebody else has seen it before: those who wait for its room have not heard of it.
+            house.changed.notify_waiters();
         });
     }
 

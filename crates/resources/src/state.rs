@@ -55,13 +55,12 @@ impl State {
         self.failures[model] = None;
     }
 
-    /// A model that failed for good has nothing in memory, so it is gone. Whether it was found to be so.
-    pub(crate) fn settle(&mut self, now: Instant, model: usize) -> bool {
-        let Some(driver) = &self.drivers[model] else { return false };
-        let DriverState::Failed { why, retry_in: None } = driver.state() else { return false };
+    /// A model that failed for good has nothing in memory, so it is gone.
+    pub(crate) fn settle(&mut self, now: Instant, model: usize) {
+        let Some(driver) = &self.drivers[model] else { return };
+        let DriverState::Failed { why, retry_in: None } = driver.state() else { return };
         self.drivers[model] = None;
         self.residency.give_up(model);
         self.fail(now, model, why);
-        true
     }
 }
