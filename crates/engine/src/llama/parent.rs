@@ -35,6 +35,8 @@ const LOAD_WAIT: Duration = Duration::from_secs(600);
 const EXIT_WAIT: Duration = Duration::from_secs(2);
 /// How often a compute thread of libgomp looks whether the others have come, before it sleeps.
 const SPINS: &str = "GOMP_SPINCOUNT";
+/// Whether they sleep at all: an operator's word, which ours must not override.
+const WAIT_POLICY: &str = "OMP_WAIT_POLICY";
 /// By itself it looks almost for ever. Where another program takes a core, that core's thread is what all wait for, and who
 /// waits keeps it from running: two threads beside two busy programs generated 28 tokens a second so, and 70 with this,
 /// where half of 150 would be fair. Undisturbed both are equal; much less costs there (300: a tenth; 100: half).
@@ -133,8 +135,10 @@ impl LlamaLaunch {
         command.stdin(Stdio::from(their_steps)).stdout(Stdio::from(their_texts)).stderr(Stdio::piped());
         // Of the environment, which may hold secrets, only what finds libraries; no backtraces by gdb.
         command.env("GGML_NO_BACKTRACE", "1");
-        command.env(SPINS, SPIN_COUNT);
-        for name in ["LD_LIBRARY_PATH", SPINS, "OMP_WAIT_POLICY"] {
+        if std::env::var_os(WAIT_POLICY).is_none() {
+            command.env(SPINS, SPIN_COUNT);
+        }
+        for name in ["LD_LIBRARY_PATH", SPINS, WAIT_POLICY] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
