@@ -224,7 +224,9 @@ async fn a_worker_that_loads_is_gone_when_its_driver_has_ended() {
         let pid = loop {
             match driver.state() {
                 // On a machine that is busy it may have loaded before it is looked at.
-                DriverState::Starting { pid: Some(pid), .. } | DriverState::Ready { pid: Some(pid) } => break pid,
+                DriverState::Starting { pid: Some(pid), .. } | DriverState::Ready { pid: Some(pid) } => {
+                    break pid;
+                }
                 _ => tokio::task::yield_now().await,
             }
         };

@@ -180,7 +180,7 @@ impl ModelStore {
         let path = self.path(model);
         let what = match fs::metadata(&path) {
             Ok(metadata) if metadata.len() == model.bytes => return None,
-            Ok(metadata) => format!("has {} instead of {}", Size(metadata.len()), Size(model.bytes)),
+            Ok(metadata) => format!("has {} bytes instead of {}", metadata.len(), model.bytes),
             Err(error) => format!("cannot be looked at ({error})"),
         };
         Some(format!(

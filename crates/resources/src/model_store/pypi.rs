@@ -29,6 +29,8 @@ const PIP_WAIT_MAX: Duration = Duration::from_secs(2 * 60 * 60);
 const PIP_BYTES_MAX: u64 = 64 << 30;
 /// How often that is looked at.
 const PIP_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long its last words may take when it has ended.
+const PIP_LAST_WORDS_WAIT: Duration = Duration::from_secs(2);
 /// Most bytes that are kept of what `pip` says.
 const PIP_SAYS_BYTES_MAX: usize = 256 << 10;
 /// How deep folders of it may lie in one another and still be counted.
@@ -134,7 +136,9 @@ async fn download(spec: &str, into: &Path, scratch: &Path, shown: &str) -> Resul
     if status.success() {
         return Ok(());
     }
-    let said = says.await.unwrap_or_default();
+    // What it has started may live on and hold its stderr.
+    let said =
+        tokio::time::timeout(PIP_LAST_WORDS_WAIT, says).await.ok().and_then(Result::ok).unwrap_or_default();
     let said = String::from_utf8_lossy(&said);
     if said.contains("No module named pip") {
         return Err(failed(format!("{PYTHON} has no pip; install it (Debian: python3-pip)")));
