@@ -34,31 +34,47 @@ pub struct StepResult {
 }
 
 impl StepResult {
-    /// Whether these are the results of a step that brings `ends`, and no others, to their end: one token or one vector
-    /// for each.
+    /// Whether these are the results of a step that brings to their end `texts`, each by a token that the model has, and
+    /// `vectors`, each by a vector of its length; and no others.
     ///
     /// # Errors
     /// What is wrong with it. Such an engine is not to be trusted any further.
-    pub fn answers(&self, ends: &[SequenceId]) -> Result<(), String> {
-        let tokens = self.outcome.produced.iter().map(|&(sequence, _)| sequence);
-        let mut results: Vec<SequenceId> =
-            tokens.chain(self.vectors.iter().map(|&(sequence, _)| sequence)).collect();
-        results.sort_unstable();
-        let mut ends = ends.to_vec();
-        ends.sort_unstable();
-        if results != ends {
+    pub fn answers(
+        &self,
+        texts: &[SequenceId],
+        vectors: &[SequenceId],
+        card: &ModelCard,
+    ) -> Result<(), String> {
+        let (produced, computed) = (&self.outcome.produced, &self.vectors);
+        let drawn = produced.iter().map(|&(sequence, _)| sequence);
+        if sorted(drawn) != sorted(texts.iter().copied()) {
             return Err(format!(
-                "the step had to give {} results and gave {}, or others",
-                ends.len(),
-                results.len()
+                "the step had to draw {} tokens and drew {}, or others",
+                texts.len(),
+                produced.len()
             ));
         }
-        let mut finished = self.outcome.finished.iter();
-        if finished.any(|sequence| !self.outcome.produced.iter().any(|(other, _)| other == sequence)) {
+        if sorted(computed.iter().map(|&(sequence, _)| sequence)) != sorted(vectors.iter().copied()) {
+            let (had, has) = (vectors.len(), computed.len());
+            return Err(format!("the step had to compute {had} vectors and computed {has}, or others"));
+        }
+        if let Some((_, token)) = produced.iter().find(|(_, token)| *token as usize >= card.pieces.len()) {
+            return Err(format!("the step drew the token {token}, which the model does not have"));
+        }
+        if computed.iter().any(|(_, vector)| vector.expose().len() != card.dimensions as usize) {
+            return Err("the step computed a vector of another length than the model's".to_owned());
+        }
+        if self.outcome.finished.iter().any(|sequence| !texts.contains(sequence)) {
             return Err("the step ended a sequence that it gave no token".to_owned());
         }
         Ok(())
     }
+}
+
+fn sorted(sequences: impl Iterator<Item = SequenceId>) -> Vec<SequenceId> {
+    let mut sorted: Vec<_> = sequences.collect();
+    sorted.sort_unstable();
+    sorted
 }
 
 /// Renders and tokenises prompts, while the engine steps.
@@ -165,20 +181,25 @@ mod tests {
             },
             vectors: vectors.iter().map(|&id| (SequenceId(id), Vector::from(vec![1.0]))).collect(),
         };
-        let ends = [SequenceId(2), SequenceId(1)];
+        let card = ModelCard { pieces: vec![vec![]; 8], dimensions: 1, ..ModelCard::default() };
+        let (texts, vectors) = ([SequenceId(2), SequenceId(1)], [SequenceId(3)]);
         for (result, sound) in [
-            (result(&[1, 2], &[], &[]), true),
-            (result(&[1, 2], &[2], &[]), true),
-            (result(&[1], &[], &[2]), true),
-            (result(&[], &[], &[2, 1]), true),
-            (result(&[1], &[], &[]), false),
+            (result(&[1, 2], &[], &[3]), true),
+            (result(&[2, 1], &[2], &[3]), true),
+            (result(&[1], &[], &[3]), false),
+            (result(&[1, 2], &[], &[]), false),
+            (result(&[1, 2, 4], &[], &[3]), false),
+            (result(&[1, 4], &[], &[3]), false),
+            (result(&[1, 1, 2], &[], &[3]), false),
             (result(&[1, 2, 3], &[], &[]), false),
-            (result(&[1, 3], &[], &[]), false),
-            (result(&[1, 1, 2], &[], &[]), false),
-            (result(&[1, 2], &[], &[2]), false),
-            (result(&[1], &[2], &[2]), false),
+            (result(&[1], &[], &[2, 3]), false),
+            (result(&[1, 2], &[3], &[3]), false),
         ] {
-            assert_eq!(result.answers(&ends).is_ok(), sound, "{:?}", result.outcome);
+            assert_eq!(result.answers(&texts, &vectors, &card).is_ok(), sound, "{:?}", result.outcome);
         }
+        let other =
+            |card: ModelCard| result(&[1, 2], &[], &[3]).answers(&texts, &vectors, &card).unwrap_err();
+        assert!(other(ModelCard { pieces: vec![vec![]; 7], ..card.clone() }).contains("the token 7"));
+        assert!(other(ModelCard { dimensions: 2, ..card.clone() }).contains("another length"));
     }
 }

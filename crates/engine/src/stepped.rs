@@ -11,7 +11,7 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot, watch},
     time::Instant as Clock,
 };
-use types::{GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens, Vector};
+use types::{GenerateRequest, Input, Instant, PriorityClass, Sampling, SequenceId, Tokens};
 
 use crate::{
     Capabilities, Driver, DriverState, EmbedWork, Embedded, EngineError, EventStream, Launch, LoadProgress,
@@ -450,7 +450,11 @@ impl Loop {
             let scheduler = self.scheduler.as_mut()?;
             let plan = scheduler.plan();
             let ran = plan.run.iter().map(|slice| slice.sequence);
-            let ends: Vec<_> = ran.filter(|&sequence| scheduler.at_its_end(sequence)).collect();
+            let ends = ran.filter(|&sequence| scheduler.at_its_end(sequence));
+            let is_text = |sequence: &SequenceId| {
+                self.deliveries.get(sequence).is_some_and(|delivery| delivery.sampling().is_some())
+            };
+            let (texts, vectors): (Vec<_>, Vec<_>) = ends.partition(is_text);
             self.publish();
             if plan.is_empty() {
                 let command = tokio::select! {
@@ -481,7 +485,7 @@ impl Loop {
             }
             match result {
                 Ok(result) => {
-                    if let Err(why) = result.answers(&ends) {
+                    if let Err(why) = result.answers(&texts, &vectors, &front.card) {
                         return Some(EngineError::Died { why });
                     }
                     self.pause = BACK_OFF_MIN;
@@ -564,7 +568,7 @@ impl Loop {
         for (sequence, vector) in vectors {
             let Some(mut delivery) = self.deliveries.remove(&sequence) else { continue };
             outcome.finished.push(sequence);
-            if is_sound(&vector, card) {
+            if vector.expose().iter().all(|number| number.is_finite()) {
                 delivery.vector(vector);
             } else {
                 let why = "the model computes no finite numbers of this input; it may be damaged".to_owned();
@@ -608,12 +612,6 @@ impl Loop {
     fn now(&self) -> Instant {
         Instant { nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX) }
     }
-}
-
-/// An engine reads an untrusted file, so what it computes is checked.
-fn is_sound(vector: &Vector, card: &ModelCard) -> bool {
-    let numbers = vector.expose();
-    numbers.len() == card.dimensions as usize && numbers.iter().all(|number| number.is_finite())
 }
 
 fn limits(card: &ModelCard) -> Limits {

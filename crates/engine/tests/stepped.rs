@@ -280,7 +280,7 @@ fn odd(fails: bool) -> Stepped {
 async fn an_engine_that_leaves_a_result_out_is_replaced_and_nobody_waits_for_ever() {
     let driver = odd(false);
     let error = answer(driver.generate(work(1, "x", None, &[])).await.unwrap()).await.unwrap_err();
-    assert!(error.to_string().contains("had to give 1 results and gave 0"), "{error}");
+    assert!(error.to_string().contains("had to draw 1 tokens and drew 0"), "{error}");
     answer(driver.generate(work(2, "x", None, &[])).await.unwrap()).await.expect("another engine works");
 }
 
