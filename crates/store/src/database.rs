@@ -1,159 +1,216 @@
+//! The connections to one database, and what its errors mean.
+
 use std::{
+    fmt,
     fs::{File, OpenOptions},
     io::ErrorKind,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::Path,
-    sync::Arc,
+    sync::{Arc, Once},
     time::Duration,
 };
 
+use futures::{FutureExt, future::BoxFuture};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use sqlx::{
-    SqlitePool, query_as, query_scalar,
-    sqlite::{SqliteConnectOptions, SqlitePoolOptions, SqliteSynchronous},
+    AnyConnection, AnyPool, Connection, Executor,
+    any::{AnyPoolOptions, install_default_drivers},
+    query_as, query_scalar,
 };
 
 use crate::{
-    StoreError,
-    migrations::{STATE, Schema, migrate},
+    PostgresAddress, StoreError,
+    migrations::{Schema, migrate},
+    postgres,
+    writer::Writer,
 };
 
 /// Most reads at the same time; further ones wait.
 const READERS_MAX: u32 = 4;
-/// Longest wait for a lock that another process holds on the file.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
-/// Longest wait for a connection of ours that is at work. Longer than [`LOCK_WAIT_MAX`]: who holds the connection
-/// may itself be waiting for a lock.
+/// Longest wait for a connection of ours that is at work, or for one to be made. Longer than the wait for a lock, of 5 s:
+/// who holds the connection may itself be waiting for one.
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Read and written by the owner only. `SQLite` gives the same mode to the `-wal` and `-shm` files.
 const FILE_MODE: u32 = 0o600;
 
-/// State of the control plane. Clones share the connections.
-///
-/// ```
-/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
-/// let folder = tempfile::tempdir().unwrap();
-/// let store = store::Store::open(&folder.path().join("llmos.db")).await?;
-/// assert!(!store.has_any_key().await?);
-/// # Ok::<(), store::StoreError>(())
-/// # }).unwrap();
-/// ```
+/// What every connection to a file keeps to: a commit is on the disk (macOS keeps synced data in the disk's cache without
+/// `fullfsync`; no effect elsewhere), references are checked, and a lock of another process is waited for.
+const SQLITE_SETTINGS: &str = "PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
+                               PRAGMA busy_timeout = 5000;";
+/// What is deleted is overwritten.
+const SECURE_DELETE: &str = "PRAGMA secure_delete = ON;";
+
+/// A database: one connection that writes, a few that read. Clones share them.
 #[derive(Clone)]
-pub struct Store {
-    connections: Connections,
+pub(crate) struct Database {
+    name: Name,
+    writer: Writer,
+    writing: AnyPool,
+    readers: AnyPool,
 }
 
-impl Store {
-    /// Opens the database in `file`, or makes it (mode 0600, whatever the umask), and brings its schema up to date.
-    ///
-    /// A file that is not ours, or that a newer program wrote, is refused and stays as it is.
-    pub async fn open(file: &Path) -> Result<Self, StoreError> {
-        Ok(Self { connections: Connections::open(file, &STATE, &[]).await? })
-    }
-
-    /// Ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
-    /// file alone is the whole state, and every other method fails.
-    pub async fn close(&self) {
-        self.connections.close().await;
-    }
-
-    /// The one connection that writes.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        self.connections.writer()
-    }
-
-    /// The connections that read.
-    pub(crate) fn readers(&self) -> &SqlitePool {
-        self.connections.readers()
-    }
-
-    /// What an error of the driver means here.
-    pub(crate) fn failed(&self, error: sqlx::Error) -> StoreError {
-        self.connections.failed(error)
-    }
+/// What a database is called in errors, and whose it is. Holds no password.
+#[derive(Debug, Clone)]
+pub(crate) enum Name {
+    /// A file of `SQLite`.
+    File(Arc<Path>),
+    /// A database of `PostgreSQL`.
+    Postgres(Arc<str>),
 }
 
-/// The connections to one database file: one that writes, a few that read. Clones share them.
-#[derive(Clone)]
-pub(crate) struct Connections {
-    file: Arc<Path>,
-    writer: SqlitePool,
-    readers: SqlitePool,
-}
-
-impl Connections {
-    /// Opens the file, or makes it, with these settings beside our own, and brings its schema up to date.
-    pub(crate) async fn open(
+impl Database {
+    /// Opens the file, or makes it, and brings its schema up to date.
+    pub(crate) async fn open_file(
         file: &Path,
-        schema: &Schema,
-        pragmas: &[(&'static str, &'static str)],
+        schema: &'static Schema,
+        overwrites_deleted: bool,
     ) -> Result<Self, StoreError> {
-        let failed = |error| StoreError::of(file, error);
+        let name = Name::File(file.into());
+        let failed = |error| name.error(error);
         create_private(file)
-            .map_err(|error| StoreError::CannotOpen { file: file.to_owned(), why: error.to_string() })?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .foreign_keys(true)
-            .synchronous(SqliteSynchronous::Full)
-            // macOS keeps synced data in the disk's cache without it; no effect elsewhere.
-            .pragma("fullfsync", "ON")
-            .busy_timeout(LOCK_WAIT_MAX);
-        let options = pragmas.iter().fold(options, |options, &(name, value)| options.pragma(name, value));
-        let writer = pool_of(1).connect_with(options.clone()).await.map_err(failed)?;
-        migrate(&writer, file, schema).await?;
+            .map_err(|error| StoreError::CannotOpen { database: name.to_string(), why: error.to_string() })?;
+        let path = percent_encode(file.as_os_str().as_bytes(), NON_ALPHANUMERIC);
+        let url = format!("sqlite://{path}");
+        // By itself: a pool would try again what fails, and then only say that it took too long.
+        let mut first = connect(&url).await.map_err(failed)?;
+        settle(&mut first, overwrites_deleted).await.map_err(failed)?;
+        migrate(&mut first, &name, schema).await?;
         // Only now, as it changes the file. From here on the file remembers it.
         let mode: String =
-            query_scalar("PRAGMA journal_mode = WAL").fetch_one(&writer).await.map_err(failed)?;
+            query_scalar("PRAGMA journal_mode = WAL").fetch_one(&mut first).await.map_err(failed)?;
         if mode != "wal" {
             let why = format!("its file system allows the journal mode `{mode}` only, and `wal` is needed");
-            return Err(StoreError::CannotOpen { file: file.to_owned(), why });
+            return Err(StoreError::CannotOpen { database: name.to_string(), why });
         }
-        let readers = pool_of(READERS_MAX).connect_lazy_with(options.read_only(true));
-        Ok(Self { file: file.into(), writer, readers })
+        first.close().await.map_err(failed)?;
+        let pool = |connections_max, url: &str| {
+            let pool = pool_of(connections_max)
+                .after_connect(move |connection, _| settle(connection, overwrites_deleted).boxed());
+            pool.connect_lazy(url).map_err(failed)
+        };
+        // To the readers the file is read-only, so a second writer cannot slip in.
+        Ok(Self::new(name.clone(), pool(1, &url)?, pool(READERS_MAX, &format!("{url}?mode=ro"))?))
     }
 
-    /// Ends all of them and folds the write-ahead log into the file.
+    /// Connects to the database, which must exist, and brings its schema up to date. No other server may use it meanwhile.
+    pub(crate) async fn open_postgres(
+        address: &PostgresAddress,
+        schema: &'static Schema,
+    ) -> Result<Self, StoreError> {
+        let name = Name::Postgres(address.to_string().into());
+        let failed = |error| name.error(error);
+        let mut first = connect(address.url()).await.map_err(failed)?;
+        postgres::prepare(&mut first, true).await.map_err(failed)?;
+        migrate(&mut first, &name, schema).await?;
+        first.close().await.map_err(failed)?;
+        let pool = |connections_max, writes| {
+            let pool = pool_of(connections_max)
+                .after_connect(move |connection, _| postgres::prepare(connection, writes).boxed());
+            pool.connect_lazy(address.url()).map_err(failed)
+        };
+        let writing = pool(1, true)?;
+        // Takes the server's lock again, and keeps it.
+        drop(writing.acquire().await.map_err(failed)?);
+        Ok(Self::new(name.clone(), writing, pool(READERS_MAX, false)?))
+    }
+
+    fn new(name: Name, writing: AnyPool, readers: AnyPool) -> Self {
+        Self { writer: Writer::start(writing.clone(), name.clone()), name, writing, readers }
+    }
+
+    /// Ends all connections and folds the write-ahead log of a file into it.
     pub(crate) async fn close(&self) {
         self.readers.close().await;
-        self.writer.close().await;
-    }
-
-    /// The one connection that writes.
-    pub(crate) fn writer(&self) -> &SqlitePool {
-        &self.writer
+        self.writing.close().await;
     }
 
     /// The connections that read.
-    pub(crate) fn readers(&self) -> &SqlitePool {
+    pub(crate) fn readers(&self) -> &AnyPool {
         &self.readers
+    }
+
+    /// Does `work`, which has to be all that makes one change: all or nothing of it, on the disk when this returns.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send + 'static,
+    {
+        self.writer.write(&self.name, work).await
     }
 
     /// Overwrites what was deleted: folds the write-ahead log, which still has it, into the file, and empties it.
     pub(crate) async fn forget_deleted(&self) -> Result<(), StoreError> {
         let folded: (i64, i64, i64) = query_as("PRAGMA wal_checkpoint(TRUNCATE)")
-            .fetch_one(&self.writer)
+            .fetch_one(&self.writing)
             .await
             .map_err(|error| self.failed(error))?;
         // A reader of ours that is in the middle of something keeps the log: its end comes with the next fold.
         if folded.0 != 0 {
-            tracing::debug!(file = %self.file.display(), "the log could not be emptied yet");
+            tracing::debug!(database = %self.name, "the log could not be emptied yet");
         }
         Ok(())
     }
 
     /// What an error of the driver means here.
     pub(crate) fn failed(&self, error: sqlx::Error) -> StoreError {
-        StoreError::of(&self.file, error)
+        self.name.error(error)
+    }
+
+    /// The connection that writes, for tests.
+    #[cfg(test)]
+    pub(crate) fn writing(&self) -> &AnyPool {
+        &self.writing
     }
 }
 
-/// `SQLite` has signed integers only; times and counts end there long after the file.
+impl Name {
+    /// What an error of the driver means here.
+    pub(crate) fn error(&self, error: sqlx::Error) -> StoreError {
+        match self {
+            Self::File(_) => StoreError::of_sqlite(self.to_string(), error),
+            Self::Postgres(_) => StoreError::of_postgres(self.to_string(), error),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(file) => file.display().fmt(f),
+            Self::Postgres(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The databases have signed integers only; times and counts end there long after both.
 pub(crate) fn column_of(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// Makes a new connection to a file one of ours.
+async fn settle(connection: &mut AnyConnection, overwrites_deleted: bool) -> sqlx::Result<()> {
+    connection.execute(SQLITE_SETTINGS).await?;
+    if overwrites_deleted {
+        connection.execute(SECURE_DELETE).await?;
+    }
+    Ok(())
+}
+
+/// A connection outside of a pool.
+async fn connect(url: &str) -> sqlx::Result<AnyConnection> {
+    install_drivers();
+    AnyConnection::connect(url).await
+}
+
+fn install_drivers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(install_default_drivers);
+}
+
 /// Connections are kept: a new one would have to read the schema again.
-fn pool_of(connections_max: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new()
+fn pool_of(connections_max: u32) -> AnyPoolOptions {
+    install_drivers();
+    AnyPoolOptions::new()
         .max_connections(connections_max)
         .acquire_timeout(CONNECTION_WAIT_MAX)
         .idle_timeout(None)
@@ -171,7 +228,7 @@ fn create_private(file: &Path) -> std::io::Result<()> {
 }
 
 /// A new name survives a power cut only once its folder is synced.
-fn sync_folder_of(file: &Path) -> std::io::Result<()> {
+pub(crate) fn sync_folder_of(file: &Path) -> std::io::Result<()> {
     match file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
@@ -182,9 +239,10 @@ fn sync_folder_of(file: &Path) -> std::io::Result<()> {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
-    use sqlx::{Connection, Executor, SqliteConnection};
+    use sqlx::{SqliteConnection, sqlite::SqliteConnectOptions};
 
     use super::*;
+    use crate::Store;
 
     async fn execute_in(file: &Path, sql: &'static str) {
         let options = SqliteConnectOptions::new().filename(file).create_if_missing(true);
@@ -197,7 +255,7 @@ mod tests {
     async fn only_the_owner_may_read_any_of_the_files() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db")).await.unwrap();
-        store.writer().execute("INSERT INTO tenant (name) VALUES ('x')").await.unwrap();
+        store.writing().execute("INSERT INTO tenant (name) VALUES ('x')").await.unwrap();
         for name in ["state.db", "state.db-wal", "state.db-shm"] {
             let mode = fs::metadata(folder.path().join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, FILE_MODE, "{name}");
@@ -209,7 +267,7 @@ mod tests {
     async fn every_connection_is_durable_and_checked_and_only_one_writes() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db")).await.unwrap();
-        for pool in [store.writer(), store.readers()] {
+        for pool in [store.writing(), store.readers()] {
             let journal: String = query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
             let synchronous: i64 = query_scalar("PRAGMA synchronous").fetch_one(pool).await.unwrap();
             let foreign_keys: i64 = query_scalar("PRAGMA foreign_keys").fetch_one(pool).await.unwrap();
@@ -217,7 +275,7 @@ mod tests {
         }
         let refused = store.readers().execute("INSERT INTO tenant (name) VALUES ('x')").await.unwrap_err();
         assert!(refused.to_string().contains("readonly"), "{refused}");
-        assert_eq!(store.writer().options().get_max_connections(), 1);
+        assert_eq!(store.writing().options().get_max_connections(), 1);
     }
 
     #[tokio::test]
@@ -235,7 +293,7 @@ mod tests {
             ("text", "is not a database of llmos"),
             ("foreign", "is not a database of llmos"),
             ("marked", "is not a database of llmos"),
-            ("newer", "has schema 99, but this program knows schemas up to 1"),
+            ("newer", "has schema 99, but this program knows schemas up to 2"),
             ("folder", "cannot open the database"),
             ("missing/state.db", "cannot open the database"),
         ];
@@ -256,7 +314,7 @@ mod tests {
         let mut other = SqliteConnection::connect_with(&options).await.unwrap();
         other.execute("BEGIN IMMEDIATE").await.unwrap();
         // The same as what waiting gives, without the wait.
-        store.writer().execute("PRAGMA busy_timeout = 0").await.unwrap();
+        store.writing().execute("PRAGMA busy_timeout = 0").await.unwrap();
         let error = store.revoke_key("x", 1).await.err().unwrap();
         assert!(matches!(error, StoreError::Busy { .. }), "{error}");
         // Reading goes on meanwhile.
@@ -283,12 +341,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db")).await.unwrap();
         // A limit on pages gives the very code that a full disk gives.
-        store.writer().execute("PRAGMA max_page_count = 1").await.unwrap();
+        store.writing().execute("PRAGMA max_page_count = 1").await.unwrap();
         let mut error = None;
         for number in 0..1000 {
             let name = format!("{number}{}", "x".repeat(1000));
-            let insert = sqlx::query("INSERT INTO tenant (name) VALUES (?)").bind(name);
-            if let Err(refused) = insert.execute(store.writer()).await {
+            let insert = sqlx::query("INSERT INTO tenant (name) VALUES ($1)").bind(name);
+            if let Err(refused) = insert.execute(store.writing()).await {
                 error = Some(store.failed(refused));
                 break;
             }

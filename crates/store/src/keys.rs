@@ -1,6 +1,6 @@
 use std::str::FromStr;
 
-use sqlx::{FromRow, Row, query, query_as, query_scalar, sqlite::SqliteRow};
+use sqlx::{AnyConnection, FromRow, Row, any::AnyRow, query, query_as, query_scalar};
 use types::{DataClass, PriorityClass, Role, TenantId, UserId};
 
 use crate::{Store, StoreError, database::column_of};
@@ -54,47 +54,7 @@ macro_rules! select_keys {
 impl Store {
     /// Adds a key, and its tenant and user where they are new: all or nothing. On the disk when this returns.
     pub async fn insert_key(&self, key: NewKeyRecord) -> Result<KeyRecord, StoreError> {
-        self.try_insert_key(key).await.map_err(|error| self.failed(error))
-    }
-
-    async fn try_insert_key(&self, key: NewKeyRecord) -> sqlx::Result<KeyRecord> {
-        let mut transaction = self.writer().begin_with("BEGIN IMMEDIATE").await?;
-        query("INSERT INTO tenant (name) VALUES (?) ON CONFLICT DO NOTHING")
-            .bind(&key.tenant)
-            .execute(&mut *transaction)
-            .await?;
-        let tenant: i64 = query_scalar("SELECT id FROM tenant WHERE name = ?")
-            .bind(&key.tenant)
-            .fetch_one(&mut *transaction)
-            .await?;
-        query("INSERT INTO \"user\" (tenant, name) VALUES (?, ?) ON CONFLICT DO NOTHING")
-            .bind(tenant)
-            .bind(&key.user)
-            .execute(&mut *transaction)
-            .await?;
-        let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = ? AND name = ?")
-            .bind(tenant)
-            .bind(&key.user)
-            .fetch_one(&mut *transaction)
-            .await?;
-        query(
-            "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        )
-        .bind(&key.id)
-        .bind(&key.hash[..])
-        .bind(&key.label)
-        .bind(user)
-        .bind(key.role.as_str())
-        .bind(key.class_max.as_str())
-        .bind(key.data_class_max.as_str())
-        .bind(column_of(key.created_at))
-        .execute(&mut *transaction)
-        .await?;
-        let record: KeyRecord =
-            query_as(select_keys!("WHERE k.id = ?")).bind(&key.id).fetch_one(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(record)
+        self.write(|connection| Box::pin(insert_key(connection, key))).await
     }
 
     /// All keys, revoked ones included, oldest first.
@@ -107,34 +67,72 @@ impl Store {
 
     /// Whether there is any key, be it revoked.
     pub async fn has_any_key(&self) -> Result<bool, StoreError> {
-        query_scalar("SELECT EXISTS (SELECT 1 FROM api_key)")
-            .fetch_one(self.readers())
-            .await
-            .map_err(|error| self.failed(error))
+        let count: sqlx::Result<i64> =
+            query_scalar("SELECT count(*) FROM api_key").fetch_one(self.readers()).await;
+        count.map(|count| count > 0).map_err(|error| self.failed(error))
     }
 
     /// Marks a key as revoked at `revoked_at` (seconds since 1970) and returns it; none if there is no such key.
     /// A key that was revoked before keeps its time. On the disk when this returns.
     pub async fn revoke_key(&self, id: &str, revoked_at: u64) -> Result<Option<KeyRecord>, StoreError> {
-        self.try_revoke_key(id, revoked_at).await.map_err(|error| self.failed(error))
-    }
-
-    async fn try_revoke_key(&self, id: &str, revoked_at: u64) -> sqlx::Result<Option<KeyRecord>> {
-        let mut transaction = self.writer().begin_with("BEGIN IMMEDIATE").await?;
-        query("UPDATE api_key SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL")
-            .bind(column_of(revoked_at))
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
-        let record =
-            query_as(select_keys!("WHERE k.id = ?")).bind(id).fetch_optional(&mut *transaction).await?;
-        transaction.commit().await?;
-        Ok(record)
+        let id = id.to_owned();
+        self.write(move |connection| Box::pin(revoke_key(connection, id, revoked_at))).await
     }
 }
 
-impl FromRow<'_, SqliteRow> for KeyRecord {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+async fn insert_key(connection: &mut AnyConnection, key: NewKeyRecord) -> sqlx::Result<KeyRecord> {
+    query("INSERT INTO tenant (name) VALUES ($1) ON CONFLICT DO NOTHING")
+        .bind(&key.tenant)
+        .execute(&mut *connection)
+        .await?;
+    let tenant: i64 = query_scalar("SELECT id FROM tenant WHERE name = $1")
+        .bind(&key.tenant)
+        .fetch_one(&mut *connection)
+        .await?;
+    query("INSERT INTO \"user\" (tenant, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")
+        .bind(tenant)
+        .bind(&key.user)
+        .execute(&mut *connection)
+        .await?;
+    let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = $1 AND name = $2")
+        .bind(tenant)
+        .bind(&key.user)
+        .fetch_one(&mut *connection)
+        .await?;
+    query(
+        "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+    )
+    .bind(&key.id)
+    .bind(&key.hash[..])
+    .bind(&key.label)
+    .bind(user)
+    .bind(key.role.as_str())
+    .bind(key.class_max.as_str())
+    .bind(key.data_class_max.as_str())
+    .bind(column_of(key.created_at))
+    .execute(&mut *connection)
+    .await?;
+    let record: KeyRecord =
+        query_as(select_keys!("WHERE k.id = $1")).bind(&key.id).fetch_one(&mut *connection).await?;
+    Ok(record)
+}
+
+async fn revoke_key(
+    connection: &mut AnyConnection,
+    id: String,
+    revoked_at: u64,
+) -> sqlx::Result<Option<KeyRecord>> {
+    query("UPDATE api_key SET revoked_at = $1 WHERE id = $2 AND revoked_at IS NULL")
+        .bind(column_of(revoked_at))
+        .bind(&id)
+        .execute(&mut *connection)
+        .await?;
+    query_as(select_keys!("WHERE k.id = $1")).bind(&id).fetch_optional(&mut *connection).await
+}
+
+impl FromRow<'_, AnyRow> for KeyRecord {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         let hash: Vec<u8> = row.try_get("hash")?;
         let hash = <[u8; 32]>::try_from(hash).map_err(|_| damaged("hash", "it does not have 32 bytes"))?;
         let key = NewKeyRecord {
@@ -159,7 +157,7 @@ impl FromRow<'_, SqliteRow> for KeyRecord {
 }
 
 /// A column that holds the name of a level.
-fn named<T: FromStr<Err = types::OutOfRange>>(row: &SqliteRow, column: &str) -> sqlx::Result<T> {
+fn named<T: FromStr<Err = types::OutOfRange>>(row: &AnyRow, column: &str) -> sqlx::Result<T> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| damaged(column, error))
 }
 
@@ -306,7 +304,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path()).await;
         store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
-        query("UPDATE api_key SET role = 'king'").execute(store.writer()).await.unwrap();
+        query("UPDATE api_key SET role = 'king'").execute(store.writing()).await.unwrap();
         let error = store.keys().await.err().unwrap();
         assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
         assert!(error.to_string().contains("role"), "{error}");

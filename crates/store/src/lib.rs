@@ -10,13 +10,19 @@
 //! One connection writes, a few read. To the readers the file is read-only, so a second writer cannot slip in.
 #![forbid(unsafe_code)]
 
+mod chat_completions;
 mod database;
 mod error;
 mod keys;
 mod migrations;
+mod postgres;
+mod state;
 mod vault_keys;
+mod writer;
 
-pub use database::Store;
+pub use chat_completions::{ChatCompletionRecord, Listed, NewChatCompletionRecord, Owner};
 pub use error::StoreError;
 pub use keys::{KeyRecord, NewKeyRecord};
+pub use postgres::PostgresAddress;
+pub use state::Store;
 pub use vault_keys::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};

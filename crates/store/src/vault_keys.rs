@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
-use sqlx::{FromRow, QueryBuilder, Row, Sqlite, query, query_as, query_scalar, sqlite::SqliteRow};
+use sqlx::{Any, AnyConnection, FromRow, QueryBuilder, Row, any::AnyRow, query, query_as, query_scalar};
 use types::TenantId;
 
 use crate::{
     StoreError,
-    database::{Connections, column_of},
+    database::{Database, column_of},
     migrations::VAULT_KEYS,
 };
 
@@ -72,64 +72,60 @@ pub struct KeyCounts {
 /// The wrapped keys of an installation. Clones share the connections.
 #[derive(Clone)]
 pub struct VaultKeys {
-    connections: Connections,
+    database: Database,
 }
 
 impl VaultKeys {
     /// Opens the database in `file`, or makes it, as [`Store::open`](crate::Store::open) does. What is deleted in it is
     /// overwritten.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
-        let connections = Connections::open(file, &VAULT_KEYS, &[("secure_delete", "ON")]).await?;
-        Ok(Self { connections })
+        Ok(Self { database: Database::open_file(file, &VAULT_KEYS, true).await? })
     }
 
     /// Ends all connections.
     pub async fn close(&self) {
-        self.connections.close().await;
+        self.database.close().await;
     }
 
     /// The keys of a tenant, the newest first.
     pub async fn tenant_keys(&self, tenant: TenantId) -> Result<Vec<TenantKeyRecord>, StoreError> {
         let sql = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key WHERE tenant = ? \
                    ORDER BY generation DESC";
-        let found = query_as(sql).bind(column_of(tenant.0)).fetch_all(self.connections.readers()).await;
-        found.map_err(|error| self.connections.failed(error))
+        let found = query_as(sql).bind(column_of(tenant.0)).fetch_all(self.database.readers()).await;
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// The keys of all tenants that another root than this one wraps.
     pub async fn wrapped_by_others(&self, root: [u8; 16]) -> Result<Vec<TenantKeyRecord>, StoreError> {
         let sql = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key WHERE root <> ? \
                    ORDER BY tenant, generation";
-        let found = query_as(sql).bind(&root[..]).fetch_all(self.connections.readers()).await;
-        found.map_err(|error| self.connections.failed(error))
+        let found = query_as(sql).bind(&root[..]).fetch_all(self.database.readers()).await;
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// Adds a tenant key. False if there is one of its generation already. On the disk when this returns.
-    pub async fn add_tenant_key(&self, key: &TenantKeyRecord) -> Result<bool, StoreError> {
-        let sql = "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) VALUES (?, ?, ?, ?, ?) \
+    pub async fn add_tenant_key(&self, key: TenantKeyRecord) -> Result<bool, StoreError> {
+        let sql = "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) VALUES ($1, $2, $3, $4, $5) \
                    ON CONFLICT DO NOTHING";
-        let added = query(sql)
+        let add = query(sql)
             .bind(column_of(key.tenant.0))
             .bind(column_of(key.generation))
-            .bind(&key.root[..])
-            .bind(&key.wrapped)
-            .bind(&key.index)
-            .execute(self.connections.writer())
-            .await;
-        Ok(added.map_err(|error| self.connections.failed(error))?.rows_affected() > 0)
+            .bind(key.root.to_vec())
+            .bind(key.wrapped)
+            .bind(key.index);
+        let added = self.database.write(|connection| Box::pin(add.execute(connection))).await?;
+        Ok(added.rows_affected() > 0)
     }
 
     /// Puts another root's wrapping in the place of the one that is there. On the disk when this returns.
-    pub async fn rewrap_tenant_key(&self, key: &TenantKeyRecord) -> Result<(), StoreError> {
-        let sql = "UPDATE tenant_key SET root = ?, wrapped = ? WHERE tenant = ? AND generation = ?";
-        let changed = query(sql)
-            .bind(&key.root[..])
-            .bind(&key.wrapped)
+    pub async fn rewrap_tenant_key(&self, key: TenantKeyRecord) -> Result<(), StoreError> {
+        let sql = "UPDATE tenant_key SET root = $1, wrapped = $2 WHERE tenant = $3 AND generation = $4";
+        let change = query(sql)
+            .bind(key.root.to_vec())
+            .bind(key.wrapped)
             .bind(column_of(key.tenant.0))
-            .bind(column_of(key.generation))
-            .execute(self.connections.writer())
-            .await;
-        changed.map(drop).map_err(|error| self.connections.failed(error))
+            .bind(column_of(key.generation));
+        self.database.write(|connection| Box::pin(change.execute(connection))).await.map(drop)
     }
 
     /// Destroys the keys of a tenant that are older than `generation` and wrap nothing any more. Returns how many.
@@ -138,16 +134,12 @@ impl VaultKeys {
         tenant: TenantId,
         generation: u64,
     ) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM tenant_key WHERE tenant = ?1 AND generation < ?2 AND NOT EXISTS (SELECT 1 FROM \
-                   subject_key s WHERE s.tenant = ?1 AND s.generation = tenant_key.generation)";
-        let deleted = query(sql)
-            .bind(column_of(tenant.0))
-            .bind(column_of(generation))
-            .execute(self.connections.writer())
-            .await;
-        let deleted = deleted.map_err(|error| self.connections.failed(error))?.rows_affected();
-        self.connections.forget_deleted().await?;
-        Ok(deleted)
+        let sql = "DELETE FROM tenant_key WHERE tenant = $1 AND generation < $2 AND NOT EXISTS (SELECT 1 FROM \
+                   subject_key s WHERE s.tenant = $1 AND s.generation = tenant_key.generation)";
+        let delete = query(sql).bind(column_of(tenant.0)).bind(column_of(generation));
+        let deleted = self.database.write(|connection| Box::pin(delete.execute(connection))).await?;
+        self.database.forget_deleted().await?;
+        Ok(deleted.rows_affected())
     }
 
     /// The key of a subject, by the hash of its name.
@@ -160,49 +152,25 @@ impl VaultKeys {
         let found = query_as(sql)
             .bind(column_of(tenant.0))
             .bind(&subject[..])
-            .fetch_optional(self.connections.readers())
+            .fetch_optional(self.database.readers())
             .await;
-        found.map_err(|error| self.connections.failed(error))
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// A subject key by its own name.
     pub async fn subject_key_of_id(&self, id: [u8; 16]) -> Result<Option<SubjectKeyRecord>, StoreError> {
         let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE id = ?";
-        let found = query_as(sql).bind(&id[..]).fetch_optional(self.connections.readers()).await;
-        found.map_err(|error| self.connections.failed(error))
+        let found = query_as(sql).bind(&id[..]).fetch_optional(self.database.readers()).await;
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// Adds a subject key. Returns the one that is there then: another, if the subject had one already; none if the
     /// generation that wraps it is gone. On the disk when this returns.
     pub async fn add_subject_key(
         &self,
-        key: &SubjectKeyRecord,
+        key: SubjectKeyRecord,
     ) -> Result<Option<SubjectKeyRecord>, StoreError> {
-        self.try_add_subject_key(key).await.map_err(|error| self.connections.failed(error))
-    }
-
-    async fn try_add_subject_key(&self, key: &SubjectKeyRecord) -> sqlx::Result<Option<SubjectKeyRecord>> {
-        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
-        query(
-            "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) SELECT ?1, ?2, ?3, ?4, ?5 WHERE \
-             EXISTS (SELECT 1 FROM tenant_key WHERE tenant = ?2 AND generation = ?3) \
-             ON CONFLICT (tenant, subject) DO NOTHING",
-        )
-        .bind(&key.id[..])
-        .bind(column_of(key.tenant.0))
-        .bind(column_of(key.generation))
-        .bind(&key.subject[..])
-        .bind(&key.wrapped)
-        .execute(&mut *transaction)
-        .await?;
-        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND subject = ?";
-        let there = query_as(sql)
-            .bind(column_of(key.tenant.0))
-            .bind(&key.subject[..])
-            .fetch_optional(&mut *transaction)
-            .await?;
-        transaction.commit().await?;
-        Ok(there)
+        self.database.write(|connection| Box::pin(add_subject_key(connection, key))).await
     }
 
     /// Adds many keys of one tenant and generation, all or none; subjects that have one keep it. False if the generation
@@ -211,44 +179,11 @@ impl VaultKeys {
         &self,
         tenant: TenantId,
         generation: u64,
-        keys: &[SubjectKeyRecord],
+        keys: Vec<SubjectKeyRecord>,
     ) -> Result<bool, StoreError> {
-        let added = self.try_add_subject_keys(tenant, generation, keys).await;
-        added.map_err(|error| self.connections.failed(error))
-    }
-
-    async fn try_add_subject_keys(
-        &self,
-        tenant: TenantId,
-        generation: u64,
-        keys: &[SubjectKeyRecord],
-    ) -> sqlx::Result<bool> {
-        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
-        let sql = "SELECT EXISTS (SELECT 1 FROM tenant_key WHERE tenant = ? AND generation = ?)";
-        let is_there: bool = query_scalar(sql)
-            .bind(column_of(tenant.0))
-            .bind(column_of(generation))
-            .fetch_one(&mut *transaction)
-            .await?;
-        if !is_there {
-            return Ok(false);
-        }
-        for some in keys.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ",
-            );
-            insert.push_values(some, |mut row, key| {
-                row.push_bind(&key.id[..])
-                    .push_bind(column_of(tenant.0))
-                    .push_bind(column_of(generation))
-                    .push_bind(&key.subject[..])
-                    .push_bind(&key.wrapped);
-            });
-            insert.push(" ON CONFLICT (tenant, subject) DO NOTHING");
-            insert.build().execute(&mut *transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(true)
+        self.database
+            .write(move |connection| Box::pin(add_subject_keys(connection, tenant, generation, keys)))
+            .await
     }
 
     /// Subject keys of a tenant that an older key than `generation` wraps, at most so many.
@@ -263,31 +198,16 @@ impl VaultKeys {
         let found = query_as(sql)
             .bind(column_of(tenant.0))
             .bind(column_of(generation))
-            .bind(most)
-            .fetch_all(self.connections.readers())
+            .bind(i64::from(most))
+            .fetch_all(self.database.readers())
             .await;
-        found.map_err(|error| self.connections.failed(error))
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// Puts new wrappings in the place of old ones, all or none; of keys that were destroyed meanwhile nothing comes
     /// back. On the disk when this returns.
-    pub async fn rewrap_subject_keys(&self, keys: &[SubjectKeyRecord]) -> Result<(), StoreError> {
-        self.try_rewrap_subject_keys(keys).await.map_err(|error| self.connections.failed(error))
-    }
-
-    async fn try_rewrap_subject_keys(&self, keys: &[SubjectKeyRecord]) -> sqlx::Result<()> {
-        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
-        for some in keys.chunks(ROWS_AT_ONCE) {
-            let mut update = QueryBuilder::<Sqlite>::new(
-                "UPDATE subject_key SET generation = new.column2, wrapped = new.column3 FROM (",
-            );
-            update.push_values(some, |mut row, key| {
-                row.push_bind(&key.id[..]).push_bind(column_of(key.generation)).push_bind(&key.wrapped);
-            });
-            update.push(") AS new WHERE subject_key.id = new.column1");
-            update.build().execute(&mut *transaction).await?;
-        }
-        transaction.commit().await
+    pub async fn rewrap_subject_keys(&self, keys: Vec<SubjectKeyRecord>) -> Result<(), StoreError> {
+        self.database.write(|connection| Box::pin(rewrap_subject_keys(connection, keys))).await
     }
 
     /// Destroys the key of a subject, if there is one, and remembers that. On the disk when this returns, and the wrapped
@@ -295,67 +215,44 @@ impl VaultKeys {
     pub async fn shred(
         &self,
         tenant: TenantId,
-        subject: &[u8; 32],
+        subject: [u8; 32],
         shredded_at: u64,
     ) -> Result<Option<Tombstone>, StoreError> {
-        let shredded = self.try_shred(tenant, subject, shredded_at).await;
-        let shredded = shredded.map_err(|error| self.connections.failed(error))?;
+        let shredded = self
+            .database
+            .write(move |connection| Box::pin(shred(connection, tenant, subject, shredded_at)))
+            .await?;
         if shredded.is_some() {
-            self.connections.forget_deleted().await?;
+            self.database.forget_deleted().await?;
         }
         Ok(shredded)
-    }
-
-    async fn try_shred(
-        &self,
-        tenant: TenantId,
-        subject: &[u8; 32],
-        shredded_at: u64,
-    ) -> sqlx::Result<Option<Tombstone>> {
-        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
-        let id: Option<Vec<u8>> = query_scalar("SELECT id FROM subject_key WHERE tenant = ? AND subject = ?")
-            .bind(column_of(tenant.0))
-            .bind(&subject[..])
-            .fetch_optional(&mut *transaction)
-            .await?;
-        let Some(id) = id else { return Ok(None) };
-        query("INSERT INTO tombstone (id, tenant, shredded_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING")
-            .bind(&id)
-            .bind(column_of(tenant.0))
-            .bind(column_of(shredded_at))
-            .execute(&mut *transaction)
-            .await?;
-        query("DELETE FROM subject_key WHERE id = ?").bind(&id).execute(&mut *transaction).await?;
-        transaction.commit().await?;
-        let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
-        Ok(Some(Tombstone { id, tenant, shredded_at }))
     }
 
     /// All tombstones, oldest first.
     pub async fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
         let sql = "SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id";
-        let found = query_as(sql).fetch_all(self.connections.readers()).await;
-        found.map_err(|error| self.connections.failed(error))
+        let found = query_as(sql).fetch_all(self.database.readers()).await;
+        found.map_err(|error| self.database.failed(error))
     }
 
     /// Whether a key of this name was destroyed.
     pub async fn is_shredded(&self, id: [u8; 16]) -> Result<bool, StoreError> {
-        let found = query_scalar("SELECT EXISTS (SELECT 1 FROM tombstone WHERE id = ?)")
+        let found: sqlx::Result<i64> = query_scalar("SELECT count(*) FROM tombstone WHERE id = ?")
             .bind(&id[..])
-            .fetch_one(self.connections.readers())
+            .fetch_one(self.database.readers())
             .await;
-        found.map_err(|error| self.connections.failed(error))
+        found.map(|count| count > 0).map_err(|error| self.database.failed(error))
     }
 
     /// Everything, as it was at one moment.
     pub async fn all(
         &self,
     ) -> Result<(Vec<TenantKeyRecord>, Vec<SubjectKeyRecord>, Vec<Tombstone>), StoreError> {
-        self.try_all().await.map_err(|error| self.connections.failed(error))
+        self.try_all().await.map_err(|error| self.database.failed(error))
     }
 
     async fn try_all(&self) -> sqlx::Result<(Vec<TenantKeyRecord>, Vec<SubjectKeyRecord>, Vec<Tombstone>)> {
-        let mut snapshot = self.connections.readers().begin().await?;
+        let mut snapshot = self.database.readers().begin().await?;
         let tenants = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key ORDER BY 1, 2";
         let tenants = query_as(tenants).fetch_all(&mut *snapshot).await?;
         let subjects = "SELECT id, tenant, generation, subject, wrapped FROM subject_key ORDER BY tenant, id";
@@ -368,76 +265,28 @@ impl VaultKeys {
     /// Takes in what is missing, all or nothing: tombstones first, and no key that has one. What is there stays.
     pub async fn merge(
         &self,
-        tenants: &[TenantKeyRecord],
-        subjects: &[SubjectKeyRecord],
-        tombstones: &[Tombstone],
+        tenants: Vec<TenantKeyRecord>,
+        subjects: Vec<SubjectKeyRecord>,
+        tombstones: Vec<Tombstone>,
     ) -> Result<(), StoreError> {
-        let merged = self.try_merge(tenants, subjects, tombstones).await;
-        merged.map_err(|error| self.connections.failed(error))?;
-        self.connections.forget_deleted().await
-    }
-
-    async fn try_merge(
-        &self,
-        tenants: &[TenantKeyRecord],
-        subjects: &[SubjectKeyRecord],
-        tombstones: &[Tombstone],
-    ) -> sqlx::Result<()> {
-        let mut transaction = self.connections.writer().begin_with("BEGIN IMMEDIATE").await?;
-        for some in tombstones.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new("INSERT INTO tombstone (id, tenant, shredded_at) ");
-            insert.push_values(some, |mut row, stone| {
-                row.push_bind(&stone.id[..])
-                    .push_bind(column_of(stone.tenant.0))
-                    .push_bind(column_of(stone.shredded_at));
-            });
-            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
-        }
-        for some in tenants.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) ",
-            );
-            insert.push_values(some, |mut row, key| {
-                row.push_bind(column_of(key.tenant.0))
-                    .push_bind(column_of(key.generation))
-                    .push_bind(&key.root[..])
-                    .push_bind(&key.wrapped)
-                    .push_bind(&key.index);
-            });
-            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
-        }
-        for some in subjects.chunks(ROWS_AT_ONCE) {
-            let mut insert = QueryBuilder::<Sqlite>::new(
-                "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ",
-            );
-            insert.push_values(some, |mut row, key| {
-                row.push_bind(&key.id[..])
-                    .push_bind(column_of(key.tenant.0))
-                    .push_bind(column_of(key.generation))
-                    .push_bind(&key.subject[..])
-                    .push_bind(&key.wrapped);
-            });
-            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *transaction).await?;
-        }
-        // In either direction: what was shredded there goes here, and what was shredded here does not come back.
-        query("DELETE FROM subject_key WHERE id IN (SELECT id FROM tombstone)")
-            .execute(&mut *transaction)
+        self.database
+            .write(move |connection| Box::pin(merge(connection, tenants, subjects, tombstones)))
             .await?;
-        transaction.commit().await
+        self.database.forget_deleted().await
     }
 
     /// How many of these keys are there.
     pub async fn present(&self, keys: &[SubjectKeyRecord]) -> Result<u64, StoreError> {
         let mut present = 0;
         for some in keys.chunks(ROWS_AT_ONCE) {
-            let mut select = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM subject_key WHERE id IN (");
+            let mut select = QueryBuilder::<Any>::new("SELECT count(*) FROM subject_key WHERE id IN (");
             let mut ids = select.separated(", ");
             for key in some {
                 ids.push_bind(&key.id[..]);
             }
             select.push(")");
-            let found = select.build_query_scalar::<i64>().fetch_one(self.connections.readers()).await;
-            present += found.map_err(|error| self.connections.failed(error))?.cast_unsigned();
+            let found = select.build_query_scalar::<i64>().fetch_one(self.database.readers()).await;
+            present += found.map_err(|error| self.database.failed(error))?.cast_unsigned();
         }
         Ok(present)
     }
@@ -447,10 +296,8 @@ impl VaultKeys {
         let sql = "SELECT (SELECT count(DISTINCT tenant) FROM tenant_key), (SELECT count(*) FROM subject_key), \
                    (SELECT count(*) FROM subject_key s WHERE s.generation < (SELECT max(generation) FROM tenant_key \
                    t WHERE t.tenant = s.tenant)), (SELECT count(*) FROM tombstone)";
-        let found: Result<(i64, i64, i64, i64), _> =
-            query_as(sql).fetch_one(self.connections.readers()).await;
-        let (tenants, subjects, behind, tombstones) =
-            found.map_err(|error| self.connections.failed(error))?;
+        let found: Result<(i64, i64, i64, i64), _> = query_as(sql).fetch_one(self.database.readers()).await;
+        let (tenants, subjects, behind, tombstones) = found.map_err(|error| self.database.failed(error))?;
         let count = i64::cast_unsigned;
         Ok(KeyCounts {
             tenants: count(tenants),
@@ -461,21 +308,158 @@ impl VaultKeys {
     }
 }
 
+async fn add_subject_key(
+    connection: &mut AnyConnection,
+    key: SubjectKeyRecord,
+) -> sqlx::Result<Option<SubjectKeyRecord>> {
+    query(
+        "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) SELECT $1, $2, $3, $4, $5 WHERE \
+         EXISTS (SELECT 1 FROM tenant_key WHERE tenant = $2 AND generation = $3) \
+         ON CONFLICT (tenant, subject) DO NOTHING",
+    )
+    .bind(&key.id[..])
+    .bind(column_of(key.tenant.0))
+    .bind(column_of(key.generation))
+    .bind(&key.subject[..])
+    .bind(&key.wrapped)
+    .execute(&mut *connection)
+    .await?;
+    let sql =
+        "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = $1 AND subject = $2";
+    let there = query_as(sql).bind(column_of(key.tenant.0)).bind(&key.subject[..]);
+    there.fetch_optional(&mut *connection).await
+}
+
+async fn add_subject_keys(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    generation: u64,
+    keys: Vec<SubjectKeyRecord>,
+) -> sqlx::Result<bool> {
+    let there: i64 = query_scalar("SELECT count(*) FROM tenant_key WHERE tenant = $1 AND generation = $2")
+        .bind(column_of(tenant.0))
+        .bind(column_of(generation))
+        .fetch_one(&mut *connection)
+        .await?;
+    if there == 0 {
+        return Ok(false);
+    }
+    for some in keys.chunks(ROWS_AT_ONCE) {
+        let mut insert =
+            QueryBuilder::<Any>::new("INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ");
+        insert.push_values(some, |mut row, key| {
+            row.push_bind(&key.id[..])
+                .push_bind(column_of(tenant.0))
+                .push_bind(column_of(generation))
+                .push_bind(&key.subject[..])
+                .push_bind(&key.wrapped);
+        });
+        insert.push(" ON CONFLICT (tenant, subject) DO NOTHING");
+        insert.build().execute(&mut *connection).await?;
+    }
+    Ok(true)
+}
+
+async fn rewrap_subject_keys(
+    connection: &mut AnyConnection,
+    keys: Vec<SubjectKeyRecord>,
+) -> sqlx::Result<()> {
+    for some in keys.chunks(ROWS_AT_ONCE) {
+        let mut update = QueryBuilder::<Any>::new(
+            "UPDATE subject_key SET generation = new.column2, wrapped = new.column3 FROM (",
+        );
+        update.push_values(some, |mut row, key| {
+            row.push_bind(&key.id[..]).push_bind(column_of(key.generation)).push_bind(&key.wrapped);
+        });
+        update.push(") AS new WHERE subject_key.id = new.column1");
+        update.build().execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+async fn shred(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    subject: [u8; 32],
+    shredded_at: u64,
+) -> sqlx::Result<Option<Tombstone>> {
+    let id: Option<Vec<u8>> = query_scalar("SELECT id FROM subject_key WHERE tenant = $1 AND subject = $2")
+        .bind(column_of(tenant.0))
+        .bind(&subject[..])
+        .fetch_optional(&mut *connection)
+        .await?;
+    let Some(id) = id else { return Ok(None) };
+    query("INSERT INTO tombstone (id, tenant, shredded_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+        .bind(&id)
+        .bind(column_of(tenant.0))
+        .bind(column_of(shredded_at))
+        .execute(&mut *connection)
+        .await?;
+    query("DELETE FROM subject_key WHERE id = $1").bind(&id).execute(&mut *connection).await?;
+    let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
+    Ok(Some(Tombstone { id, tenant, shredded_at }))
+}
+
+async fn merge(
+    connection: &mut AnyConnection,
+    tenants: Vec<TenantKeyRecord>,
+    subjects: Vec<SubjectKeyRecord>,
+    tombstones: Vec<Tombstone>,
+) -> sqlx::Result<()> {
+    for some in tombstones.chunks(ROWS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Any>::new("INSERT INTO tombstone (id, tenant, shredded_at) ");
+        insert.push_values(some, |mut row, stone| {
+            row.push_bind(&stone.id[..])
+                .push_bind(column_of(stone.tenant.0))
+                .push_bind(column_of(stone.shredded_at));
+        });
+        insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
+    }
+    for some in tenants.chunks(ROWS_AT_ONCE) {
+        let mut insert = QueryBuilder::<Any>::new(
+            "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) ",
+        );
+        insert.push_values(some, |mut row, key| {
+            row.push_bind(column_of(key.tenant.0))
+                .push_bind(column_of(key.generation))
+                .push_bind(&key.root[..])
+                .push_bind(&key.wrapped)
+                .push_bind(&key.index);
+        });
+        insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
+    }
+    for some in subjects.chunks(ROWS_AT_ONCE) {
+        let mut insert =
+            QueryBuilder::<Any>::new("INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ");
+        insert.push_values(some, |mut row, key| {
+            row.push_bind(&key.id[..])
+                .push_bind(column_of(key.tenant.0))
+                .push_bind(column_of(key.generation))
+                .push_bind(&key.subject[..])
+                .push_bind(&key.wrapped);
+        });
+        insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
+    }
+    // In either direction: what was shredded there goes here, and what was shredded here does not come back.
+    query("DELETE FROM subject_key WHERE id IN (SELECT id FROM tombstone)").execute(&mut *connection).await?;
+    Ok(())
+}
+
 fn damaged(column: &str, why: &str) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
 }
 
-fn bytes<const N: usize>(row: &SqliteRow, column: &str) -> sqlx::Result<[u8; N]> {
+fn bytes<const N: usize>(row: &AnyRow, column: &str) -> sqlx::Result<[u8; N]> {
     let bytes: Vec<u8> = row.try_get(column)?;
     bytes.try_into().map_err(|_| damaged(column, "it has another length"))
 }
 
-fn number(row: &SqliteRow, column: &str) -> sqlx::Result<u64> {
+fn number(row: &AnyRow, column: &str) -> sqlx::Result<u64> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|_| damaged(column, "it is negative"))
 }
 
-impl FromRow<'_, SqliteRow> for TenantKeyRecord {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for TenantKeyRecord {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             tenant: TenantId(number(row, "tenant")?),
             generation: number(row, "generation")?,
@@ -486,8 +470,8 @@ impl FromRow<'_, SqliteRow> for TenantKeyRecord {
     }
 }
 
-impl FromRow<'_, SqliteRow> for SubjectKeyRecord {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for SubjectKeyRecord {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: bytes(row, "id")?,
             tenant: TenantId(number(row, "tenant")?),
@@ -498,8 +482,8 @@ impl FromRow<'_, SqliteRow> for SubjectKeyRecord {
     }
 }
 
-impl FromRow<'_, SqliteRow> for Tombstone {
-    fn from_row(row: &SqliteRow) -> sqlx::Result<Self> {
+impl FromRow<'_, AnyRow> for Tombstone {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: bytes(row, "id")?,
             tenant: TenantId(number(row, "tenant")?),

@@ -89,8 +89,8 @@ impl Keyring {
                 subject: name,
                 wrapped: newest.wrap(&made)?.0.to_vec(),
             };
-            match self.keys.add_subject_key(&record).await? {
-                Some(there) if there.id == record.id => return Ok(made),
+            match self.keys.add_subject_key(record).await? {
+                Some(there) if there.id == made.id().0 => return Ok(made),
                 // Somebody else was quicker.
                 Some(there) => return self.unwrap(&there).await,
                 // The tenant's key was rotated away.
@@ -117,7 +117,7 @@ impl Keyring {
                 })
             };
             let records = some.iter().map(record).collect::<Result<Vec<_>, VaultError>>()?;
-            if !self.keys.add_subject_keys(tenant, *generation, &records).await? {
+            if !self.keys.add_subject_keys(tenant, *generation, records).await? {
                 self.forget(tenant);
                 return Err(VaultError::Rotating(tenant));
             }
@@ -153,7 +153,7 @@ impl Keyring {
         now: u64,
     ) -> Result<Option<Tombstone>, VaultError> {
         let name = self.tenant(tenant).await?.hash(subject);
-        Ok(self.keys.shred(tenant, &name, now).await?)
+        Ok(self.keys.shred(tenant, name, now).await?)
     }
 
     /// Gives a tenant a new key, wraps all its subjects' keys by it, and destroys the old one; no data is touched. One
@@ -187,8 +187,8 @@ impl Keyring {
                 Ok(SubjectKeyRecord { generation, wrapped, ..record.clone() })
             };
             let records = behind.iter().map(again).collect::<Result<Vec<_>, VaultError>>()?;
-            self.keys.rewrap_subject_keys(&records).await?;
             rewrapped += records.len() as u64;
+            self.keys.rewrap_subject_keys(records).await?;
             done(rewrapped);
         }
         self.keys.destroy_old_tenant_keys(tenant, generation).await?;
@@ -203,7 +203,7 @@ impl Keyring {
             let key = self.root_of(record)?.unwrap(record.tenant, &record.wrapped)?;
             let wrapped = self.roots[0].wrap(&key)?;
             let record = TenantKeyRecord { root: self.roots[0].id(), wrapped, ..record.clone() };
-            self.keys.rewrap_tenant_key(&record).await?;
+            self.keys.rewrap_tenant_key(record).await?;
         }
         Ok(behind.len() as u64)
     }
@@ -225,7 +225,7 @@ impl Keyring {
             self.refuse_foreign(theirs, &ours)?;
         }
         let before = self.keys.counts().await?;
-        self.keys.merge(&backup.tenants, &backup.subjects, &backup.tombstones).await?;
+        self.keys.merge(backup.tenants, backup.subjects.clone(), backup.tombstones).await?;
         self.opened().clear();
         let after = self.keys.counts().await?;
         Ok(Restored {
@@ -308,7 +308,7 @@ impl Keyring {
             index: wrap::wrap(key.key(), index_key, &index_context(key.tenant()))?.0.to_vec(),
         };
         // Another process may have been quicker; then its key is the one.
-        self.keys.add_tenant_key(&record).await?;
+        self.keys.add_tenant_key(record).await?;
         Ok(())
     }
 

@@ -1,0 +1,71 @@
+use std::path::Path;
+
+use futures::future::BoxFuture;
+use sqlx::{AnyConnection, AnyPool};
+
+use crate::{PostgresAddress, StoreError, database::Database, migrations::STATE};
+
+/// State of the control plane. Clones share the connections.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let folder = tempfile::tempdir().unwrap();
+/// let store = store::Store::open(&folder.path().join("llmos.db")).await?;
+/// assert!(!store.has_any_key().await?);
+/// # Ok::<(), store::StoreError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Store {
+    database: Database,
+}
+
+impl Store {
+    /// Opens the database in `file`, or makes it (mode 0600, whatever the umask), and brings its schema up to date; what
+    /// was there is backed up first, as `FILE.schema-N.backup`.
+    ///
+    /// A file that is not ours, or that a newer program wrote, is refused and stays as it is.
+    pub async fn open(file: &Path) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::open_file(file, &STATE, false).await? })
+    }
+
+    /// The same with a database of `PostgreSQL`, which must exist and be empty or ours. Its backup is a schema
+    /// `llmos_before_N` in the same database.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreachable`] also if another server uses the database.
+    pub async fn open_postgres(address: &PostgresAddress) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::open_postgres(address, &STATE).await? })
+    }
+
+    /// Ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
+    /// file alone is the whole state, and every other method fails.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// Does `work`: all or nothing of it, on the disk when this returns.
+    pub(crate) async fn write<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send + 'static,
+    {
+        self.database.write(work).await
+    }
+
+    /// The connection that writes, for tests.
+    #[cfg(test)]
+    pub(crate) fn writing(&self) -> &AnyPool {
+        self.database.writing()
+    }
+
+    /// The connections that read.
+    pub(crate) fn readers(&self) -> &AnyPool {
+        self.database.readers()
+    }
+
+    /// What an error of the driver means here.
+    pub(crate) fn failed(&self, error: sqlx::Error) -> StoreError {
+        self.database.failed(error)
+    }
+}
