@@ -164,6 +164,15 @@ impl Database {
 }
 
 impl Name {
+    /// How a transaction that writes begins. `SQLite` takes the write lock first, so that what is read in it still holds
+    /// when it is acted upon; `PostgreSQL` has no other writer, as the server holds a lock on the database.
+    pub(crate) fn begin(&self) -> &'static str {
+        match self {
+            Self::File(_) => "BEGIN IMMEDIATE",
+            Self::Postgres(_) => "BEGIN",
+        }
+    }
+
     /// What an error of the driver means here.
     pub(crate) fn error(&self, error: sqlx::Error) -> StoreError {
         match self {

@@ -145,7 +145,10 @@ impl StoreError {
         let code = code(&error).unwrap_or_default();
         match (code.as_str(), &error) {
             ("53100", _) => Self::DiskFull { database },
-            ("55P03" | "57014", _) | (_, sqlx::Error::PoolTimedOut) => Self::Busy { database },
+            ("55P03" | "57014", _) => Self::Busy { database },
+            (_, sqlx::Error::PoolTimedOut) => {
+                Self::Unreachable { database, why: "it does not answer".to_owned() }
+            }
             ("XX001" | "XX002", _) | (_, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => {
                 Self::Corrupt { database, why }
             }

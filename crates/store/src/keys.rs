@@ -72,6 +72,30 @@ impl Store {
         count.map(|count| count > 0).map_err(|error| self.failed(error))
     }
 
+    /// The names of a user and of the tenant that it belongs to: tenant first.
+    pub async fn names(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+    ) -> Result<Option<(String, String)>, StoreError> {
+        let sql = "SELECT t.name, u.name FROM \"user\" u JOIN tenant t ON t.id = u.tenant WHERE t.id = $1 AND u.id = $2";
+        query_as(sql)
+            .bind(column_of(tenant.0))
+            .bind(column_of(user.0))
+            .fetch_optional(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    /// The tenant of this name.
+    pub async fn tenant(&self, name: &str) -> Result<Option<TenantId>, StoreError> {
+        let id: sqlx::Result<Option<i64>> = query_scalar("SELECT id FROM tenant WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.readers())
+            .await;
+        id.map(|id| id.map(|id| TenantId(id.cast_unsigned()))).map_err(|error| self.failed(error))
+    }
+
     /// Marks a key as revoked at `revoked_at` (seconds since 1970) and returns it; none if there is no such key.
     /// A key that was revoked before keeps its time. On the disk when this returns.
     pub async fn revoke_key(&self, id: &str, revoked_at: u64) -> Result<Option<KeyRecord>, StoreError> {
@@ -216,58 +240,6 @@ mod tests {
             (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
         );
         assert_eq!((key.created_at, record.revoked_at), (1_800_000_000, None));
-    }
-
-    #[tokio::test]
-    async fn tenants_and_users_are_made_once_and_users_belong_to_their_tenant() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).await;
-        let mut of = Vec::new();
-        for (id, tenant, user) in [("a", "north", "kim"), ("b", "north", "kim"), ("c", "south", "kim")] {
-            let record = store.insert_key(new_key(id, tenant, user, 1)).await.unwrap();
-            of.push((record.tenant_id, record.user_id));
-        }
-        assert_eq!(of[0], of[1]);
-        assert_ne!(of[0].0, of[2].0);
-        assert_ne!(of[0].1, of[2].1);
-        assert!(of.iter().all(|(tenant, user)| tenant.0 > 0 && user.0 > 0), "0 is the local operator");
-    }
-
-    #[tokio::test]
-    async fn keys_are_listed_oldest_first() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).await;
-        for (id, created_at) in [("late", 30), ("z-early", 10), ("a-early", 10), ("middle", 20)] {
-            store.insert_key(new_key(id, "t", "u", created_at)).await.unwrap();
-        }
-        assert_eq!(ids(&store).await, ["z-early", "a-early", "middle", "late"]);
-    }
-
-    #[tokio::test]
-    async fn revoking_keeps_the_first_time() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).await;
-        store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
-        store.insert_key(new_key("other", "t", "u", 1)).await.unwrap();
-        for at in [5, 9] {
-            let record = store.revoke_key("k", at).await.unwrap().unwrap();
-            assert_eq!(record.revoked_at, Some(5));
-        }
-        assert!(store.revoke_key("unknown", 5).await.unwrap().is_none());
-        let revoked: Vec<_> = store.keys().await.unwrap().into_iter().map(|key| key.revoked_at).collect();
-        assert_eq!(revoked, [Some(5), None]);
-        assert!(store.has_any_key().await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn an_insert_is_all_or_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = open(folder.path()).await;
-        store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
-        assert!(store.insert_key(new_key("k", "new tenant", "new user", 1)).await.is_err());
-        let tenants: i64 =
-            query_scalar("SELECT count(*) FROM tenant").fetch_one(store.readers()).await.unwrap();
-        assert_eq!(tenants, 1);
     }
 
     #[tokio::test]

@@ -75,9 +75,7 @@ pub(crate) async fn migrate(
             .await
             .map_err(|why| StoreError::NoBackup { database: name.to_string(), why })?;
     }
-    // Takes the write lock first, so that what is read here still holds when it is acted upon.
-    let begin = if matches!(name, Name::File(_)) { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let mut transaction = connection.begin_with(begin).await.map_err(failed)?;
+    let mut transaction = connection.begin_with(name.begin()).await.map_err(failed)?;
     let now = self::found(&mut transaction, name).await.map_err(failed)?;
     // Another process may have been quicker.
     if version(&now, name, schema)? == from {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
-use sqlx::{AnyConnection, AnyPool, Connection};
+use sqlx::{AnyConnection, AnyPool, Executor};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{StoreError, database::Name};
@@ -23,8 +23,8 @@ pub(crate) struct Writer {
 
 /// What one caller wants written.
 trait Operation: Send {
-    /// Does it, and keeps the result. False if it failed: then all that it has changed is undone.
-    fn run<'c>(&'c mut self, connection: &'c mut AnyConnection) -> BoxFuture<'c, bool>;
+    /// Does it, and keeps the result. If it fails, all that it has changed is undone.
+    fn run<'c>(&'c mut self, connection: &'c mut AnyConnection) -> BoxFuture<'c, Result<(), StoreError>>;
     /// Tells the caller.
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
@@ -32,7 +32,7 @@ trait Operation: Send {
 struct Pending<F, T> {
     name: Name,
     work: Option<F>,
-    result: Option<sqlx::Result<T>>,
+    result: Option<Result<T, StoreError>>,
     caller: oneshot::Sender<Result<T, StoreError>>,
 }
 
@@ -41,17 +41,17 @@ where
     T: Send + 'static,
     F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send,
 {
-    fn run<'c>(&'c mut self, connection: &'c mut AnyConnection) -> BoxFuture<'c, bool> {
+    fn run<'c>(&'c mut self, connection: &'c mut AnyConnection) -> BoxFuture<'c, Result<(), StoreError>> {
         Box::pin(async move {
-            let Some(work) = self.work.take() else { return false };
-            self.result.insert(work(connection).await).is_ok()
+            let Some(work) = self.work.take() else { return Ok(()) };
+            let result = work(connection).await.map_err(|error| self.name.error(error));
+            self.result.insert(result).as_ref().map(|_| ()).map_err(StoreError::clone)
         })
     }
 
     fn answer(self: Box<Self>, committed: Result<(), StoreError>) {
         let answer = match (self.result, committed) {
-            (Some(Err(error)), _) => Err(self.name.error(error)),
-            (_, Err(error)) => Err(error),
+            (Some(Err(error)), _) | (_, Err(error)) => Err(error),
             (Some(Ok(result)), Ok(())) => Ok(result),
             (None, Ok(())) => Err(self.name.error(sqlx::Error::WorkerCrashed)),
         };
@@ -93,7 +93,7 @@ async fn write_all(pool: AnyPool, name: Name, mut operations: mpsc::Receiver<Box
     while operations.recv_many(&mut batch, BATCH_MAX).await > 0 {
         let committed = match broken.get() {
             Some(error) => Err(error.clone()),
-            None => commit(&pool, &mut batch).await.map_err(|error| name.error(error)),
+            None => commit(&pool, &name, &mut batch).await,
         };
         if let Err(error @ StoreError::SyncFailed { .. }) = &committed
             && broken.set(error.clone()).is_ok()
@@ -106,27 +106,38 @@ async fn write_all(pool: AnyPool, name: Name, mut operations: mpsc::Receiver<Box
     }
 }
 
-async fn commit(pool: &AnyPool, batch: &mut [Box<dyn Operation>]) -> sqlx::Result<()> {
-    let mut connection = pool.acquire().await?;
-    // SQLite takes the write lock first, so that what is read here still holds when it is acted upon. PostgreSQL has no
-    // other writer: the server holds a lock on the database.
-    let begin = if connection.backend_name() == "SQLite" { "BEGIN IMMEDIATE" } else { "BEGIN" };
-    let mut transaction = connection.begin_with(begin).await?;
+/// Does all operations in one transaction. An error means that nothing was written, whoever failed. The transaction is not
+/// the driver's, which loses count when the database itself undoes it, as it may when a disk is full.
+async fn commit(pool: &AnyPool, name: &Name, batch: &mut [Box<dyn Operation>]) -> Result<(), StoreError> {
+    let mut connection = pool.acquire().await.map_err(|error| name.error(error))?;
+    let committed = attempt(&mut connection, name, batch).await;
+    if committed.is_err() {
+        // There may be nothing to undo any more.
+        let _ = connection.execute("ROLLBACK").await;
+    }
+    committed
+}
+
+async fn attempt(
+    connection: &mut AnyConnection,
+    name: &Name,
+    batch: &mut [Box<dyn Operation>],
+) -> Result<(), StoreError> {
+    let run = async |connection: &mut AnyConnection, sql: &'static str| {
+        connection.execute(sql).await.map(drop).map_err(|error| name.error(error))
+    };
+    run(connection, name.begin()).await?;
     if let [alone] = batch {
         // Without a savepoint: what fails is undone with the transaction.
-        return if alone.run(&mut transaction).await {
-            transaction.commit().await
-        } else {
-            transaction.rollback().await
-        };
+        alone.run(connection).await?;
+        return run(connection, "COMMIT").await;
     }
     for operation in batch {
-        let mut savepoint = transaction.begin().await?;
-        if operation.run(&mut savepoint).await {
-            savepoint.commit().await?;
-        } else {
-            savepoint.rollback().await?;
+        run(connection, "SAVEPOINT operation").await?;
+        if let Err(why) = operation.run(connection).await {
+            run(connection, "ROLLBACK TO operation").await.map_err(|_| why)?;
         }
+        run(connection, "RELEASE operation").await?;
     }
-    transaction.commit().await
+    run(connection, "COMMIT").await
 }

@@ -1,0 +1,140 @@
+//! A server of PostgreSQL of our own, on a socket in a temporary folder.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+/// Longest that the server may take to start.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Where Debian puts the programs of each version.
+const PROGRAMS: &str = "/usr/lib/postgresql";
+const USER: &str = "llmos";
+
+/// A server that runs. Dropping it ends it.
+pub(crate) struct Postgres {
+    folder: tempfile::TempDir,
+    programs: PathBuf,
+    running: Option<Child>,
+}
+
+impl Postgres {
+    /// Makes a new cluster and starts its server.
+    pub(crate) fn start() -> Self {
+        let versions = fs::read_dir(PROGRAMS).expect("PostgreSQL is not installed; `make test` installs it");
+        let mut versions: Vec<PathBuf> = versions.map(|entry| entry.unwrap().path().join("bin")).collect();
+        versions.sort();
+        let programs = versions.pop().expect("PostgreSQL is not installed; `make test` installs it");
+        let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
+        let mut postgres = Self { folder, programs, running: None };
+        if is_root() {
+            let chowned = Command::new("chown").arg("postgres").arg(postgres.folder.path()).status().unwrap();
+            assert!(chowned.success());
+        }
+        let made = postgres
+            .program("initdb")
+            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER])
+            .stdout(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(made.success());
+        postgres.start_again();
+        postgres
+    }
+
+    /// Starts the server of the cluster after it was killed.
+    pub(crate) fn start_again(&mut self) {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
+        let server = self
+            .program("postgres")
+            .args(["-h", "", "-c", "max_connections=40", "-k"])
+            .arg(self.folder.path())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.running = Some(server);
+        let started = Instant::now();
+        let is_ready = || {
+            let mut ready = self.program("pg_isready");
+            ready.arg("-q").arg("-h").arg(self.folder.path()).status().unwrap().success()
+        };
+        while !is_ready() {
+            let log = fs::read_to_string(self.log()).unwrap_or_default();
+            assert!(started.elapsed() < PATIENCE, "PostgreSQL does not start: {log}");
+            sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Ends the server as a power cut would: every process of it at once.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut server) = self.running.take() else { return };
+        // The first line of its lock file is the number of its main process; the others die with it, at the latest when
+        // they find it gone, so they are killed as well.
+        let main = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        if let Some(main) = main.lines().next() {
+            let _ = Command::new("pkill").args(["-KILL", "-P", main]).status();
+        }
+        let _ = server.kill();
+        server.wait().unwrap();
+        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+    }
+
+    /// A new, empty database; its address.
+    pub(crate) fn database(&self, name: &str) -> String {
+        let made = self
+            .program("createdb")
+            .arg("-h")
+            .arg(self.folder.path())
+            .args(["-U", USER, name])
+            .status()
+            .unwrap();
+        assert!(made.success());
+        format!("postgres:///{name}?host={}&user={USER}", self.folder.path().display())
+    }
+
+    /// Runs a statement; what it prints.
+    pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
+        let mut psql = self.program("psql");
+        psql.arg("-h").arg(self.folder.path());
+        let output = psql.args(["-U", USER, "-qAtc", statement, database]).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// All that the cluster has on disk.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// One of its programs; the server refuses to be run by root.
+    fn program(&self, name: &str) -> Command {
+        let program = self.programs.join(name);
+        let mut command = if is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+            command
+        } else {
+            Command::new(program)
+        };
+        command.env("PGDATA", self.data()).current_dir(Path::new("/"));
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}

@@ -1,0 +1,292 @@
+//! The same tests on SQLite and on PostgreSQL.
+// Functions beside the tests are tests too.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod postgres;
+
+use std::{future::Future, path::Path, pin::Pin};
+
+use postgres::Postgres;
+use store::{Listed, NewChatCompletionRecord, NewKeyRecord, Owner, PostgresAddress, Store, StoreError};
+use types::{DataClass, PriorityClass, RequestId, Role, Sealed, TenantId, UserId};
+
+type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
+
+/// Every case gets a store of its own.
+const CASES: [(&str, Case); 7] = [
+    ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
+    ("tenants", |store| Box::pin(tenants_and_users_are_made_once(store))),
+    ("insert", |store| Box::pin(an_insert_is_all_or_nothing(store))),
+    ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
+    ("owners", |store| Box::pin(only_the_owner_sees_and_changes_a_completion(store))),
+    ("delete", |store| Box::pin(completions_are_deleted_by_age_and_by_subject(store))),
+    ("crowd", |store| Box::pin(who_fails_in_a_crowd_fails_alone(store))),
+];
+
+#[tokio::test]
+async fn on_sqlite() {
+    for (name, case) in CASES {
+        let folder = tempfile::tempdir().unwrap();
+        println!("{name}");
+        case(Store::open(&folder.path().join("state.db")).await.unwrap()).await;
+    }
+}
+
+#[tokio::test]
+async fn on_postgres() {
+    let mut postgres = Postgres::start();
+    for (name, case) in CASES {
+        let address = postgres.database(name);
+        println!("{name}");
+        case(open(&address).await.unwrap()).await;
+    }
+    a_second_server_is_refused(&postgres).await;
+    what_is_not_ours_or_newer_is_refused(&postgres).await;
+    the_schema_moves_forward_after_a_backup(&postgres).await;
+    what_was_acknowledged_survives_the_death_of_the_database(&mut postgres).await;
+}
+
+async fn open(address: &str) -> Result<Store, StoreError> {
+    Store::open_postgres(&address.parse::<PostgresAddress>().unwrap()).await
+}
+
+fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord {
+    NewKeyRecord {
+        id: id.to_owned(),
+        hash: [7; 32],
+        label: format!("label of {id}"),
+        tenant: tenant.to_owned(),
+        user: user.to_owned(),
+        role: Role::Operator,
+        class_max: PriorityClass::Interactive,
+        data_class_max: DataClass::Confidential,
+        created_at,
+    }
+}
+
+async fn ids(store: &Store) -> Vec<String> {
+    store.keys().await.unwrap().into_iter().map(|record| record.key.id).collect()
+}
+
+async fn keys_come_back_as_they_went_in(store: Store) {
+    assert!(!store.has_any_key().await.unwrap());
+    for (id, created_at) in [("late", 30), ("z-early", 10), ("a-early", 10), ("middle", 20)] {
+        store.insert_key(new_key(id, "clinic", "anna", created_at)).await.unwrap();
+    }
+    assert_eq!(ids(&store).await, ["z-early", "a-early", "middle", "late"], "oldest first");
+    for at in [5, 9] {
+        let record = store.revoke_key("late", at).await.unwrap().unwrap();
+        assert_eq!(record.revoked_at, Some(5), "the first time stands");
+    }
+    assert!(store.revoke_key("unknown", 5).await.unwrap().is_none());
+    let record = store.keys().await.unwrap().pop().unwrap();
+    let key = &record.key;
+    assert_eq!((key.id.as_str(), key.hash, key.label.as_str()), ("late", [7; 32], "label of late"));
+    assert_eq!((key.tenant.as_str(), key.user.as_str()), ("clinic", "anna"));
+    assert_eq!(
+        (key.role, key.class_max, key.data_class_max),
+        (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
+    );
+    assert_eq!((key.created_at, record.revoked_at), (30, Some(5)));
+}
+
+async fn tenants_and_users_are_made_once(store: Store) {
+    let mut of = Vec::new();
+    for (id, tenant, user) in [("a", "north", "kim"), ("b", "north", "kim"), ("c", "south", "kim")] {
+        let record = store.insert_key(new_key(id, tenant, user, 1)).await.unwrap();
+        of.push((record.tenant_id, record.user_id));
+    }
+    assert_eq!(of[0], of[1]);
+    assert_ne!(of[0].0, of[2].0);
+    assert_ne!(of[0].1, of[2].1);
+    assert!(of.iter().all(|(tenant, user)| tenant.0 > 0 && user.0 > 0), "0 is the local operator");
+    let names = store.names(of[2].0, of[2].1).await.unwrap();
+    assert_eq!(names, Some(("south".to_owned(), "kim".to_owned())));
+    assert_eq!(store.names(of[0].0, of[2].1).await.unwrap(), None);
+    assert_eq!(store.tenant("south").await.unwrap(), Some(of[2].0));
+    assert_eq!(store.tenant("west").await.unwrap(), None);
+}
+
+async fn an_insert_is_all_or_nothing(store: Store) {
+    store.insert_key(new_key("k", "t", "u", 1)).await.unwrap();
+    assert!(store.insert_key(new_key("k", "new tenant", "new user", 1)).await.is_err());
+    assert_eq!(store.tenant("new tenant").await.unwrap(), None);
+}
+
+const ANNA: Owner = Owner { tenant: TenantId(1), user: UserId(1), data_class_max: DataClass::Restricted };
+
+fn sealed(text: &str) -> Sealed {
+    Sealed::from(text.as_bytes().to_vec())
+}
+
+fn completion(id: u128, model: &str) -> NewChatCompletionRecord {
+    NewChatCompletionRecord {
+        id: RequestId(id),
+        tenant: ANNA.tenant,
+        user: ANNA.user,
+        subject_key: [1; 16],
+        data_class: DataClass::Internal,
+        model: model.to_owned(),
+        created_at: 100,
+        expires_at: 200,
+        messages: sealed("messages"),
+        answer: sealed("answer"),
+        metadata: sealed("metadata"),
+    }
+}
+
+async fn listed(store: &Store, listed: Listed) -> Vec<u128> {
+    let found = store.chat_completions(ANNA, &listed, 150).await.unwrap();
+    found.into_iter().map(|row| row.id.0).collect()
+}
+
+async fn completions_are_listed_by_pages(store: Store) {
+    for (id, model) in [(9, "m"), (3, "n"), (u128::MAX, "m"), (0, "m")] {
+        store.insert_chat_completion(completion(id, model)).await.unwrap();
+    }
+    let all = Listed { most: 10, ..Listed::default() };
+    assert_eq!(listed(&store, all.clone()).await, [9, 3, u128::MAX, 0]);
+    assert_eq!(listed(&store, Listed { newest_first: true, ..all.clone() }).await, [0, u128::MAX, 3, 9]);
+    assert_eq!(listed(&store, Listed { model: Some("n".into()), ..all.clone() }).await, [3]);
+    assert_eq!(listed(&store, Listed { most: 2, ..all.clone() }).await, [9, 3]);
+    let third = store.chat_completion(ANNA, RequestId(u128::MAX), 150).await.unwrap().unwrap();
+    assert_eq!((third.model.as_str(), third.created_at), ("m", 100));
+    assert_eq!((&third.answer, &third.metadata), (&sealed("answer"), &sealed("metadata")));
+    let after = Listed { after: Some(third.number), ..all.clone() };
+    assert_eq!(listed(&store, after.clone()).await, [0]);
+    assert_eq!(listed(&store, Listed { newest_first: true, ..after }).await, [3, 9]);
+}
+
+async fn only_the_owner_sees_and_changes_a_completion(store: Store) {
+    store.insert_chat_completion(completion(1, "m")).await.unwrap();
+    let id = RequestId(1);
+    for stranger in [
+        Owner { user: UserId(2), ..ANNA },
+        Owner { tenant: TenantId(2), ..ANNA },
+        Owner { data_class_max: DataClass::Public, ..ANNA },
+    ] {
+        assert_eq!(store.chat_completion(stranger, id, 150).await.unwrap(), None);
+        assert_eq!(store.chat_completion_messages(stranger, id, 150).await.unwrap(), None);
+        assert!(!store.update_chat_completion(stranger, id, sealed("x"), 150).await.unwrap());
+        assert!(!store.delete_chat_completion(stranger, id, 150).await.unwrap());
+        let all = Listed { most: 10, ..Listed::default() };
+        assert_eq!(store.chat_completions(stranger, &all, 150).await.unwrap(), []);
+    }
+    assert_eq!(store.chat_completion(ANNA, id, 200).await.unwrap(), None, "it has expired");
+    assert!(store.update_chat_completion(ANNA, id, sealed("new"), 150).await.unwrap());
+    assert_eq!(store.chat_completion(ANNA, id, 150).await.unwrap().unwrap().metadata, sealed("new"));
+    assert_eq!(store.chat_completion_messages(ANNA, id, 150).await.unwrap(), Some(sealed("messages")));
+    assert!(store.delete_chat_completion(ANNA, id, 150).await.unwrap());
+    assert!(!store.delete_chat_completion(ANNA, id, 150).await.unwrap());
+}
+
+async fn completions_are_deleted_by_age_and_by_subject(store: Store) {
+    for id in 0..1_200 {
+        let expires_at = if id < 700 { 200 } else { 300 };
+        let subject_key = [u8::from(id % 2 == 0); 16];
+        let row = NewChatCompletionRecord { expires_at, subject_key, ..completion(id, "m") };
+        store.insert_chat_completion(row).await.unwrap();
+    }
+    assert_eq!(store.delete_expired_chat_completions(199).await.unwrap(), 0);
+    assert_eq!(store.delete_expired_chat_completions(200).await.unwrap(), 700);
+    assert_eq!(store.delete_chat_completions_of([1; 16]).await.unwrap(), 250);
+    assert_eq!(store.count_chat_completions().await.unwrap(), 250);
+}
+
+/// Many writes at once share a commit; one that cannot be made takes none of the others with it.
+async fn who_fails_in_a_crowd_fails_alone(store: Store) {
+    store.insert_chat_completion(completion(7, "m")).await.unwrap();
+    let writes = (0..600_u128).map(|id| store.insert_chat_completion(completion(id, "m")));
+    let outcomes = futures::future::join_all(writes).await;
+    let failed: Vec<usize> =
+        outcomes.iter().enumerate().filter(|(_, outcome)| outcome.is_err()).map(|(id, _)| id).collect();
+    assert_eq!(failed, [7]);
+    assert_eq!(store.count_chat_completions().await.unwrap(), 600);
+    // A caller who leaves takes nothing with it either.
+    let mut leaves = Box::pin(store.insert_chat_completion(completion(10_000, "m")));
+    assert!(futures::poll!(&mut leaves).is_pending());
+    drop(leaves);
+    store.insert_chat_completion(completion(10_001, "m")).await.unwrap();
+    assert_eq!(store.count_chat_completions().await.unwrap(), 602);
+}
+
+async fn a_second_server_is_refused(postgres: &Postgres) {
+    let address = postgres.database("locked");
+    let first = open(&address).await.unwrap();
+    let error = open(&address).await.err().unwrap().to_string();
+    assert!(error.contains("another server of llmos uses this database"), "{error}");
+    first.close().await;
+    drop(open(&address).await.unwrap());
+}
+
+async fn what_is_not_ours_or_newer_is_refused(postgres: &Postgres) {
+    let newer = postgres.database("newer");
+    open(&newer).await.unwrap().close().await;
+    postgres.sql("newer", "UPDATE llmos_schema SET version = 99");
+    let error = open(&newer).await.err().unwrap().to_string();
+    assert!(error.contains("has schema 99, but this program knows schemas up to"), "{error}");
+    let foreign = postgres.database("foreigner");
+    postgres.sql("foreigner", "CREATE TABLE theirs (x int)");
+    let error = open(&foreign).await.err().unwrap();
+    assert!(matches!(error, StoreError::NotOurs { .. }), "{error}");
+    let error = open(&foreign.replace("foreigner", "absent")).await.err().unwrap();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+    let error = open("postgres://127.0.0.1:1/llmos").await.err().unwrap();
+    assert!(matches!(error, StoreError::Unreachable { .. }), "{error}");
+}
+
+async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
+    let address = postgres.database("moving");
+    let store = open(&address).await.unwrap();
+    store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
+    store.close().await;
+    // Back to the first schema, as a server that ran it would have left it.
+    postgres.sql("moving", "DROP TABLE chat_completion; UPDATE llmos_schema SET version = 1");
+    let store = open(&address).await.unwrap();
+    assert_eq!(ids(&store).await, ["k"]);
+    store.insert_chat_completion(completion(1, "m")).await.unwrap();
+    assert_eq!(postgres.sql("moving", "SELECT id FROM llmos_before_2.api_key"), "k");
+}
+
+async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut Postgres) {
+    let address = postgres.database("dying");
+    let store = open(&address).await.unwrap();
+    for round in 0..3_u128 {
+        let mut acknowledged = Vec::new();
+        for id in 0..50 {
+            let id = round * 1_000 + id;
+            store.insert_chat_completion(completion(id, "m")).await.unwrap();
+            acknowledged.push(id);
+        }
+        postgres.kill();
+        // Who writes meanwhile waits for it, and the same store goes on by itself.
+        let row = completion(round * 1_000 + 999, "m");
+        let write = tokio::spawn({
+            let store = store.clone();
+            async move { store.insert_chat_completion(row).await }
+        });
+        postgres.start_again();
+        write.await.unwrap().unwrap();
+        for id in acknowledged {
+            assert!(store.chat_completion(ANNA, RequestId(id), 150).await.unwrap().is_some());
+        }
+    }
+}
+
+/// Files that programs with the older schemas have written.
+#[tokio::test]
+async fn databases_of_every_past_schema_are_opened() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = tempfile::tempdir().unwrap();
+    for past in ["state-1.db"] {
+        let file = folder.path().join(past);
+        std::fs::copy(fixtures.join(past), &file).unwrap();
+        let store = Store::open(&file).await.unwrap();
+        let keys = store.keys().await.unwrap();
+        let users: Vec<_> = keys.iter().map(|record| record.key.user.as_str()).collect();
+        assert_eq!(users, ["administrator", "anna", "bert"], "{past}");
+        store.insert_chat_completion(completion(1, "m")).await.unwrap();
+        let backup = folder.path().join("state-1.db.schema-1.backup");
+        assert_eq!(std::fs::read(backup).unwrap()[60..64], [0, 0, 0, 1], "the version in the header");
+    }
+}
