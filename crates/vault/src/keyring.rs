@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
@@ -28,7 +28,8 @@ const INDEX_CONTEXT: &[u8] = b"llmos index of subjects ";
 /// All keys of an installation. What is opened of it is in memory only.
 pub struct Keyring {
     keys: VaultKeys,
-    roots: Vec<Root>,
+    /// The one that wraps what is made first, then those that still wrap something. Never empty.
+    roots: RwLock<Arc<[Arc<Root>]>>,
     /// Those that were used, by tenant: as many as there are tenants.
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
 }
@@ -58,7 +59,7 @@ impl Keyring {
     /// # Errors
     /// [`VaultError::Root`] if a key is under a root that is not here: data would turn out to be unreadable later.
     pub async fn open(keys: VaultKeys, root: Root, old: Option<Root>) -> Result<Self, VaultError> {
-        let roots: Vec<Root> = [Some(root), old].into_iter().flatten().collect();
+        let roots: Arc<[Arc<Root>]> = [Some(root), old].into_iter().flatten().map(Arc::new).collect();
         let known = |id: &[u8; 16]| roots.iter().any(|root| root.id() == *id);
         let others = keys.wrapped_by_others(roots[0].id()).await?;
         if let Some(foreign) = others.iter().find(|key| !known(&key.root)) {
@@ -69,7 +70,7 @@ impl Keyring {
                 foreign.tenant
             )));
         }
-        Ok(Self { keys, roots, tenants: Mutex::default() })
+        Ok(Self { keys, roots: RwLock::new(roots), tenants: Mutex::default() })
     }
 
     /// The key of a subject; made if there is none.
@@ -196,16 +197,33 @@ impl Keyring {
         Ok(rewrapped)
     }
 
-    /// Wraps all tenant keys by the new root. One that was broken off is taken up where it was.
-    pub async fn rotate_root(&self) -> Result<u64, VaultError> {
-        let behind = self.keys.wrapped_by_others(self.roots[0].id()).await?;
-        for record in &behind {
-            let key = self.root_of(record)?.unwrap(record.tenant, &record.wrapped)?;
-            let wrapped = self.roots[0].wrap(&key)?;
-            let record = TenantKeyRecord { root: self.roots[0].id(), wrapped, ..record.clone() };
-            self.keys.rewrap_tenant_key(record).await?;
+    /// Puts a new root in the place of the one that is there: what is made from now on is wrapped by it. What is wrapped
+    /// already stays readable, and [`rotate_root`](Self::rotate_root) moves it over.
+    pub fn adopt_root(&self, root: Root) {
+        let mut roots = self.roots.write().unwrap_or_else(PoisonError::into_inner);
+        if roots[0].id() != root.id() {
+            *roots = std::iter::once(Arc::new(root)).chain(roots.iter().cloned()).collect();
         }
-        Ok(behind.len() as u64)
+    }
+
+    /// Wraps all tenant keys by the newest root. One that was broken off is taken up where it was. Returns how many were
+    /// wrapped anew.
+    pub async fn rotate_root(&self) -> Result<u64, VaultError> {
+        let mut rewrapped = 0;
+        loop {
+            let newest = self.newest_root();
+            // Looked for again until there is none: a tenant may have come meanwhile.
+            let behind = self.keys.wrapped_by_others(newest.id()).await?;
+            if behind.is_empty() {
+                return Ok(rewrapped);
+            }
+            rewrapped += behind.len() as u64;
+            for record in behind {
+                let key = self.root_of(&record)?.unwrap(record.tenant, &record.wrapped)?;
+                let wrapped = newest.wrap(&key)?;
+                self.keys.rewrap_tenant_key(TenantKeyRecord { root: newest.id(), wrapped, ..record }).await?;
+            }
+        }
     }
 
     /// Writes all keys, wrapped, and all tombstones: what a restore needs beside the root key.
@@ -255,6 +273,11 @@ impl Keyring {
         Ok(())
     }
 
+    /// Names the root that wraps what is made; no secret.
+    pub fn root_id(&self) -> [u8; 16] {
+        self.newest_root().id()
+    }
+
     /// How many keys there are.
     pub async fn counts(&self) -> Result<KeyCounts, VaultError> {
         Ok(self.keys.counts().await?)
@@ -300,11 +323,12 @@ impl Keyring {
     }
 
     async fn add(&self, key: &TenantKey, generation: u64, index_key: &Key) -> Result<(), VaultError> {
+        let root = self.newest_root();
         let record = TenantKeyRecord {
             tenant: key.tenant(),
             generation,
-            root: self.roots[0].id(),
-            wrapped: self.roots[0].wrap(key)?,
+            root: root.id(),
+            wrapped: root.wrap(key)?,
             index: wrap::wrap(key.key(), index_key, &index_context(key.tenant()))?.0.to_vec(),
         };
         // Another process may have been quicker; then its key is the one.
@@ -312,9 +336,17 @@ impl Keyring {
         Ok(())
     }
 
-    fn root_of(&self, record: &TenantKeyRecord) -> Result<&Root, VaultError> {
+    fn root_of(&self, record: &TenantKeyRecord) -> Result<Arc<Root>, VaultError> {
         let wrong = VaultError::WrongKey { what: "tenant key", under: "root key" };
-        self.roots.iter().find(|root| root.id() == record.root).ok_or(wrong)
+        self.roots().iter().find(|root| root.id() == record.root).cloned().ok_or(wrong)
+    }
+
+    fn newest_root(&self) -> Arc<Root> {
+        self.roots()[0].clone()
+    }
+
+    fn roots(&self) -> Arc<[Arc<Root>]> {
+        self.roots.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn forget(&self, tenant: TenantId) {

@@ -30,6 +30,7 @@ mod hsm;
 mod key;
 mod keyring;
 mod root;
+mod source;
 mod stream;
 #[cfg(test)]
 mod vectors;
@@ -42,5 +43,6 @@ pub use hsm::HsmKey;
 pub use key::{SubjectKey, SubjectKeyId, TenantKey};
 pub use keyring::{Keyring, Restored};
 pub use root::{Root, RsaKeyFile};
+pub use source::{RootFile, RootSource};
 pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
 pub use wrap::Wrapped;

@@ -1,7 +1,7 @@
 //! Where trust begins: the key that wraps the tenant keys.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io::{Read, Write},
     num::NonZeroU32,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
@@ -198,13 +198,20 @@ impl RsaKeyFile {
             Some(passphrase) => pem(UNDER_PASSPHRASE, &under_passphrase(passphrase, &key.0)?),
         };
         let failed = |error| VaultError::RootFile { path: path.to_owned(), error };
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path).map_err(failed)?;
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        file.write_all(text.as_bytes())
-            .and_then(|()| file.sync_all())
-            .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
-            .map_err(failed)?;
+        let mut new = path.as_os_str().to_owned();
+        new.push(".new");
+        // The name is given to what is whole, so a start that was broken off leaves no half of a key behind.
+        let write = || {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::hard_link(&new, path)?;
+            fs::remove_file(&new)?;
+            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+        };
+        write().map_err(failed)?;
         Root::of_rsa(&key)
     }
 

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 
 use store::VaultKeys;
 use types::{DataSubject, Secret, TenantId};
-use vault::{Keyring, Place, Purpose, Root, VaultError};
+use vault::{Keyring, Place, Purpose, Root, RootFile, RootSource, RsaKeyFile, VaultError};
 
 const PLACE: Place<'_> = Place { purpose: Purpose::Conversation, record: b"7" };
 const TENANT: TenantId = TenantId(1);
@@ -185,4 +185,72 @@ async fn a_restored_backup_never_brings_back_what_was_shredded() {
     fs::create_dir(&other_root).unwrap();
     let other_root = keyring(&other_root, root('b'), None).await.unwrap();
     assert!(matches!(other_root.restore(&mut new.as_slice()).await, Err(VaultError::WrongKey { .. })));
+}
+
+/// A new root in the place of the old one, broken off at each point where it can be: the next start completes it.
+#[tokio::test]
+async fn a_root_file_is_made_once_and_replaced_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("root.pem");
+    let next = folder.path().join("root.pem.next");
+    let source = RootSource::File(RootFile { path: path.clone(), passphrase: None });
+    let open = async || {
+        let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+        Keyring::open_from(keys, &source, None).await
+    };
+    let ring = open().await.unwrap();
+    let first = fs::read(&path).unwrap();
+    let mut sealed = Vec::new();
+    for tenant in 1..=3 {
+        let key = ring.subject(TenantId(tenant), &subject("anna")).await.unwrap();
+        sealed.push(key.seal(&PLACE, &secret("planted")).unwrap());
+    }
+    let all_open = async |ring: &Keyring| {
+        for value in &sealed {
+            let key = ring.of_sealed(value).await.unwrap();
+            assert_eq!(key.open(&PLACE, value).unwrap().expose(), b"planted");
+        }
+    };
+    // Broken off when the new key was made, and when some tenants were moved to it.
+    for moved in [false, true] {
+        let before = fs::read(&path).unwrap();
+        let made = RsaKeyFile::create(&next, None).unwrap();
+        if moved {
+            ring.adopt_root(RsaKeyFile::open(&path, None).unwrap());
+            ring.adopt_root(made);
+            ring.subject(TenantId(9), &subject("made under the new root")).await.unwrap();
+        }
+        let ring = open().await.unwrap();
+        assert!(!next.exists() && fs::read(&path).unwrap() != before, "it is completed");
+        all_open(&ring).await;
+    }
+    let ring = open().await.unwrap();
+    let id = ring.root_id();
+    assert_eq!(ring.renew_root(&source).await.unwrap(), 4);
+    assert_ne!(ring.root_id(), id);
+    all_open(&ring).await;
+    all_open(&open().await.unwrap()).await;
+    assert!(!next.exists());
+
+    // The old key opens nothing any more, and a lost one is not replaced by a new one.
+    let kept = fs::read(&path).unwrap();
+    fs::write(&path, first).unwrap();
+    let error = open().await.err().unwrap().to_string();
+    assert!(error.contains("is under the root"), "{error}");
+    fs::remove_file(&path).unwrap();
+    let error = open().await.err().unwrap().to_string();
+    assert!(error.contains("is gone, and there are keys under it"), "{error}");
+    fs::write(&path, kept).unwrap();
+    fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    all_open(&open().await.unwrap()).await;
+
+    // From a file to a key that an operator keeps.
+    let text = RootSource::Text(secret(&"0123456789abcdef".repeat(4)));
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    all_open(&Keyring::open_from(keys, &text, Some(&source)).await.unwrap()).await;
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    let ring = Keyring::open_from(keys, &text, None).await.unwrap();
+    all_open(&ring).await;
+    let error = ring.renew_root(&text).await.unwrap_err().to_string();
+    assert!(error.contains("`vault.old_root`"), "{error}");
 }

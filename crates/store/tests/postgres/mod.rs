@@ -69,18 +69,13 @@ impl Postgres {
         }
     }
 
-    /// Ends the server as a power cut would: every process of it at once.
+    /// Ends the server at once, without a checkpoint: the next start has to recover.
     pub(crate) fn kill(&mut self) {
         let Some(mut server) = self.running.take() else { return };
-        // The first line of its lock file is the number of its main process; the others die with it, at the latest when
-        // they find it gone, so they are killed as well.
-        let main = fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
-        if let Some(main) = main.lines().next() {
-            let _ = Command::new("pkill").args(["-KILL", "-P", main]).status();
-        }
+        let _ = self.program("pg_ctl").args(["stop", "-s", "-m", "immediate"]).status();
+        // If that did not help. A server that is gone already is no error.
         let _ = server.kill();
-        server.wait().unwrap();
-        let _ = fs::remove_file(self.data().join("postmaster.pid"));
+        let _ = server.wait();
     }
 
     /// A new, empty database; its address.
