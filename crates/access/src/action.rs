@@ -116,6 +116,42 @@ fn over(parameter: &'static str, asked: &'static str, max: &'static str) -> Acce
     AccessError::OverLimit { parameter, asked, max }
 }
 
+/// Have an answer stored, of a request with this data class.
+pub struct StoreChatCompletion;
+
+impl Action for StoreChatCompletion {
+    type Resource = DataClass;
+    const NAME: &'static str = "store_chat_completion";
+    const ROLES: &'static [Role] = Role::ALL;
+}
+
+/// Read stored chat completions: those of the caller's own, which the store sees to.
+pub struct ReadChatCompletions;
+
+impl Action for ReadChatCompletions {
+    type Resource = ();
+    const NAME: &'static str = "read_chat_completions";
+    const ROLES: &'static [Role] = Role::ALL;
+}
+
+/// Change and delete them.
+pub struct ChangeChatCompletions;
+
+impl Action for ChangeChatCompletions {
+    type Resource = ();
+    const NAME: &'static str = "change_chat_completions";
+    const ROLES: &'static [Role] = Role::ALL;
+}
+
+/// Rotate, back up and restore the keys of what is stored, and destroy those of a person.
+pub struct ManageVault;
+
+impl Action for ManageVault {
+    type Resource = ();
+    const NAME: &'static str = "manage_vault";
+    const ROLES: &'static [Role] = &[Role::Administrator];
+}
+
 /// See which models there are.
 pub struct ListModels;
 
@@ -213,9 +249,17 @@ mod tests {
             }
         }
         //                     member operator administrator
-        let table: [(&str, May, [bool; 3]); 9] = [
+        let table: [(&str, May, [bool; 3]); 13] = [
             ("generate", |role| may::<Generate>(role, asked(None, None)), [true, true, true]),
             ("embed", |role| may::<Embed>(role, asked(None, None)), [true, true, true]),
+            (
+                "store_chat_completion",
+                |role| may::<StoreChatCompletion>(role, DataClass::Public),
+                [true, true, true],
+            ),
+            ("read_chat_completions", |role| may::<ReadChatCompletions>(role, ()), [true, true, true]),
+            ("change_chat_completions", |role| may::<ChangeChatCompletions>(role, ()), [true, true, true]),
+            ("manage_vault", |role| may::<ManageVault>(role, ()), [false, false, true]),
             ("list_models", |role| may::<ListModels>(role, ()), [true, true, true]),
             ("read_api", |role| may::<ReadApi>(role, ()), [true, true, true]),
             ("list_sequences", |role| may::<ListSequences>(role, ()), [false, true, true]),

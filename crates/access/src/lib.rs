@@ -21,8 +21,9 @@ mod pepper;
 
 pub use access::{Access, Credential};
 pub use action::{
-    Action, Authorized, Embed, Generate, KillSequence, ListModels, ListSequences, ManageKeys, ModelUse,
-    MoveModel, ReadApi, ReadMetrics,
+    Action, Authorized, ChangeChatCompletions, Embed, Generate, KillSequence, ListModels, ListSequences,
+    ManageKeys, ManageVault, ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics,
+    StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey};

@@ -9,7 +9,7 @@ use axum::{
 };
 use engine::EngineError;
 use http::{HeaderName, HeaderValue, StatusCode, header};
-use path::{Part, PathError};
+use path::{KeptError, Part, PathError};
 use resources::{RouteError, UnloadError};
 use serde::Serialize;
 use types::{OutOfRange, RequestId};
@@ -133,6 +133,7 @@ impl ApiError {
                 },
                 PathError::OutOfRange(error) => out_of_range(error),
                 PathError::Unload(error) => of_unload(error),
+                PathError::Kept(error) => of_kept(error),
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
             },
             Self::OutOfRange(error) => out_of_range(error),
@@ -277,6 +278,21 @@ fn of_engine(error: &EngineError, input: &'static str) -> Reply<'static> {
     }
 }
 
+fn of_kept(error: &KeptError) -> Reply<'static> {
+    let reply = |status, code, parameter| Reply { status, code, parameter, retry_after: None };
+    match error {
+        KeptError::NotAllowed(_) => reply(StatusCode::FORBIDDEN, "storing_not_allowed", Some("store")),
+        KeptError::Unknown => reply(StatusCode::NOT_FOUND, "chat_completion_not_found", None),
+        KeptError::Erased => reply(StatusCode::GONE, "data_erased", None),
+        KeptError::TooMany(_) => reply(StatusCode::BAD_REQUEST, "too_many_to_search", Some("metadata")),
+        KeptError::NoTenant(_) => reply(StatusCode::NOT_FOUND, "tenant_not_found", Some("tenant")),
+        KeptError::File { .. } => reply(StatusCode::BAD_REQUEST, "file_unusable", Some("file")),
+        KeptError::Conflict(_) => reply(StatusCode::CONFLICT, "keys_unsuitable", None),
+        KeptError::Vault(_) => unavailable("vault_unavailable", RETRY_AFTER_STORE),
+        KeptError::Store(_) => unavailable("store_unavailable", RETRY_AFTER_STORE),
+    }
+}
+
 /// OpenAI's name for the family of an error.
 fn kind(status: StatusCode) -> &'static str {
     match status {
@@ -397,6 +413,11 @@ mod tests {
             (path(PathError::OutOfRange(range())), "400 out_of_range", "top_p -"),
             (engine(EngineError::Killed), "409 request_killed", "- -"),
             (path(PathError::Closing { retry_after: s(10) }), "503 shutting_down", "- 10"),
+            (path(KeptError::NotAllowed("no".into()).into()), "403 storing_not_allowed", "store -"),
+            (path(KeptError::Unknown.into()), "404 chat_completion_not_found", "- -"),
+            (path(KeptError::Erased.into()), "410 data_erased", "- -"),
+            (path(KeptError::TooMany(9).into()), "400 too_many_to_search", "metadata -"),
+            (path(KeptError::NoTenant("t".into()).into()), "404 tenant_not_found", "tenant -"),
             (range().into(), "400 out_of_range", "top_p -"),
             (ApiError::parameter("n", "only 1"), "400 invalid_parameter", "n -"),
             (ApiError::BodyTooLarge, "413 body_too_large", "- -"),

@@ -15,6 +15,16 @@ pub(crate) const BODY_TOTAL_TIMEOUT: Duration = Duration::from_secs(300);
 pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Most parts of one message. More are answered 400.
 pub(crate) const PARTS_MAX: usize = 4096;
+/// Most pairs of `metadata`, and their longest names and texts in characters, as in OpenAI's API. More are answered 400.
+pub(crate) const METADATA_PAIRS_MAX: usize = 16;
+/// See [`METADATA_PAIRS_MAX`].
+pub(crate) const METADATA_KEY_CHARS_MAX: usize = 64;
+/// See [`METADATA_PAIRS_MAX`].
+pub(crate) const METADATA_VALUE_CHARS_MAX: usize = 512;
+/// Most items of one list, as in OpenAI's API; and how many where nothing is said. More are answered 400.
+pub(crate) const LIST_MAX: usize = 100;
+/// See [`LIST_MAX`].
+pub(crate) const LIST_DEFAULT: usize = 20;
 /// Most inputs of one request for embeddings, as in OpenAI's API. More are answered 400.
 pub(crate) const INPUTS_MAX: usize = 2048;
 /// Most documents of one request to rerank. More are answered 400.

@@ -16,7 +16,7 @@ use crate::{
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
-    openai::{chat, completions, embeddings, models, rerank},
+    openai::{chat, completions, embeddings, models, rerank, stored},
 };
 
 /// What handlers work with.
@@ -66,7 +66,9 @@ impl Modify for ApiKey {
 
 fn public() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::with_openapi(Document::openapi())
-        .routes(routes!(chat::chat_completions))
+        .routes(routes!(chat::chat_completions, stored::list_stored))
+        .routes(routes!(stored::get_stored, stored::update_stored, stored::delete_stored))
+        .routes(routes!(stored::list_stored_messages))
         .routes(routes!(completions::completions))
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(rerank::rerank))
@@ -136,6 +138,11 @@ mod tests {
             "get /metrics",
             "get /openapi.json",
             "post /v1/chat/completions",
+            "get /v1/chat/completions",
+            "get /v1/chat/completions/{id}",
+            "post /v1/chat/completions/{id}",
+            "delete /v1/chat/completions/{id}",
+            "get /v1/chat/completions/{id}/messages",
             "post /v1/completions",
             "post /v1/embeddings",
             "post /v1/rerank",

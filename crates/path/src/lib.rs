@@ -1,13 +1,14 @@
 //! The whole request path, in order, in this file, without HTTP.
 //!
-//! **Does**: authenticate, authorise, route, run. `gateway` calls it for every protocol; workflows and batches
+//! **Does**: authenticate, authorise, route, run; and store, if that was asked for. `gateway` calls it for every protocol; workflows and batches
 //! will call the same [`Path::serve`], [`Path::embed`] and [`Path::rerank`]. **Never** is bypassed: each step takes
 //! what only the step before can make.
 //!
 //! The three types to know: [`Path`], [`Answer`], [`PathError`]. What operators do (list, kill, keys, metrics)
-//! is in `operate.rs`; it passes through the same two first steps.
+//! is in `operate.rs`; it passes through the same two first steps. What is stored for callers is in `kept`.
 #![forbid(unsafe_code)]
 
+mod kept;
 mod metrics;
 mod operate;
 mod vectors;
@@ -21,7 +22,9 @@ use std::{
     time::Duration,
 };
 
-use access::{Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse};
+use access::{
+    Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, StoreChatCompletion,
+};
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
 use futures::{StreamExt, stream::BoxStream};
 use resources::{Lease, Replicas, Route, RouteError, UnloadError};
@@ -30,10 +33,16 @@ use types::{
     RerankRequest, SequenceId, Tokens, Vector,
 };
 
-use crate::metrics::{Metrics, Observation, Operation};
 pub use crate::{
+    kept::{
+        Erased, Keep, Kept, KeptError, Retention, Stored, StoredPage, StoredQuery, Transcript, VaultStatus,
+    },
     operate::{ModelList, NotReady, ProcessList},
     vectors::{Method, Relevance},
+};
+use crate::{
+    kept::{Keeping, stored},
+    metrics::{Metrics, Observation, Operation},
 };
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
@@ -43,6 +52,7 @@ const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(10);
 pub struct Path {
     access: Access,
     replicas: Replicas,
+    kept: Arc<Kept>,
     metrics: Metrics,
     sequences: AtomicU64,
     closing: AtomicBool,
@@ -116,6 +126,9 @@ pub enum PathError {
     /// The engine did not answer.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// It is not stored, or what was stored is not given back.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// A part of a ranking cannot be given to this model.
     #[error("{part}: {why}")]
     BadPart {
@@ -193,10 +206,11 @@ struct Routed<A: Action, R> {
 }
 
 impl Path {
-    /// A path over these replicas, guarded by `access`.
-    pub fn new(access: Access, replicas: Replicas) -> Self {
+    /// A path over these replicas, guarded by `access`; what callers want stored goes into `kept`.
+    pub fn new(access: Access, replicas: Replicas, kept: Arc<Kept>) -> Self {
         Self {
             access,
+            kept,
             metrics: Metrics::new(),
             replicas,
             sequences: AtomicU64::new(1),
@@ -204,10 +218,27 @@ impl Path {
         }
     }
 
-    /// Answers one request. Called by `gateway`, for all protocols alike.
-    pub async fn serve(&self, credential: Credential, request: GenerateRequest) -> Result<Answer, PathError> {
-        let routed = self.routed::<Generate, _>(credential, request).await?;
-        self.run(routed).await
+    /// Answers one request. Called by `gateway`, for all protocols alike. What is to be kept is stored before the last event
+    /// leaves; whether it may be is known before the engine begins.
+    pub async fn serve(
+        &self,
+        credential: Credential,
+        request: GenerateRequest,
+        keep: Option<Keep>,
+    ) -> Result<Answer, PathError> {
+        self.open()?;
+        let principal = self.access.authenticate(credential).await?;
+        let authorized = self.access.authorize::<Generate>(&principal, request.wanted())?;
+        let keeping = match keep {
+            Some(keep) => Some(self.keep(&authorized, request.id, keep).await?),
+            None => None,
+        };
+        let routed = self.route(authorized, request).await?;
+        let mut answer = self.run(routed).await?;
+        if let Some(keeping) = keeping {
+            answer.events = stored(answer.events, keeping, answer.model.clone());
+        }
+        Ok(answer)
     }
 
     /// Computes a vector of each passage. Dropping the future cancels the work within one step.
@@ -227,7 +258,20 @@ impl Path {
         self.run_ranking(routed).await
     }
 
-    /// The steps that all requests have in common: authenticate, authorise, route.
+    async fn keep(
+        &self,
+        authorized: &Authorized<Generate>,
+        id: RequestId,
+        keep: Keep,
+    ) -> Result<Keeping, PathError> {
+        let principal = authorized.principal();
+        // Filled in by the decision.
+        let data_class = authorized.resource().data_class.unwrap_or(principal.data_class_max);
+        let authorized = self.access.authorize::<StoreChatCompletion>(principal, data_class)?;
+        Ok(self.kept.begin(&authorized, id, keep).await?)
+    }
+
+    /// The steps that requests for vectors have in common: authenticate, authorise, route.
     async fn routed<A: Action<Resource = ModelUse>, R: Ask>(
         &self,
         credential: Credential,

@@ -123,7 +123,7 @@ impl Path {
         Ok(self.metrics.text(&self.replicas.replicas()))
     }
 
-    async fn authorized<A: access::Action>(
+    pub(crate) async fn authorized<A: access::Action>(
         &self,
         credential: Credential,
         resource: A::Resource,

@@ -77,6 +77,20 @@ impl Keyring {
 }
 
 impl RootSource {
+    /// The word for it: `file`, `environment` or `pkcs11`.
+    pub fn kept_in(&self) -> &'static str {
+        match self {
+            Self::File(_) => "file",
+            Self::Text(_) => "environment",
+            Self::Hsm(_) => "pkcs11",
+        }
+    }
+
+    /// Whether it is a file that is not there yet.
+    pub fn has_to_be_made(&self) -> bool {
+        matches!(self, Self::File(file) if !file.path.exists())
+    }
+
     fn open(&self, is_new: bool) -> Result<Root, VaultError> {
         match self {
             Self::Text(text) => Root::of_text(text),

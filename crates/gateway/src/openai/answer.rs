@@ -1,6 +1,9 @@
 //! Shapes of answers, and the answer that is sent whole.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum::{
     Json,
@@ -67,16 +70,27 @@ impl Usage {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ChatCompletion<'a> {
     #[serde(flatten)]
-    head: Head,
+    pub(super) head: Head,
     /// One answer.
-    choices: Vec<ChatChoice<'a>>,
+    pub(super) choices: Vec<ChatChoice<'a>>,
     /// What it cost.
-    usage: Usage,
+    pub(super) usage: Usage,
+    /// What was attached to it. Only of those that are stored.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) metadata: Option<BTreeMap<String, String>>,
+}
+
+impl<'a> ChatCompletion<'a> {
+    pub(super) fn new(head: Head, text: &'a str, finish_reason: &'a str, usage: Usage) -> Self {
+        let message = AnswerMessage { role: "assistant", content: text, refusal: None };
+        let choice = ChatChoice { index: 0, message, logprobs: None, finish_reason };
+        Self { head, choices: vec![choice], usage, metadata: None }
+    }
 }
 
 /// The answer.
 #[derive(Serialize, ToSchema)]
-struct ChatChoice<'a> {
+pub(super) struct ChatChoice<'a> {
     /// Always 0.
     index: u32,
     /// What the model says.
@@ -84,7 +98,7 @@ struct ChatChoice<'a> {
     /// Always null.
     logprobs: Option<bool>,
     /// `stop` or `length`.
-    finish_reason: &'static str,
+    finish_reason: &'a str,
 }
 
 /// What the model says.
@@ -194,6 +208,7 @@ pub(super) fn now() -> u64 {
 pub(super) async fn whole(
     mut answer: Answer,
     protocol: Protocol,
+    created: u64,
     exchange: &Exchange,
 ) -> Result<Response, ApiError> {
     let mut text = String::new();
@@ -208,7 +223,7 @@ pub(super) async fn whole(
             Event::Finished(reason) => {
                 // The contract of events: usage comes before the end.
                 let usage = usage.ok_or(ApiError::Internal)?;
-                let head = Head::new(protocol, false, answer.request, answer.model.as_str(), now());
+                let head = Head::new(protocol, false, answer.request, answer.model.as_str(), created);
                 return Ok(written(protocol, head, &Prompt::from(text), reason, usage));
             }
         }
@@ -219,9 +234,7 @@ pub(super) async fn whole(
 fn written(protocol: Protocol, head: Head, text: &Prompt, reason: FinishReason, usage: Usage) -> Response {
     match protocol {
         Protocol::Chat => {
-            let message = AnswerMessage { role: "assistant", content: text.expose(), refusal: None };
-            let choice = ChatChoice { index: 0, message, logprobs: None, finish_reason: reason.as_str() };
-            Json(ChatCompletion { head, choices: vec![choice], usage }).into_response()
+            Json(ChatCompletion::new(head, text.expose(), reason.as_str(), usage)).into_response()
         }
         Protocol::Completions => {
             let choice = TextChoice {
@@ -251,14 +264,10 @@ mod tests {
             model: "m".parse().unwrap(),
             events: stream::iter(events).boxed(),
         };
-        let response = whole(answer, protocol, &Exchange::new()).now_or_never().unwrap();
+        let response = whole(answer, protocol, 7, &Exchange::new()).now_or_never().unwrap();
         let body = response.map_err(|error| error.code())?.into_body();
         let bytes = axum::body::to_bytes(body, usize::MAX).now_or_never().unwrap().unwrap();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        let (before, created) = text.split_once("\"created\":").unwrap();
-        let (seconds, after) = created.split_once(',').unwrap();
-        assert!(seconds.parse::<u64>().unwrap() > 1_700_000_000);
-        Ok(format!("{before}\"created\":7,{after}"))
+        Ok(String::from_utf8(bytes.to_vec()).unwrap())
     }
 
     fn delta(text: &str) -> Event {

@@ -6,7 +6,7 @@ use axum::{extract::State, response::Response};
 use http::HeaderMap;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, IgnoredAny, SeqAccess, Visitor},
+    de::{Error, SeqAccess, Visitor},
 };
 use types::{Input, Message, RequestId, Speaker};
 use utoipa::ToSchema;
@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use super::{
     Asked, Protocol,
     answer::{ChatCompletion, ChatCompletionChunk},
-    fields::{Content, Count},
+    fields::{Content, Count, Metadata},
     generate,
     sampling::{at_least_one, generation_request, missing},
+    transcript,
 };
 use crate::{
     body::JsonBody,
@@ -42,11 +43,11 @@ generation_request! {
         response_format: Option<Object<ResponseFormat>>,
         /// Only `auto` and `default`.
         service_tier: Option<String>,
-        /// Accepted and not used: nothing is stored.
-        #[serde(default)]
+        /// Attached to what is stored: at most 16 texts by name. Without `store` it is not used.
         #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
-        #[allow(dead_code)]
-        metadata: IgnoredAny,
+        metadata: Option<Metadata>,
+        /// Whether conversation and answer are stored, sealed, before the answer ends. Not with `Cache-Control: no-store`.
+        store: Option<bool>,
         /// Accepted and not used: there are no tools.
         #[allow(dead_code)]
         parallel_tool_calls: Option<bool>,
@@ -58,9 +59,6 @@ generation_request! {
         safety_identifier: Option<String>,
         /// Only `["text"]`.
         modalities: Option<Vec<String>>,
-        #[serde(default)]
-        #[schema(ignore)]
-        store: Given,
         #[serde(default)]
         #[schema(ignore)]
         logprobs: Given,
@@ -193,8 +191,13 @@ impl ChatRequest {
             }
         };
         let messages = messages.into_iter().enumerate().map(|(index, message)| message.spoken(index));
-        let input = Input::Chat(messages.collect::<Result<_, _>>()?);
-        shared.ask(id, headers, Protocol::Chat, input, tokens_max)
+        let messages = messages.collect::<Result<Vec<_>, _>>()?;
+        let keep = match self.store {
+            Some(true) => Some(transcript::Asked::new(headers, &messages, self.metadata.take())?),
+            _ => None,
+        };
+        let asked = shared.ask(id, headers, Protocol::Chat, Input::Chat(messages), tokens_max)?;
+        Ok(Asked { keep, ..asked })
     }
 
     fn refuse_what_is_not_offered(&self) -> Result<(), ApiError> {
@@ -207,7 +210,6 @@ impl ChatRequest {
         for (parameter, given, neutral) in [
             ("tool_choice", &self.tool_choice, &["none", "auto"][..]),
             ("function_call", &self.function_call, &["none", "auto"]),
-            ("store", &self.store, &[]),
             ("logprobs", &self.logprobs, &[]),
             ("top_logprobs", &self.top_logprobs, &[]),
             ("audio", &self.audio, &[]),
@@ -291,6 +293,8 @@ impl ChatMessage {
     params(
         ("llmos-class" = Option<String>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
         ("llmos-data-class" = Option<String>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
+        ("llmos-subject" = Option<String>, Header, description = "With `store`: the person that the conversation is about, whose key seals it; without it the user of the key"),
+        ("cache-control" = Option<String>, Header, description = "`no-store`: nothing of this request may be stored"),
     ),
     responses(
         (status = 200, description = "The answer", content(

@@ -13,7 +13,7 @@ use types::Prompt;
 
 use crate::{
     json::{Given, Object},
-    limits::PARTS_MAX,
+    limits::{METADATA_KEY_CHARS_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, PARTS_MAX},
 };
 
 /// A whole number from 0 to `u32::MAX`.
@@ -197,6 +197,49 @@ pub(super) struct Text(pub Prompt);
 impl<'de> Deserialize<'de> for Text {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(|text| Self(Prompt::from(text)))
+    }
+}
+
+/// `metadata`: names and texts that a caller attaches to what is stored.
+pub(super) struct Metadata(pub BTreeMap<String, Text>);
+
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs;
+
+        impl<'de> Visitor<'de> for Pairs {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of texts, for example {\"ward\": \"3b\"}")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Metadata, A::Error> {
+                let mut pairs = BTreeMap::new();
+                while let Some(key) = entries.next_key::<String>()? {
+                    if pairs.len() == METADATA_PAIRS_MAX {
+                        return Err(A::Error::custom(format_args!(
+                            "there are at most {METADATA_PAIRS_MAX} pairs"
+                        )));
+                    }
+                    let value: Text = entries.next_value()?;
+                    if key.chars().count() > METADATA_KEY_CHARS_MAX
+                        || value.0.expose().chars().count() > METADATA_VALUE_CHARS_MAX
+                    {
+                        return Err(A::Error::custom(format_args!(
+                            "a name has at most {METADATA_KEY_CHARS_MAX} characters, and a text \
+                             {METADATA_VALUE_CHARS_MAX}"
+                        )));
+                    }
+                    if pairs.insert(key, value).is_some() {
+                        return Err(A::Error::custom("a name is given twice"));
+                    }
+                }
+                Ok(Metadata(pairs))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs)
     }
 }
 

@@ -9,7 +9,9 @@ mod fields;
 pub(crate) mod models;
 pub(crate) mod rerank;
 mod sampling;
+pub(crate) mod stored;
 mod stream;
+mod transcript;
 
 use access::Credential;
 use axum::response::Response;
@@ -57,6 +59,8 @@ pub(crate) struct Asked {
     protocol: Protocol,
     /// For the answer.
     delivery: Delivery,
+    /// What is stored of it, if anything.
+    keep: Option<transcript::Asked>,
 }
 
 /// Sends it along the path and the answer back.
@@ -66,14 +70,18 @@ async fn generate(
     exchange: Exchange,
     asked: Asked,
 ) -> Result<Response, ApiError> {
-    let Asked { request, protocol, delivery } = asked;
+    let Asked { request, protocol, delivery, keep } = asked;
+    let created = answer::now();
+    let keep = keep.map(|asked| asked.keep(created));
     let answer = path
-        .serve(credential, request)
+        .serve(credential, request, keep)
         .await
         .map_err(|error| ApiError::Path { error, input: protocol.input() })?;
     exchange.answered_by(&answer.model);
     match delivery {
-        Delivery::Whole => answer::whole(answer, protocol, &exchange).await,
-        Delivery::Stream { include_usage } => Ok(stream::respond(answer, protocol, include_usage, exchange)),
+        Delivery::Whole => answer::whole(answer, protocol, created, &exchange).await,
+        Delivery::Stream { include_usage } => {
+            Ok(stream::respond(answer, protocol, created, include_usage, exchange))
+        }
     }
 }

@@ -154,7 +154,7 @@ impl Shared {
             class: level(headers, CLASS_HEADER)?,
             data_class: level(headers, DATA_CLASS_HEADER)?,
         };
-        Ok(Asked { request, protocol, delivery })
+        Ok(Asked { request, protocol, delivery, keep: None })
     }
 
     /// Most tokens of the answer, as both protocols name it.

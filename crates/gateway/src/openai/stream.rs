@@ -14,9 +14,7 @@ use types::{Event, FinishReason, RequestId};
 
 use super::{
     Protocol,
-    answer::{
-        ChatCompletionChunk, ChunkChoice, ChunkUsage, Delta, Head, TextChoice, TextCompletion, Usage, now,
-    },
+    answer::{ChatCompletionChunk, ChunkChoice, ChunkUsage, Delta, Head, TextChoice, TextCompletion, Usage},
 };
 use crate::{error::ApiError, exchange::Exchange, limits::KEEP_ALIVE_INTERVAL};
 
@@ -30,6 +28,7 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 pub(super) fn respond(
     answer: Answer,
     protocol: Protocol,
+    created: u64,
     include_usage: bool,
     exchange: Exchange,
 ) -> Response {
@@ -39,7 +38,7 @@ pub(super) fn respond(
         // Asks proxies of the nginx family not to hold frames back.
         (header::HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    let frames = frames(answer, protocol, include_usage, exchange);
+    let frames = frames(answer, protocol, created, include_usage, exchange);
     (headers, Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>))).into_response()
 }
 
@@ -47,10 +46,11 @@ pub(super) fn respond(
 fn frames(
     answer: Answer,
     protocol: Protocol,
+    created: u64,
     include_usage: bool,
     exchange: Exchange,
 ) -> impl Stream<Item = Bytes> + Send {
-    let encoder = Encoder::new(protocol, include_usage, answer.request, answer.model.as_str(), now());
+    let encoder = Encoder::new(protocol, include_usage, answer.request, answer.model.as_str(), created);
     // None once the last frame is out.
     let state = Some((answer.events, encoder));
     stream::unfold(state, move |state| {
@@ -314,7 +314,7 @@ data: [DONE]
             tokio::time::sleep(KEEP_ALIVE_INTERVAL * 5 / 2).await;
             Ok(Event::Finished(FinishReason::Length))
         });
-        let frames = frames(answer(events.boxed()), Protocol::Completions, false, Exchange::new());
+        let frames = frames(answer(events.boxed()), Protocol::Completions, 7, false, Exchange::new());
         let frames: Vec<Bytes> = frames.collect().await;
         assert_eq!(frames[..2], [KEEP_ALIVE, KEEP_ALIVE]);
         assert!(frames[2].ends_with(DONE));
@@ -357,9 +357,9 @@ data: [DONE]
                     began.notify_one();
                     let exchange = Exchange::new();
                     if whole {
-                        super::super::answer::whole(answer, Protocol::Chat, &exchange).await
+                        super::super::answer::whole(answer, Protocol::Chat, 7, &exchange).await
                     } else {
-                        Ok(respond(answer, Protocol::Chat, false, exchange))
+                        Ok(respond(answer, Protocol::Chat, 7, false, exchange))
                     }
                 }
             }

@@ -1,0 +1,220 @@
+//! What is stored for callers: only what they asked to be stored, only where that is allowed, and only sealed, by the key of
+//! the person it is about.
+//!
+//! ```text
+//! begin: may it be kept? ─ whose key? ─ engine … ─ finish: seal ─ store (on the disk) ─ then the last event leaves
+//! ```
+
+mod answer;
+mod operate;
+mod read;
+
+use std::{sync::Arc, time::Duration};
+
+use futures::{
+    FutureExt,
+    future::{BoxFuture, Shared},
+};
+use store::{Store, StoreError, VaultKeys};
+use types::{DataClass, DataSubject, Principal, RequestId, TenantId, UserId};
+use vault::{Keyring, Place, Purpose, RootSource, VaultError};
+
+pub(crate) use self::answer::{Keeping, stored};
+pub use self::{
+    answer::{Keep, Transcript},
+    operate::{Erased, VaultStatus},
+    read::{Stored, StoredPage, StoredQuery},
+};
+
+/// What the tenant and the user of the local socket are called. They are no rows of the store.
+const LOCAL: &str = "local";
+/// The tenant and the user of the local socket.
+const LOCAL_IDS: (TenantId, UserId) = (TenantId(0), UserId(0));
+/// What stands before a user's name, where a request names no data subject: then it is about the user.
+const USER: &str = "user:";
+
+/// How long what is stored is kept, and what is not stored at all.
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// Of chat completions, by data class, the least sensitive first. Zero: they are not stored.
+    pub chat_completions: [Duration; DataClass::ALL.len()],
+    /// Names of tenants for whom nothing is stored.
+    pub no_store_tenants: Vec<String>,
+}
+
+/// The keys, once they are there: the first root key of an installation takes a second to make, which nobody has to wait for
+/// who does not need it.
+type Late = Shared<BoxFuture<'static, Result<Arc<Keyring>, Arc<VaultError>>>>;
+
+/// What is stored for callers.
+pub struct Kept {
+    store: Store,
+    keyring: Late,
+    source: Arc<RootSource>,
+    retention: Retention,
+    /// One rotation, backup or restore at a time.
+    turn: tokio::sync::Mutex<()>,
+}
+
+/// Why something is not stored, or not given back.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// A rule forbids it.
+    #[error("this may not be stored: {0}; leave `store` out")]
+    NotAllowed(String),
+    /// There is none, or none that this caller may see.
+    #[error("there is no stored chat completion of this id; `GET /v1/chat/completions` lists all")]
+    Unknown,
+    /// The key that it was sealed with was destroyed.
+    #[error("the data of this person was erased: the key that it was sealed with was destroyed")]
+    Erased,
+    /// Too much would have to be opened to find what is looked for.
+    #[error(
+        "more than {0} stored chat completions would have to be opened to look at their metadata; go on behind the last \
+         one that you have with `after`, or name a `model`"
+    )]
+    TooMany(usize),
+    /// There is no tenant of this name.
+    #[error("there is no tenant `{0}`; `llmos keys list` shows the names of all")]
+    NoTenant(String),
+    /// A file cannot be written or read.
+    #[error("{path}: {why}")]
+    File {
+        /// The file.
+        path: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// This cannot be done with the keys as they are.
+    #[error("{0}")]
+    Conflict(Arc<VaultError>),
+    /// The keys cannot be used now.
+    #[error("{0}")]
+    Vault(Arc<VaultError>),
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<VaultError> for KeptError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Shredded => Self::Erased,
+            error @ (VaultError::Backup(_) | VaultError::Root(_)) => Self::Conflict(Arc::new(error)),
+            error => Self::Vault(Arc::new(error)),
+        }
+    }
+}
+
+impl Kept {
+    /// Over this store and these keys. The keys are opened here; but the root key of a new installation is made in the
+    /// background, and what needs it waits for it.
+    ///
+    /// # Errors
+    /// [`VaultError`] if keys are there and do not open.
+    pub async fn open(
+        store: Store,
+        keys: VaultKeys,
+        root: RootSource,
+        old_root: Option<RootSource>,
+        retention: Retention,
+    ) -> Result<Self, VaultError> {
+        let source = Arc::new(root);
+        let keyring: Late = if source.has_to_be_made() && keys.counts().await?.tenants == 0 {
+            let (source, runtime) = (source.clone(), tokio::runtime::Handle::current());
+            // To make an RSA key takes a second of computing.
+            let made = tokio::task::spawn_blocking(move || {
+                runtime.block_on(Keyring::open_from(keys, &source, old_root.as_ref()))
+            });
+            let made = async {
+                let opened = made.await.unwrap_or_else(|_| {
+                    Err(VaultError::Root("making it was broken off; start the server again".to_owned()))
+                });
+                opened.map(Arc::new).map_err(Arc::new)
+            };
+            made.boxed().shared()
+        } else {
+            let opened = Arc::new(Keyring::open_from(keys, &source, old_root.as_ref()).await?);
+            futures::future::ready(Ok(opened)).boxed().shared()
+        };
+        Ok(Self { store, keyring, source, retention, turn: tokio::sync::Mutex::default() })
+    }
+
+    /// Waits until the keys are there.
+    pub async fn ready(&self) -> Result<(), KeptError> {
+        self.keyring().await.map(drop)
+    }
+
+    /// Deletes what has expired at `now` (seconds since 1970). Nobody was given it any more anyway. Returns how many.
+    pub async fn delete_expired(&self, now: u64) -> Result<u64, KeptError> {
+        Ok(self.store.delete_expired_chat_completions(now).await?)
+    }
+
+    async fn keyring(&self) -> Result<Arc<Keyring>, KeptError> {
+        self.keyring.clone().await.map_err(KeptError::Vault)
+    }
+
+    /// The names of a principal's tenant and user.
+    async fn names(&self, principal: &Principal) -> Result<(String, String), KeptError> {
+        let ids = (principal.tenant, principal.user);
+        if ids == LOCAL_IDS {
+            return Ok((LOCAL.to_owned(), LOCAL.to_owned()));
+        }
+        let names = self.store.names(ids.0, ids.1).await?;
+        names.ok_or_else(|| KeptError::NoTenant(principal.tenant.to_string()))
+    }
+
+    /// A tenant by name.
+    async fn tenant(&self, name: &str) -> Result<TenantId, KeptError> {
+        match self.store.tenant(name).await? {
+            Some(tenant) => Ok(tenant),
+            None if name == LOCAL => Ok(LOCAL_IDS.0),
+            None => Err(KeptError::NoTenant(name.to_owned())),
+        }
+    }
+
+    /// How long something is kept; an error if not at all.
+    fn lifetime(&self, tenant: &str, data_class: DataClass) -> Result<Duration, KeptError> {
+        if self.retention.no_store_tenants.iter().any(|name| name == tenant) {
+            let why = format!("nothing is stored for the tenant `{tenant}` (`retention.no_store_tenants`)");
+            return Err(KeptError::NotAllowed(why));
+        }
+        let index = DataClass::ALL.iter().position(|class| *class == data_class).unwrap_or_default();
+        let lifetime = self.retention.chat_completions[index];
+        if lifetime.is_zero() {
+            let why = format!(
+                "chat completions of the data class `{data_class}` are not stored \
+                 (`retention.chat_completions.{data_class}_days` is 0)"
+            );
+            return Err(KeptError::NotAllowed(why));
+        }
+        Ok(lifetime)
+    }
+}
+
+/// The person that a request is about, if it names none.
+fn the_user(name: &str) -> Result<DataSubject, KeptError> {
+    DataSubject::try_from(format!("{USER}{name}")).map_err(|error| KeptError::NotAllowed(error.to_string()))
+}
+
+/// The parts of a stored chat completion; each is sealed by itself, for its own place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Messages,
+    Answer,
+    Metadata,
+}
+
+/// The name of the place of a part.
+fn record(id: RequestId, part: Part) -> Vec<u8> {
+    let part: &[u8] = match part {
+        Part::Messages => b"messages",
+        Part::Answer => b"answer",
+        Part::Metadata => b"metadata",
+    };
+    [&id.0.to_be_bytes(), part].concat()
+}
+
+fn place(record: &[u8]) -> Place<'_> {
+    Place { purpose: Purpose::Conversation, record }
+}

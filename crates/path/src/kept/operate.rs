@@ -1,0 +1,180 @@
+//! What operators do with the keys of what is stored.
+
+use std::{
+    fs,
+    io::{BufReader, ErrorKind, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path as File, PathBuf},
+};
+
+use access::{Credential, ManageVault};
+use store::KeyCounts;
+use types::DataSubject;
+use vault::Restored;
+
+use super::{Kept, KeptError};
+use crate::{Path, PathError};
+
+/// Read and written by the owner only.
+const FILE_MODE: u32 = 0o600;
+
+/// How the vault does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VaultStatus {
+    /// Names the root key; no secret.
+    pub root: [u8; 16],
+    /// Where the root key is kept: `file`, `environment` or `pkcs11`.
+    pub kept_in: &'static str,
+    /// How many keys there are.
+    pub keys: KeyCounts,
+    /// How many chat completions are stored.
+    pub chat_completions: u64,
+}
+
+/// What an erasure did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    /// Whether there was a key to destroy.
+    pub key_destroyed: bool,
+    /// Stored chat completions that were deleted: nobody could have read them any more.
+    pub chat_completions: u64,
+}
+
+impl Path {
+    /// How the vault does.
+    pub async fn vault_status(&self, credential: Credential) -> Result<VaultStatus, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.status().await?)
+    }
+
+    /// Gives a tenant a new key. No data is touched. Returns how many keys were wrapped anew.
+    pub async fn rotate_tenant_key(&self, credential: Credential, tenant: &str) -> Result<u64, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.rotate_tenant(tenant).await?)
+    }
+
+    /// Puts a new root key in the place of the one that is there. Returns how many keys were wrapped anew.
+    pub async fn rotate_root_key(&self, credential: Credential) -> Result<u64, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.rotate_root().await?)
+    }
+
+    /// Writes all keys, wrapped, and what was shredded, into a new file; returns how many bytes.
+    pub async fn back_up_keys(&self, credential: Credential, file: PathBuf) -> Result<u64, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.back_up(file).await?)
+    }
+
+    /// Takes in what is missing of such a file. What was shredded, here or there, does not come back.
+    pub async fn restore_keys(&self, credential: Credential, file: PathBuf) -> Result<Restored, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.restore(file).await?)
+    }
+
+    /// Erases a person: destroys their key, durably, and then deletes what was sealed with it. `now` is in seconds since
+    /// 1970.
+    pub async fn shred(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        subject: &DataSubject,
+        now: u64,
+    ) -> Result<Erased, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.shred(tenant, subject, now).await?)
+    }
+}
+
+impl Kept {
+    async fn status(&self) -> Result<VaultStatus, KeptError> {
+        let keyring = self.keyring().await?;
+        Ok(VaultStatus {
+            root: keyring.root_id(),
+            kept_in: self.source.kept_in(),
+            keys: keyring.counts().await?,
+            chat_completions: self.store.count_chat_completions().await?,
+        })
+    }
+
+    async fn rotate_tenant(&self, tenant: &str) -> Result<u64, KeptError> {
+        let tenant = self.tenant(tenant).await?;
+        let _turn = self.turn.lock().await;
+        Ok(self.keyring().await?.rotate_tenant(tenant, &mut |_| ()).await?)
+    }
+
+    async fn rotate_root(&self) -> Result<u64, KeptError> {
+        let _turn = self.turn.lock().await;
+        let (keyring, source) = (self.keyring().await?, self.source.clone());
+        let runtime = tokio::runtime::Handle::current();
+        // To make an RSA key takes a second of computing. It is carried through also if the caller leaves.
+        let renewed = tokio::task::spawn_blocking(move || runtime.block_on(keyring.renew_root(&source)));
+        let broken = |_| vault::VaultError::Root("its replacement was broken off; try again".to_owned());
+        Ok(renewed.await.map_err(broken)??)
+    }
+
+    async fn back_up(&self, file: PathBuf) -> Result<u64, KeptError> {
+        let _turn = self.turn.lock().await;
+        let mut contents = Vec::new();
+        self.keyring().await?.backup(&mut contents).await?;
+        let failed = of_file(&file);
+        let bytes = contents.len() as u64;
+        in_background(move || write_new(&file, &contents)).await.map_err(failed)?;
+        Ok(bytes)
+    }
+
+    async fn restore(&self, file: PathBuf) -> Result<Restored, KeptError> {
+        let _turn = self.turn.lock().await;
+        let failed = of_file(&file);
+        let opened = in_background(move || {
+            let opened = fs::File::open(&file)?;
+            if !opened.metadata()?.is_file() {
+                return Err(ErrorKind::InvalidInput.into());
+            }
+            Ok(opened)
+        });
+        let mut backup = BufReader::new(opened.await.map_err(failed)?);
+        Ok(self.keyring().await?.restore(&mut backup).await?)
+    }
+
+    async fn shred(&self, tenant: &str, subject: &DataSubject, now: u64) -> Result<Erased, KeptError> {
+        let tenant = self.tenant(tenant).await?;
+        let Some(stone) = self.keyring().await?.shred(tenant, subject, now).await? else {
+            return Ok(Erased { key_destroyed: false, chat_completions: 0 });
+        };
+        // From here on the person is erased, whatever becomes of this.
+        let chat_completions = self.store.delete_chat_completions_of(stone.id).await?;
+        Ok(Erased { key_destroyed: true, chat_completions })
+    }
+}
+
+/// Writes a file that did not exist: whole and on the disk, or not at all.
+fn write_new(file: &File, contents: &[u8]) -> std::io::Result<()> {
+    if !file.is_absolute() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not an absolute path"));
+    }
+    let mut options = fs::OpenOptions::new();
+    let mut written = options.write(true).create_new(true).mode(FILE_MODE).open(file)?;
+    let result = written.write_all(contents).and_then(|()| written.sync_all());
+    if result.is_err() {
+        let _ = fs::remove_file(file);
+    }
+    result
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ErrorKind::Interrupted.into()))
+}
+
+fn of_file(file: &File) -> impl FnOnce(std::io::Error) -> KeptError + use<> {
+    let path = file.display().to_string();
+    move |error| {
+        let why = match error.kind() {
+            ErrorKind::AlreadyExists => "there is such a file already; choose another name".to_owned(),
+            ErrorKind::StorageFull => "the disk is full; choose another place".to_owned(),
+            _ => error.to_string(),
+        };
+        KeptError::File { path, why }
+    }
+}
