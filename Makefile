@@ -24,13 +24,14 @@ endif
 XTASK := cargo xtask
 title = @printf '\n\033[1m== %s\033[0m\n' $(1) >&2
 
-.PHONY: help run test test-full bench fmt clean
+.PHONY: help run test test-full fuzz bench fmt clean
 .PHONY: build-and-run checks tests build-and-bench
 
 help:
 	@echo 'make run        set up, build and start the server; prints its address, a key and a line to try'
 	@echo 'make test       everything that CI runs'
-	@echo 'make test-full  the same, with the slow tests and llama-server beside ours'
+	@echo 'make test-full  the same, with the slow tests, the fuzzing and llama-server beside ours'
+	@echo 'make fuzz       look for bytes that break what the vault promises, FUZZ_SECONDS (60) long'
 	@echo 'make bench      measure every figure, beside its peers; writes docs/benchmarks.md'
 	@echo 'make fmt        format the code'
 	@echo 'make clean      remove what was built; downloads and data stay'
@@ -53,6 +54,7 @@ test:
 checks:
 	$(call title,'format')
 	@cargo fmt --all --check
+	@cargo fmt --manifest-path fuzz/Cargo.toml --check
 	$(call title,'rules')
 	@$(XTASK) check
 	$(call title,'dependencies')
@@ -75,6 +77,25 @@ test-full: test
 	$(call title,'golden files')
 	@$(XTASK) golden --check
 	@LLMOS_TEST_FULL=1 $(MAKE) tests
+	@$(MAKE) fuzz
+
+# On the stable toolchain: the passes that cargo-fuzz asks for, less the address sanitizer, which needs a nightly one.
+# With --target, only what is fuzzed is instrumented, and no build script.
+FUZZ_SECONDS ?= 60
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_CORPUS := fuzz/corpus/frames
+FUZZ_ARTIFACTS := fuzz/artifacts/frames
+fuzz: export CARGO_TARGET_DIR = $(TARGET)/fuzz
+fuzz: export RUSTFLAGS = --cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1
+fuzz:
+	$(call title,'build what is fuzzed')
+	@cargo build --release --locked --manifest-path fuzz/Cargo.toml --target $(FUZZ_HOST)
+	$(call title,'fuzz')
+	@mkdir -p $(FUZZ_CORPUS) $(FUZZ_ARTIFACTS)
+	@$(TARGET)/fuzz/$(FUZZ_HOST)/release/frames -max_total_time=$(FUZZ_SECONDS) -timeout=20 -rss_limit_mb=512 \
+		-print_final_stats=1 -verbosity=0 -artifact_prefix=$(FUZZ_ARTIFACTS)/ $(FUZZ_CORPUS)
 
 bench:
 	$(call title,'setup')
@@ -89,6 +110,7 @@ build-and-bench:
 
 fmt:
 	@cargo fmt --all
+	@cargo fmt --manifest-path fuzz/Cargo.toml
 
 clean:
 	@cargo clean

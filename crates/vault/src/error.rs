@@ -49,6 +49,29 @@ pub enum VaultError {
         #[source]
         error: std::io::Error,
     },
+    /// An export cannot be opened.
+    #[error("this export cannot be opened: {0}")]
+    Export(String),
+    /// Nothing can be sealed for these recipients.
+    #[error("nothing can be sealed for these recipients: {0}")]
+    Recipients(String),
+    /// A file holds no identities that can be used.
+    #[error("the identity file {} {why}", .path.display())]
+    Identities {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The file of identities cannot be read.
+    #[error("the identity file {}: {error}", .path.display())]
+    IdentityFile {
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        error: std::io::Error,
+    },
     /// A range lies outside of what was sealed.
     #[error("bytes {start} to {end} were asked for, and there are {length}")]
     OutOfRange {

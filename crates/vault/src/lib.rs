@@ -19,11 +19,13 @@
 //!   it is compared first.
 //!
 //! The types to know: [`Keyring`] (finds, makes, rotates and destroys keys), [`SubjectKey`] (seals and opens), [`Place`]
-//! (what the bytes are bound to), [`Root`] (where trust begins).
+//! (what the bytes are bound to), [`Root`] (where trust begins), [`Recipients`] and [`Identities`] (files that leave the
+//! installation).
 #![forbid(unsafe_code)]
 
 mod backup;
 mod error;
+mod export;
 mod frames;
 mod header;
 mod hsm;
@@ -37,6 +39,7 @@ mod vectors;
 mod wrap;
 
 pub use error::VaultError;
+pub use export::{ExportWriter, Identities, Recipients, is_age};
 pub use frames::FRAME_BYTES;
 pub use header::{HEADER_BYTES, Place, Purpose};
 pub use hsm::HsmKey;
