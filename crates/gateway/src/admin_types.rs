@@ -150,6 +150,119 @@ pub struct Keys {
     pub keys: Vec<Key>,
 }
 
+/// Answer of `GET /api/v1/vault`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Vault {
+    /// Names the root key; no secret.
+    pub root: String,
+    /// Where the root key is kept: `file`, `environment` or `pkcs11`.
+    pub root_kept_in: String,
+    /// Tenants that have a key.
+    pub tenant_keys: u64,
+    /// People who have one.
+    pub subject_keys: u64,
+    /// Keys of people that still wait to be wrapped by the newest key of their tenant: a rotation was broken off.
+    pub subject_keys_behind: u64,
+    /// Keys that were destroyed.
+    pub shredded: u64,
+    /// Chat completions that are stored.
+    pub chat_completions: u64,
+}
+
+/// Body of `POST /api/v1/vault/rotations`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotationRequest {
+    /// Name of the tenant whose key is rotated; without one, the root key is.
+    #[serde(default)]
+    pub tenant: Option<String>,
+}
+
+/// Answer of `POST /api/v1/vault/rotations`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Rotation {
+    /// Keys that were wrapped anew.
+    pub rewrapped: u64,
+}
+
+/// Body of `POST /api/v1/vault/backups`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BackupRequest {
+    /// Absolute path of the file, which must not exist yet. The server writes it.
+    pub file: String,
+    /// If there are any, the file is sealed with age for these recipients (`age1…`).
+    #[serde(default)]
+    pub recipients: Vec<String>,
+}
+
+/// Answer of `POST /api/v1/vault/backups`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Backup {
+    /// Bytes of the file.
+    pub bytes: u64,
+}
+
+/// Body of `POST /api/v1/vault/restores`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RestoreRequest {
+    /// Absolute path of a backup. The server reads it.
+    pub file: String,
+    /// Absolute path of a file with an identity of age, if the backup is sealed with it.
+    #[serde(default)]
+    pub identity: Option<String>,
+}
+
+/// Answer of `POST /api/v1/vault/restores`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Restore {
+    /// Keys of people that were missing and are here again.
+    pub restored: u64,
+    /// Keys of the backup that stay away, because they were shredded.
+    pub shredded: u64,
+}
+
+/// Body of `POST /api/v1/subjects/shred`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ShredRequest {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// The person, as requests name them.
+    pub subject: String,
+}
+
+/// Answer of `POST /api/v1/subjects/shred`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Shred {
+    /// Whether there was a key, which is destroyed now.
+    pub key_destroyed: bool,
+    /// Stored chat completions that were deleted; nobody could have read them any more.
+    pub chat_completions: u64,
+}
+
+/// Body of `POST /api/v1/subjects/export`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExportRequest {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// The person, as requests name them.
+    pub subject: String,
+    /// Absolute path of the file, which must not exist yet. The server writes it.
+    pub file: String,
+    /// The file is sealed with age for these recipients (`age1…`), of which there is at least one.
+    pub recipients: Vec<String>,
+}
+
+/// Answer of `POST /api/v1/subjects/export`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Export {
+    /// Chat completions in it.
+    pub chat_completions: u64,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -286,6 +286,10 @@ fn of_kept(error: &KeptError) -> Reply<'static> {
         KeptError::Erased => reply(StatusCode::GONE, "data_erased", None),
         KeptError::TooMany(_) => reply(StatusCode::BAD_REQUEST, "too_many_to_search", Some("metadata")),
         KeptError::NoTenant(_) => reply(StatusCode::NOT_FOUND, "tenant_not_found", Some("tenant")),
+        KeptError::NoSubject => reply(StatusCode::NOT_FOUND, "subject_not_found", Some("subject")),
+        KeptError::Damaged | KeptError::Io(_) => {
+            reply(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", None)
+        }
         KeptError::File { .. } => reply(StatusCode::BAD_REQUEST, "file_unusable", Some("file")),
         KeptError::Conflict(_) => reply(StatusCode::CONFLICT, "keys_unsuitable", None),
         KeptError::Vault(_) => unavailable("vault_unavailable", RETRY_AFTER_STORE),

@@ -13,6 +13,7 @@
 
 mod admin;
 pub mod admin_types;
+mod admin_vault;
 mod body;
 mod credential;
 mod error;

@@ -12,7 +12,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin,
+    admin, admin_vault,
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
@@ -88,6 +88,12 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::load_model, admin::unload_model))
         .routes(routes!(admin::list_keys, admin::create_key))
         .routes(routes!(admin::revoke_key))
+        .routes(routes!(admin_vault::status))
+        .routes(routes!(admin_vault::rotate))
+        .routes(routes!(admin_vault::back_up))
+        .routes(routes!(admin_vault::restore))
+        .routes(routes!(admin_vault::shred))
+        .routes(routes!(admin_vault::export))
 }
 
 /// The routers of both doors, over `path`.
@@ -156,6 +162,12 @@ mod tests {
             "get /api/v1/keys",
             "post /api/v1/keys",
             "delete /api/v1/keys/{id}",
+            "get /api/v1/vault",
+            "post /api/v1/vault/rotations",
+            "post /api/v1/vault/backups",
+            "post /api/v1/vault/restores",
+            "post /api/v1/subjects/shred",
+            "post /api/v1/subjects/export",
         ];
         expected.sort_by_key(|route| route.split_once(' ').map(|(method, path)| (path, method)));
         let mut routes = routes;

@@ -35,7 +35,8 @@ use types::{
 
 pub use crate::{
     kept::{
-        Erased, Keep, Kept, KeptError, Retention, Stored, StoredPage, StoredQuery, Transcript, VaultStatus,
+        Erased, Exported, Keep, Kept, KeptError, Line, Retention, Stored, StoredPage, StoredQuery,
+        Transcript, VaultStatus,
     },
     operate::{ModelList, NotReady, ProcessList},
     vectors::{Method, Relevance},

@@ -155,6 +155,29 @@ impl Store {
         found.map_err(|error| self.failed(error))
     }
 
+    /// Rows that are sealed with this key, of all owners and with what was asked; only behind this number, the oldest first,
+    /// at most so many. Those that have expired are among them as long as they are there.
+    pub async fn chat_completions_of(
+        &self,
+        subject_key: [u8; 16],
+        after: u64,
+        most: u32,
+    ) -> Result<Vec<(ChatCompletionRecord, Sealed)>, StoreError> {
+        let sql = "SELECT number, id, model, created_at, answer, metadata, messages FROM chat_completion WHERE \
+                   subject_key = $1 AND number > $2 ORDER BY number LIMIT $3";
+        let rows = query(sql)
+            .bind(subject_key.to_vec())
+            .bind(column_of(after))
+            .bind(i64::from(most))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|error| self.failed(error))?;
+        let read = |row: &AnyRow| {
+            Ok((ChatCompletionRecord::from_row(row)?, Sealed::from(row.try_get::<Vec<u8>, _>("messages")?)))
+        };
+        rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(|error| self.failed(error))
+    }
+
     /// Puts other metadata in the place of what is there. False if there is no such row. On the disk when this returns.
     pub async fn update_chat_completion(
         &self,

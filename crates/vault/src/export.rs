@@ -21,6 +21,7 @@ use aws_lc_rs::{
     rand::SystemRandom,
 };
 use data_encoding::Specification;
+use types::Secret;
 use zeroize::Zeroizing;
 
 use crate::VaultError;
@@ -82,6 +83,14 @@ impl Recipients {
 pub struct ExportWriter<W>(StreamWriter<W>);
 
 impl<W: Write> ExportWriter<W> {
+    /// Seals a secret.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn put(&mut self, plain: &Secret) -> io::Result<()> {
+        self.0.write_all(plain.expose())
+    }
+
     /// Writes what is left, and gives back where all was written to. Nothing is flushed or synced.
     ///
     /// # Errors

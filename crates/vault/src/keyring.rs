@@ -101,6 +101,19 @@ impl Keyring {
         Err(VaultError::Rotating(tenant))
     }
 
+    /// The key of a subject, if there is one.
+    pub async fn known_subject(
+        &self,
+        tenant: TenantId,
+        subject: &DataSubject,
+    ) -> Result<Option<SubjectKey>, VaultError> {
+        let name = self.tenant(tenant).await?.hash(subject);
+        match self.keys.subject_key(tenant, &name).await? {
+            Some(record) => self.unwrap(&record).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
     /// Makes the keys of many subjects at once, of those that have none: for a tenant that moves in.
     pub async fn add_subjects(&self, tenant: TenantId, subjects: &[DataSubject]) -> Result<(), VaultError> {
         for some in subjects.chunks(REWRAPPED_AT_ONCE as usize) {

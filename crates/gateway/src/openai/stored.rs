@@ -8,8 +8,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::Uri;
-use path::{KeptError, Stored, StoredQuery};
+use path::{Exported, KeptError, Stored, StoredQuery};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use types::{RequestId, Secret};
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -28,6 +29,8 @@ use crate::{
     routes::Gateway,
 };
 
+/// About the bytes of a line of an export beside its texts.
+const LINE_HEAD: usize = 1024;
 /// What stands before the request's id.
 const PREFIX: &str = "chatcmpl-";
 
@@ -289,6 +292,22 @@ fn completion<'a>(stored: &Stored, answer: &'a ReadAnswer) -> Result<ChatComplet
     let usage = Usage::new(types::Tokens(answer.prompt_tokens), types::Tokens(answer.completion_tokens));
     let shown = ChatCompletion::new(head, answer.content.0.expose(), &answer.finish_reason, usage);
     Ok(ChatCompletion { metadata: Some(transcript::read(&stored.metadata)?), ..shown })
+}
+
+/// One of them as a line of an export.
+pub(crate) fn line(exported: &Exported) -> Option<Secret> {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        #[serde(flatten)]
+        completion: ChatCompletion<'a>,
+        messages: &'a RawValue,
+    }
+
+    let answer: ReadAnswer = transcript::read(&exported.stored.answer).ok()?;
+    let messages: &RawValue = transcript::read(&exported.messages).ok()?;
+    let line = Line { completion: completion(&exported.stored, &answer).ok()?, messages };
+    let length = exported.stored.answer.expose().len() + messages.get().len() + LINE_HEAD;
+    Some(transcript::written(&line, length))
 }
 
 /// What stands behind the `?` of a list.

@@ -158,7 +158,7 @@ impl ChatTranscript {
 
 /// JSON in memory that is wiped. `length` is about how long it gets: half as much again is set aside for escapes.
 #[allow(clippy::expect_used)]
-fn written(value: &impl Serialize, length: usize) -> Secret {
+pub(super) fn written(value: &impl Serialize, length: usize) -> Secret {
     let mut json = Vec::with_capacity(length + length / 2);
     // Writing to memory does not fail, and these structs have no maps with keys that are not strings.
     serde_json::to_writer(&mut json, value).expect("what is stored is valid JSON");

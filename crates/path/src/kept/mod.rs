@@ -6,6 +6,7 @@
 //! ```
 
 mod answer;
+mod export;
 mod operate;
 mod read;
 
@@ -22,6 +23,7 @@ use vault::{Keyring, Place, Purpose, RootSource, VaultError};
 pub(crate) use self::answer::{Keeping, stored};
 pub use self::{
     answer::{Keep, Transcript},
+    export::{Exported, Line},
     operate::{Erased, VaultStatus},
     read::{Stored, StoredPage, StoredQuery},
 };
@@ -77,6 +79,15 @@ pub enum KeptError {
     /// There is no tenant of this name.
     #[error("there is no tenant `{0}`; `llmos keys list` shows the names of all")]
     NoTenant(String),
+    /// Nothing was ever stored about this person, or it was erased.
+    #[error("nothing is stored about this person under this name in this tenant")]
+    NoSubject,
+    /// What was opened cannot be read. A defect.
+    #[error("a stored chat completion cannot be read; the server's log has a line with this request id")]
+    Damaged,
+    /// Reading or writing a file.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// A file cannot be written or read.
     #[error("{path}: {why}")]
     File {
@@ -100,7 +111,12 @@ impl From<VaultError> for KeptError {
     fn from(error: VaultError) -> Self {
         match error {
             VaultError::Shredded => Self::Erased,
-            error @ (VaultError::Backup(_) | VaultError::Root(_)) => Self::Conflict(Arc::new(error)),
+            error @ (VaultError::Backup(_)
+            | VaultError::Root(_)
+            | VaultError::Recipients(_)
+            | VaultError::Identities { .. }
+            | VaultError::IdentityFile { .. }
+            | VaultError::Export(_)) => Self::Conflict(Arc::new(error)),
             error => Self::Vault(Arc::new(error)),
         }
     }

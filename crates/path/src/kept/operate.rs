@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufReader, ErrorKind, Write},
+    io::{BufRead, BufReader, ErrorKind, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path as File, PathBuf},
 };
@@ -10,7 +10,7 @@ use std::{
 use access::{Credential, ManageVault};
 use store::KeyCounts;
 use types::DataSubject;
-use vault::Restored;
+use vault::{Identities, Recipients, Restored, VaultError, is_age};
 
 use super::{Kept, KeptError};
 use crate::{Path, PathError};
@@ -59,16 +59,28 @@ impl Path {
         Ok(self.kept.rotate_root().await?)
     }
 
-    /// Writes all keys, wrapped, and what was shredded, into a new file; returns how many bytes.
-    pub async fn back_up_keys(&self, credential: Credential, file: PathBuf) -> Result<u64, PathError> {
+    /// Writes all keys, wrapped, and what was shredded, into a new file; sealed with `age` if recipients are named. Returns
+    /// how many bytes it has.
+    pub async fn back_up_keys(
+        &self,
+        credential: Credential,
+        file: PathBuf,
+        recipients: &[String],
+    ) -> Result<u64, PathError> {
         self.authorized::<ManageVault>(credential, ()).await?;
-        Ok(self.kept.back_up(file).await?)
+        Ok(self.kept.back_up(file, recipients).await?)
     }
 
-    /// Takes in what is missing of such a file. What was shredded, here or there, does not come back.
-    pub async fn restore_keys(&self, credential: Credential, file: PathBuf) -> Result<Restored, PathError> {
+    /// Takes in what is missing of such a file. What was shredded, here or there, does not come back. A file that is sealed
+    /// with `age` needs the file of an identity that it was sealed for.
+    pub async fn restore_keys(
+        &self,
+        credential: Credential,
+        file: PathBuf,
+        identity: Option<PathBuf>,
+    ) -> Result<Restored, PathError> {
         self.authorized::<ManageVault>(credential, ()).await?;
-        Ok(self.kept.restore(file).await?)
+        Ok(self.kept.restore(file, identity).await?)
     }
 
     /// Erases a person: destroys their key, durably, and then deletes what was sealed with it. `now` is in seconds since
@@ -108,32 +120,55 @@ impl Kept {
         let runtime = tokio::runtime::Handle::current();
         // To make an RSA key takes a second of computing. It is carried through also if the caller leaves.
         let renewed = tokio::task::spawn_blocking(move || runtime.block_on(keyring.renew_root(&source)));
-        let broken = |_| vault::VaultError::Root("its replacement was broken off; try again".to_owned());
+        let broken = |_| VaultError::Root("its replacement was broken off; try again".to_owned());
         Ok(renewed.await.map_err(broken)??)
     }
 
-    async fn back_up(&self, file: PathBuf) -> Result<u64, KeptError> {
+    async fn back_up(&self, file: PathBuf, recipients: &[String]) -> Result<u64, KeptError> {
         let _turn = self.turn.lock().await;
         let mut contents = Vec::new();
-        self.keyring().await?.backup(&mut contents).await?;
+        if recipients.is_empty() {
+            self.keyring().await?.backup(&mut contents).await?;
+        } else {
+            let mut sealed = Recipients::parse(recipients)?.seal(&mut contents)?;
+            self.keyring().await?.backup(&mut sealed).await?;
+            sealed.finish()?;
+        }
         let failed = of_file(&file);
         let bytes = contents.len() as u64;
         in_background(move || write_new(&file, &contents)).await.map_err(failed)?;
         Ok(bytes)
     }
 
-    async fn restore(&self, file: PathBuf) -> Result<Restored, KeptError> {
+    async fn restore(&self, file: PathBuf, identity: Option<PathBuf>) -> Result<Restored, KeptError> {
         let _turn = self.turn.lock().await;
         let failed = of_file(&file);
         let opened = in_background(move || {
             let opened = fs::File::open(&file)?;
             if !opened.metadata()?.is_file() {
-                return Err(ErrorKind::InvalidInput.into());
+                return Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not a file"));
             }
-            Ok(opened)
+            let mut backup = BufReader::new(opened);
+            backup.fill_buf()?;
+            Ok(backup)
         });
-        let mut backup = BufReader::new(opened.await.map_err(failed)?);
-        Ok(self.keyring().await?.restore(&mut backup).await?)
+        let mut backup = opened.await.map_err(failed)?;
+        let keyring = self.keyring().await?;
+        Ok(match (is_age(backup.buffer()), identity) {
+            (false, None) => keyring.restore(&mut backup).await?,
+            (true, Some(identity)) => {
+                let opened = Identities::read(&identity)?.open(backup)?;
+                keyring.restore(&mut BufReader::new(opened)).await?
+            }
+            (true, None) => {
+                let why = "it is sealed with age; name the file of an identity that it was sealed for";
+                return Err(VaultError::Backup(why.to_owned()).into());
+            }
+            (false, Some(_)) => {
+                let why = "it is not sealed with age, so no identity opens it; leave the identity out";
+                return Err(VaultError::Backup(why.to_owned()).into());
+            }
+        })
     }
 
     async fn shred(&self, tenant: &str, subject: &DataSubject, now: u64) -> Result<Erased, KeptError> {
@@ -149,16 +184,20 @@ impl Kept {
 
 /// Writes a file that did not exist: whole and on the disk, or not at all.
 fn write_new(file: &File, contents: &[u8]) -> std::io::Result<()> {
-    if !file.is_absolute() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not an absolute path"));
-    }
-    let mut options = fs::OpenOptions::new();
-    let mut written = options.write(true).create_new(true).mode(FILE_MODE).open(file)?;
+    let mut written = create_new(file)?;
     let result = written.write_all(contents).and_then(|()| written.sync_all());
     if result.is_err() {
         let _ = fs::remove_file(file);
     }
     result
+}
+
+/// A new file that only the owner can read.
+pub(super) fn create_new(file: &File) -> std::io::Result<fs::File> {
+    if !file.is_absolute() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not an absolute path"));
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)
 }
 
 async fn in_background<T: Send + 'static>(
@@ -167,7 +206,7 @@ async fn in_background<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(ErrorKind::Interrupted.into()))
 }
 
-fn of_file(file: &File) -> impl FnOnce(std::io::Error) -> KeptError + use<> {
+pub(super) fn of_file(file: &File) -> impl FnOnce(std::io::Error) -> KeptError + use<> {
     let path = file.display().to_string();
     move |error| {
         let why = match error.kind() {

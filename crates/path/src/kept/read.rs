@@ -3,7 +3,7 @@
 use access::{Authorized, ChangeChatCompletions, Credential, ReadChatCompletions};
 use store::{ChatCompletionRecord, Listed, Owner};
 use types::{Principal, RequestId, Secret};
-use vault::{Keyring, VaultError};
+use vault::{Keyring, SubjectKey, VaultError};
 
 use super::{Kept, KeptError, Part, place, record};
 use crate::{Path, PathError};
@@ -184,7 +184,11 @@ impl Kept {
 }
 
 async fn open(keyring: &Keyring, row: ChatCompletionRecord) -> Result<Stored, VaultError> {
-    let key = keyring.of_sealed(&row.answer).await?;
+    open_with(&keyring.of_sealed(&row.answer).await?, row)
+}
+
+/// Opens a row that was sealed with this key.
+pub(super) fn open_with(key: &SubjectKey, row: ChatCompletionRecord) -> Result<Stored, VaultError> {
     Ok(Stored {
         answer: key.open(&place(&record(row.id, Part::Answer)), &row.answer)?,
         metadata: key.open(&place(&record(row.id, Part::Metadata)), &row.metadata)?,

@@ -166,7 +166,8 @@ fn bad_requests_get_one_clear_error() {
         (with(r#""functions":[{}]"#), "functions", "cannot call tools yet"),
         (with(r#""tool_choice":"required""#), "tool_choice", "not offered"),
         (with(r#""logprobs":true"#), "logprobs", "not offered"),
-        (with(r#""store":true"#), "store", "not offered"),
+        (with(r#""store":"yes""#), "store", "expected a boolean"),
+        (with(r#""metadata":{"a":1}"#), "metadata.a", "expected a string"),
         (with(r#""response_format":{"type":"json_object"}"#), "response_format", "only the response format"),
         (
             with(r#""response_format":{"type":"json_schema","json_schema":{"name":"x"}}"#),

@@ -1,0 +1,103 @@
+//! What is stored about one person, for that person: the right of access, and to data portability.
+
+use std::{
+    fs,
+    io::{BufWriter, Write},
+    path::{Path as File, PathBuf},
+};
+
+use access::{Credential, ManageVault};
+use types::{DataSubject, Secret};
+use vault::{ExportWriter, Recipients, SubjectKey};
+
+use super::{
+    Kept, KeptError, Part,
+    operate::{create_new, of_file},
+    place,
+    read::{Stored, open_with},
+    record,
+};
+use crate::{Path, PathError};
+
+/// Rows that are in memory at once.
+const ROWS_AT_ONCE: u32 = 100;
+
+/// A stored chat completion with what was asked.
+pub struct Exported {
+    /// What was answered.
+    pub stored: Stored,
+    /// What was asked.
+    pub messages: Secret,
+}
+
+/// Puts one into the words of a protocol, as a line without its end. None if it cannot be read.
+pub type Line<'a> = &'a (dyn Fn(&Exported) -> Option<Secret> + Sync);
+
+impl Path {
+    /// Writes all that is stored about a person, of all users of the tenant, into a new file: a line for each chat
+    /// completion, the oldest first, sealed with `age` for these recipients. Returns how many there are.
+    pub async fn export(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        subject: &DataSubject,
+        file: PathBuf,
+        recipients: &[String],
+        line: Line<'_>,
+    ) -> Result<u64, PathError> {
+        self.authorized::<ManageVault>(credential, ()).await?;
+        Ok(self.kept.export(tenant, subject, &file, recipients, line).await?)
+    }
+}
+
+impl Kept {
+    async fn export(
+        &self,
+        tenant: &str,
+        subject: &DataSubject,
+        file: &File,
+        recipients: &[String],
+        line: Line<'_>,
+    ) -> Result<u64, KeptError> {
+        let recipients = Recipients::parse(recipients)?;
+        let tenant = self.tenant(tenant).await?;
+        let key = self.keyring().await?.known_subject(tenant, subject).await?.ok_or(KeptError::NoSubject)?;
+        let failed = of_file(file);
+        let new = match create_new(file) {
+            Ok(new) => new,
+            Err(error) => return Err(failed(error)),
+        };
+        let written = self.write_export(&key, recipients.seal(BufWriter::new(new))?, line).await;
+        if written.is_err() {
+            let _ = fs::remove_file(file);
+        }
+        written.map_err(|error| match error {
+            KeptError::Io(error) => failed(error),
+            error => error,
+        })
+    }
+
+    async fn write_export(
+        &self,
+        key: &SubjectKey,
+        mut export: ExportWriter<BufWriter<fs::File>>,
+        line: Line<'_>,
+    ) -> Result<u64, KeptError> {
+        let (mut after, mut count) = (0, 0);
+        loop {
+            let rows = self.store.chat_completions_of(key.id().0, after, ROWS_AT_ONCE).await?;
+            let Some((last, _)) = rows.last() else { break };
+            after = last.number;
+            for (row, messages) in rows {
+                let messages = key.open(&place(&record(row.id, Part::Messages)), &messages)?;
+                let exported = Exported { stored: open_with(key, row)?, messages };
+                export.put(&line(&exported).ok_or(KeptError::Damaged)?)?;
+                export.write_all(b"\n")?;
+                count += 1;
+            }
+        }
+        let file = export.finish()?.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        Ok(count)
+    }
+}
