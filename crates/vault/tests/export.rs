@@ -185,7 +185,8 @@ fn recipients_that_cannot_be_used_are_named() {
     assert!(refused(&vec![good.clone(); 17]).contains("there are 17"));
     assert!(Recipients::parse(&vec![good.clone(); 16]).is_ok());
 
-    let typo = good.replace(&good[10..11], if &good[10..11] == "q" { "p" } else { "q" });
+    let mut typo = good.clone();
+    typo.replace_range(10..11, if &good[10..11] == "q" { "p" } else { "q" });
     for bad in [typo.as_str(), "age1", "age1qqqq"] {
         let why = refused(&[good.clone(), bad.to_owned()]);
         assert!(why.contains("number 2") && why.contains(bad), "{why}");
