@@ -99,6 +99,13 @@ pub(crate) enum Command {
     /// Make, list and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Look after the keys of what is stored.
+    #[command(subcommand)]
+    Vault(VaultCommand),
+    /// Erase a person: destroy the key that everything about them is sealed with.
+    Shred(ShredArgs),
+    /// Write all that is stored about a person into a file, sealed with age.
+    Export(ExportArgs),
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -252,6 +259,62 @@ pub(crate) struct KeyArgs {
     #[arg(long, default_value = DataClass::Internal.as_str(),
           value_parser = named(DataClass::ALL, DataClass::as_str))]
     pub(crate) data_class_max: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VaultCommand {
+    /// Count its keys, and say where the root key is kept.
+    Status,
+    /// Put a new key in the place of the root key, or of a tenant's. No stored data is touched.
+    Rotate {
+        /// Rotate the key of this tenant, not the root key.
+        #[arg(long, value_name = "NAME")]
+        tenant: Option<String>,
+    },
+    /// Write all keys, wrapped, into a new file. Keep it apart from the data, and from the root key.
+    Backup {
+        /// The file.
+        file: PathBuf,
+        /// Seal the file with age for this recipient; may be repeated.
+        #[arg(long = "recipient", value_name = "age1…")]
+        recipients: Vec<String>,
+    },
+    /// Take in the keys that are missing. What was shredded stays shredded.
+    Restore {
+        /// A file that `llmos vault backup` wrote.
+        file: PathBuf,
+        /// File with the identity of age that it was sealed for.
+        #[arg(long, value_name = "FILE")]
+        identity: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShredArgs {
+    /// The person, as requests name them in `llmos-subject`; `user:NAME` is the user of a key.
+    #[arg(long, value_name = "ID")]
+    pub(crate) subject: String,
+    /// The tenant whose data it is.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) tenant: String,
+    /// Do not ask.
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The person, as requests name them in `llmos-subject`; `user:NAME` is the user of a key.
+    #[arg(long, value_name = "ID")]
+    pub(crate) subject: String,
+    /// The tenant whose data it is.
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub(crate) tenant: String,
+    /// Who can open the file; may be repeated.
+    #[arg(long = "recipient", value_name = "age1…", required = true)]
+    pub(crate) recipients: Vec<String>,
+    /// The file, which must not exist yet.
+    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

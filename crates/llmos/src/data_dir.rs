@@ -15,6 +15,8 @@ const ADDRESS: &str = "address";
 const LOCK: &str = "lock";
 /// State of the control plane.
 const STORE: &str = "llmos.db";
+/// The wrapped keys of what is stored.
+const VAULT_KEYS: &str = "keys.db";
 /// The secret that hashes of keys are made with.
 const PEPPER: &str = "key.pepper";
 /// The owner may do everything in the folder, all others nothing.
@@ -61,6 +63,10 @@ impl DataDir {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.path.join(STORE)
+    }
+
+    pub(crate) fn vault_keys(&self) -> PathBuf {
+        self.path.join(VAULT_KEYS)
     }
 
     pub(crate) fn pepper(&self) -> PathBuf {

@@ -14,6 +14,7 @@ mod data_dir;
 mod detect;
 mod estimate;
 mod exit;
+mod kept;
 mod keys;
 mod log;
 mod models;
@@ -24,6 +25,7 @@ mod residency;
 mod serve;
 mod top;
 mod trained;
+mod vault;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -60,6 +62,9 @@ fn main() -> ExitCode {
         Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
         Command::Rm { name, .. } => load(&args).and_then(|config| models::remove(&config, name, output)),
         Command::Import(import) => load(&args).and_then(|config| models::import(&config, import, output)),
+        Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
+        Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
+        Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };
     match result {

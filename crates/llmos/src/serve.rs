@@ -11,7 +11,6 @@ use resources::{
 use rustix::fs::Mode;
 use serde_json::json;
 use simulator::{MockLaunch, replay::StepTime};
-use store::Store;
 use tokio::{
     net::{TcpListener, UnixListener},
     runtime::Builder,
@@ -23,7 +22,7 @@ use crate::{
     config::Config,
     data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
-    log,
+    kept, log,
     output::{self, Output},
     trained::{self, Trained},
 };
@@ -55,7 +54,8 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let local = UnixListener::bind(data_dir.socket()).trying("open the admin socket")?;
     data_dir.make_socket_private().trying("make the admin socket private")?;
 
-    let store = Store::open(&data_dir.store()).await.trying("open the store")?;
+    let store = kept::store(config, data_dir).await?;
+    let kept = kept::open(config, data_dir, store.clone()).await?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
     let (corrections, complaint) = Corrections::open(&config.data_dir);
@@ -75,7 +75,9 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;
-    let path = Arc::new(path::Path::new(access, replicas));
+    let path = Arc::new(path::Path::new(access, replicas, kept.clone()));
+
+    let expiring = tokio::spawn(kept::expire(kept));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
     match greet(config, address, first_key.as_ref(), asked.as_ref(), output) {
@@ -102,6 +104,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     if cut > 0 {
         tracing::warn!(connections = cut, "the grace period is over: cut what was still open");
     }
+    expiring.abort();
     tracing::info!("stopped");
     Ok(())
 }

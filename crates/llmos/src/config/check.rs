@@ -6,16 +6,19 @@ use std::{
     time::Duration,
 };
 
+use ::path::Retention;
 use engine::Purpose;
 use outbound::{Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
+use store::PostgresAddress;
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
 
 use super::{
-    Config, Log, LogFormat, Origin, Outbound, Problem,
+    Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace,
     file::{self, File, Model},
+    root,
 };
 
 use crate::exit::without_passwords;
@@ -38,6 +41,11 @@ const GPU_LAYERS_MAX: i64 = 1_000;
 const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 /// Memory of one worker: a pebibyte.
 const MEMORY_MB_MAX: i64 = 1 << 30;
+/// Longest that anything is stored: a hundred years.
+const RETENTION_DAYS_MAX: i64 = 36_525;
+const DAY_S: u64 = 86_400;
+/// Tenants for whom nothing is stored.
+const NO_STORE_TENANTS_MAX: usize = 1_024;
 /// The source that needs no file.
 const SIMULATOR: &str = "simulator:";
 /// What stands before the name of a model of the store.
@@ -76,14 +84,37 @@ pub(super) fn check(
     let memory_total =
         values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
     let outbound = check.outbound(&values.outbound);
+    let postgres = check.postgres(values.store.postgres.as_deref());
+    let below = data_dir.clone().unwrap_or_default();
+    let root = check.root("vault.root", &values.vault.root, &below);
+    let old_root = values.vault.old_root.as_deref();
+    let old_root = old_root.and_then(|text| check.root("vault.old_root", text, &below));
+    if root.is_some() && root == old_root && root != Some(RootPlace::Environment) {
+        let message =
+            "`vault.old_root` is the same as `vault.root`; name the one that was before, or remove it";
+        check.refuse("vault.old_root", message.to_owned());
+    }
+    let retention = check.retention(&values.retention);
     let models = check.models(&values.model);
 
-    let (Some(listen), Some(data_dir), Some(grace), Some(format), Some(level), Some(outbound), true) =
-        (listen, data_dir, grace, format, level, outbound, check.problems.is_empty())
+    let (
+        Some(listen),
+        Some(data_dir),
+        Some(grace),
+        Some(format),
+        Some(level),
+        Some(outbound),
+        Some(root),
+        Some(retention),
+        true,
+    ) = (listen, data_dir, grace, format, level, outbound, root, retention, check.problems.is_empty())
     else {
         return Err(check.problems);
     };
     // `config show` prints where things really are.
+    if let RootPlace::File(path) = &root {
+        values.vault.root = format!("file:{}", path.display());
+    }
     values.data_dir = data_dir.to_string_lossy().into_owned();
     values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
     for (shown, spec) in values.model.iter_mut().zip(&models) {
@@ -100,6 +131,10 @@ pub(super) fn check(
         memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
         log: Log { format, level },
         outbound,
+        postgres,
+        root,
+        old_root,
+        retention,
         models,
         effective,
         origins,
@@ -213,6 +248,53 @@ impl Check<'_> {
         }
         let ca_file = outbound.ca_file.as_deref().and_then(|path| self.path("outbound.ca_file", path));
         Some(Outbound { rules: Rules { private, ca_file }, hub: self.hub(&outbound.hub)? })
+    }
+
+    fn postgres(&mut self, text: Option<&str>) -> Option<PostgresAddress> {
+        match text?.parse() {
+            Ok(address) => Some(address),
+            Err(why) => {
+                self.refuse("store.postgres", format!("`store.postgres` cannot be used: {why}"));
+                None
+            }
+        }
+    }
+
+    fn root(&mut self, key: &str, text: &str, data_dir: &Path) -> Option<RootPlace> {
+        match root::parse(text, data_dir, |path| self.path(key, path))? {
+            Ok(place) => Some(place),
+            Err(why) => {
+                self.refuse(key, format!("`{key}` cannot be used: {why}"));
+                None
+            }
+        }
+    }
+
+    fn retention(&mut self, retention: &file::Retention) -> Option<Retention> {
+        if retention.no_store_tenants.len() > NO_STORE_TENANTS_MAX {
+            let count = retention.no_store_tenants.len();
+            let message = format!("there are {count} tenants; at most {NO_STORE_TENANTS_MAX} are allowed");
+            self.refuse("retention.no_store_tenants", message);
+        }
+        let days = &retention.chat_completions;
+        let mut lifetime = |name: &str, days: i64| {
+            let days =
+                self.number(&format!("retention.chat_completions.{name}"), days, 0, RETENTION_DAYS_MAX)?;
+            Some(Duration::from_secs(days.unsigned_abs() * DAY_S))
+        };
+        let lifetimes = [
+            lifetime("public_days", days.public_days),
+            lifetime("internal_days", days.internal_days),
+            lifetime("confidential_days", days.confidential_days),
+            lifetime("restricted_days", days.restricted_days),
+        ];
+        let [Some(public), Some(internal), Some(confidential), Some(restricted)] = lifetimes else {
+            return None;
+        };
+        Some(Retention {
+            chat_completions: [public, internal, confidential, restricted],
+            no_store_tenants: retention.no_store_tenants.clone(),
+        })
     }
 
     fn hub(&mut self, text: &str) -> Option<Url> {

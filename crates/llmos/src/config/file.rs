@@ -15,6 +15,9 @@ pub(crate) struct File {
     pub(crate) memory_total_mb: Option<i64>,
     pub(crate) log: Log,
     pub(crate) outbound: Outbound,
+    pub(crate) store: Store,
+    pub(crate) vault: Vault,
+    pub(crate) retention: Retention,
     #[serde(default)]
     pub(crate) model: Vec<Model>,
 }
@@ -33,6 +36,38 @@ pub(crate) struct Outbound {
     pub(crate) private: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<String>,
+}
+
+/// Where state is kept: in a file of the data directory, if nothing else is said.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Store {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) postgres: Option<String>,
+}
+
+/// Where the root key is kept. Keys and passwords themselves are no settings.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Vault {
+    pub(crate) root: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) old_root: Option<String>,
+}
+
+/// How long what is stored is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Retention {
+    #[serde(default)]
+    pub(crate) no_store_tenants: Vec<String>,
+    pub(crate) chat_completions: Days,
+}
+
+/// By data class, in days; 0: not stored at all.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Days {
+    pub(crate) public_days: i64,
+    pub(crate) internal_days: i64,
+    pub(crate) confidential_days: i64,
+    pub(crate) restricted_days: i64,
 }
 
 /// A `[[model]]` section. A name or source that is missing is reported by `check.rs` as one that is empty.
@@ -77,6 +112,12 @@ fn default_load() -> String {
     "start".to_owned()
 }
 
+/// What OpenAI keeps them for.
+const DAYS: i64 = 30;
+
+/// A file of the data directory.
+const ROOT: &str = "file:";
+
 /// The hub of models that `hf:` stands for.
 const HUB: &str = "https://huggingface.co";
 
@@ -94,6 +135,17 @@ impl File {
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
             outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
+            store: Store { postgres: None },
+            vault: Vault { root: ROOT.to_owned(), old_root: None },
+            retention: Retention {
+                no_store_tenants: Vec::new(),
+                chat_completions: Days {
+                    public_days: DAYS,
+                    internal_days: DAYS,
+                    confidential_days: DAYS,
+                    restricted_days: DAYS,
+                },
+            },
             model: Vec::new(),
         }
     }
@@ -119,7 +171,15 @@ impl File {
             ca_file: Some("ca.pem".to_owned()),
             hub: HUB.to_owned(),
         };
-        let memory_total_mb = Some(16_384);
-        Self { memory_total_mb, model: vec![model], outbound, ..Self::defaults("data".to_owned()) }
+        let defaults = Self::defaults("data".to_owned());
+        Self {
+            memory_total_mb: Some(16_384),
+            model: vec![model],
+            outbound,
+            store: Store { postgres: Some("postgres://llmos@localhost/llmos".to_owned()) },
+            vault: Vault { old_root: Some("environment".to_owned()), ..defaults.vault },
+            retention: Retention { no_store_tenants: vec!["clinic".to_owned()], ..defaults.retention },
+            ..defaults
+        }
     }
 }

@@ -208,7 +208,10 @@ mod tests {
     fn the_example_names_every_setting() {
         let known = known();
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
-        assert_eq!(keys(&known), "data_dir listen log memory_total_mb model outbound shutdown_grace_s");
+        assert_eq!(
+            keys(&known),
+            "data_dir listen log memory_total_mb model outbound retention shutdown_grace_s store vault"
+        );
         let model = known["model"][0].as_table().unwrap();
         let names = "aliases context gpu_layers keep_alive_s load memory_mb name parallel pinned sha256 source threads";
         assert_eq!(keys(model), names);
@@ -221,7 +224,14 @@ mod tests {
             "memory_total_mb",
             "outbound.ca_file",
             "outbound.hub",
+            "retention.chat_completions.confidential_days",
+            "retention.chat_completions.internal_days",
+            "retention.chat_completions.public_days",
+            "retention.chat_completions.restricted_days",
             "shutdown_grace_s",
+            "store.postgres",
+            "vault.old_root",
+            "vault.root",
         ];
         assert_eq!(scalars, expected);
     }

@@ -5,6 +5,7 @@ mod check;
 mod file;
 mod keys;
 mod overrides;
+mod root;
 #[cfg(test)]
 mod tests;
 
@@ -17,10 +18,13 @@ use std::{
     time::Duration,
 };
 
+use ::path::Retention;
 pub(crate) use check::STORE;
 use outbound::{Rules, Url};
+pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN};
 use resources::{ModelSpec, Source, model_store::ModelStore};
 use serde_json::json;
+use store::PostgresAddress;
 use toml::{Table, Value};
 use tracing_subscriber::filter::LevelFilter;
 
@@ -52,6 +56,14 @@ pub(crate) struct Config {
     pub(crate) log: Log,
     /// What may be fetched from elsewhere.
     pub(crate) outbound: Outbound,
+    /// The database that state is kept in; without one, a file of the data directory.
+    pub(crate) postgres: Option<PostgresAddress>,
+    /// Where the root key is kept.
+    pub(crate) root: RootPlace,
+    /// Where the root key before it is kept, as long as there may be keys under it.
+    pub(crate) old_root: Option<RootPlace>,
+    /// How long what is stored is kept.
+    pub(crate) retention: Retention,
     /// In the order of the file.
     pub(crate) models: Vec<ModelSpec>,
     effective: Table,
@@ -72,6 +84,24 @@ pub(crate) struct Outbound {
     pub(crate) rules: Rules,
     /// The hub of models that `hf:` stands for.
     pub(crate) hub: Url,
+}
+
+/// Where a root key is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RootPlace {
+    /// A file; absolute.
+    File(PathBuf),
+    /// A variable of the environment.
+    Environment,
+    /// A security module.
+    Pkcs11 {
+        /// Its library.
+        module: PathBuf,
+        /// Label of the token.
+        token: String,
+        /// Label of the key.
+        object: String,
+    },
 }
 
 /// Shape of a log line.

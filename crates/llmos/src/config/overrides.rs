@@ -7,8 +7,18 @@ use crate::cli::ConfigArgs;
 
 /// What every environment variable of ours begins with.
 const PREFIX: &str = "LLMOS_";
-/// Variables that name no setting: the file itself, and the key that client libraries and scripts use.
-pub(crate) const NOT_SETTINGS: [&str; 2] = ["LLMOS_CONFIG", "LLMOS_API_KEY"];
+/// Variables that name no setting: the file itself, the key that client libraries and scripts use, and what opens the root
+/// key, which no configuration shows.
+pub(crate) const NOT_SETTINGS: [&str; 6] =
+    ["LLMOS_CONFIG", "LLMOS_API_KEY", ROOT_KEY, OLD_ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN];
+/// The root key itself, if `vault.root` is `environment`.
+pub(crate) const ROOT_KEY: &str = "LLMOS_ROOT_KEY";
+/// The same for `vault.old_root`.
+pub(crate) const OLD_ROOT_KEY: &str = "LLMOS_OLD_ROOT_KEY";
+/// What the key in a file is under, if anything.
+pub(crate) const ROOT_PASSPHRASE: &str = "LLMOS_ROOT_PASSPHRASE";
+/// The PIN of a security module.
+pub(crate) const ROOT_PIN: &str = "LLMOS_ROOT_PIN";
 /// Variables that belong to tests and benchmarks.
 const FOREIGN_PREFIXES: [&str; 2] = ["LLMOS_TEST_", "LLMOS_BENCH_"];
 
@@ -100,6 +110,15 @@ mod tests {
             ("LLMOS_LOG_LEVEL", "warn"),
             ("LLMOS_OUTBOUND_CA_FILE", "/ca.pem"),
             ("LLMOS_OUTBOUND_HUB", "https://hub.test"),
+            ("LLMOS_STORE_POSTGRES", "postgres://localhost/llmos"),
+            ("LLMOS_VAULT_ROOT", "environment"),
+            ("LLMOS_VAULT_OLD_ROOT", "file:old.pem"),
+            ("LLMOS_RETENTION_CHAT_COMPLETIONS_PUBLIC_DAYS", "1"),
+            ("LLMOS_RETENTION_CHAT_COMPLETIONS_INTERNAL_DAYS", "2"),
+            ("LLMOS_RETENTION_CHAT_COMPLETIONS_CONFIDENTIAL_DAYS", "3"),
+            ("LLMOS_RETENTION_CHAT_COMPLETIONS_RESTRICTED_DAYS", "0"),
+            ("LLMOS_ROOT_KEY", "x"),
+            ("LLMOS_ROOT_PIN", "x"),
             ("LLMOS_CONFIG", "x"),
             ("LLMOS_API_KEY", "x"),
             ("LLMOS_TEST_MODEL", "x"),

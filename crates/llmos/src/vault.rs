@@ -1,0 +1,127 @@
+//! `llmos vault`, `llmos shred` and `llmos export`.
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    path::{Path, absolute},
+};
+
+use gateway::admin_types::{
+    Backup, BackupRequest, Export, ExportRequest, Restore, RestoreRequest, Rotation, RotationRequest, Shred,
+    ShredRequest, Vault,
+};
+
+use crate::{
+    cli::{ExportArgs, ShredArgs, VaultCommand},
+    client::Client,
+    exit::{Exit, Failure, Trying},
+    output::{self, Output},
+};
+
+pub(crate) async fn run(client: &Client, command: VaultCommand, output: Output) -> Result<(), Failure> {
+    match command {
+        VaultCommand::Status => status(client, output).await,
+        VaultCommand::Rotate { tenant } => {
+            let done: Rotation =
+                client.post("/api/v1/vault/rotations", &RotationRequest { tenant: tenant.clone() }).await?;
+            let what = tenant.map_or("the root key".to_owned(), |tenant| format!("the key of {tenant}"));
+            told(output, &done, format!("rotated {what}: {} wrapped anew", keys(done.rewrapped)))
+        }
+        VaultCommand::Backup { file, recipients } => {
+            let file = named(&file)?;
+            let request = BackupRequest { file: file.clone(), recipients };
+            let done: Backup = client.post("/api/v1/vault/backups", &request).await?;
+            told(output, &done, format!("wrote {file}, {} bytes", done.bytes))
+        }
+        VaultCommand::Restore { file, identity } => {
+            let identity = identity.as_deref().map(named).transpose()?;
+            let request = RestoreRequest { file: named(&file)?, identity };
+            let done: Restore = client.post("/api/v1/vault/restores", &request).await?;
+            let kept_away = match done.shredded {
+                0 => String::new(),
+                count => format!("; {} stayed away, because they were shredded", keys(count)),
+            };
+            told(output, &done, format!("restored {}{kept_away}", keys(done.restored)))
+        }
+    }
+}
+
+async fn status(client: &Client, output: Output) -> Result<(), Failure> {
+    let vault: Vault = client.get("/api/v1/vault").await?;
+    if output.json {
+        return output::document(&vault);
+    }
+    let mut text = format!(
+        "root key          {} (kept in: {})\ntenant keys       {}\nkeys of people    {}\nshredded          {}\nchat \
+         completions  {}\n",
+        vault.root,
+        vault.root_kept_in,
+        vault.tenant_keys,
+        vault.subject_keys,
+        vault.shredded,
+        vault.chat_completions
+    );
+    if vault.subject_keys_behind > 0 {
+        text += &format!(
+            "\n{} wait for a rotation that was broken off; `llmos vault rotate --tenant NAME` completes it\n",
+            keys(vault.subject_keys_behind)
+        );
+    }
+    output.text(&text)
+}
+
+pub(crate) async fn shred(client: &Client, args: ShredArgs, output: Output) -> Result<(), Failure> {
+    let ShredArgs { subject, tenant, yes } = args;
+    if !yes && !confirmed(&subject, &tenant)? {
+        return Err(Failure::new(Exit::Failed, "nothing was shredded"));
+    }
+    let request = ShredRequest { tenant: tenant.clone(), subject: subject.clone() };
+    let done: Shred = client.post("/api/v1/subjects/shred", &request).await?;
+    let said = if done.key_destroyed {
+        let count = done.chat_completions;
+        format!("shredded {subject}: the key is destroyed, and {count} stored chat completions are deleted")
+    } else {
+        format!("there was no key of {subject} in the tenant {tenant}, so there is nothing to shred")
+    };
+    told(output, &done, said)
+}
+
+/// What is shredded cannot be brought back, so a person is asked; a script says `--yes`.
+fn confirmed(subject: &str, tenant: &str) -> Result<bool, Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "nobody can be asked whether to shred, as this is no terminal",
+        )
+        .advise("say --yes to shred without being asked"));
+    }
+    output::note(format_args!(
+        "This destroys the key of {subject} in the tenant {tenant}, for ever. Write the name again to go on:"
+    ));
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line).trying("read the answer")?;
+    Ok(line.trim() == subject)
+}
+
+pub(crate) async fn export(client: &Client, args: ExportArgs, output: Output) -> Result<(), Failure> {
+    let ExportArgs { subject, tenant, recipients, file } = args;
+    let file = named(&file)?;
+    let request = ExportRequest { tenant, subject, file: file.clone(), recipients };
+    let done: Export = client.post("/api/v1/subjects/export", &request).await?;
+    told(output, &done, format!("wrote {file}: {} chat completions", done.chat_completions))
+}
+
+fn told(output: Output, done: &impl serde::Serialize, text: String) -> Result<(), Failure> {
+    if output.json { output::document(done) } else { output.text(&format!("{text}\n")) }
+}
+
+/// The server may run in another folder.
+fn named(file: &Path) -> Result<String, Failure> {
+    let file = absolute(file).trying("find out which folder this is")?;
+    file.into_os_string()
+        .into_string()
+        .map_err(|file| Failure::new(Exit::Usage, format!("the path {} is not UTF-8", file.display())))
+}
+
+fn keys(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "key" } else { "keys" })
+}
