@@ -17,10 +17,11 @@ enum Place {
 }
 
 /// The house of `ARCHITECTURE.md`, from the ground up. A new crate gets its place here first.
-const HOUSE: [(&str, Place); 15] = [
+const HOUSE: [(&str, Place); 16] = [
     ("types", Place::Floor(0)),
     ("modelfile", Place::Floor(1)),
     ("outbound", Place::Floor(1)),
+    ("planner", Place::Floor(1)),
     ("scheduler", Place::Floor(1)),
     ("store", Place::Floor(1)),
     ("vault", Place::Floor(2)),
@@ -31,7 +32,7 @@ const HOUSE: [(&str, Place); 15] = [
     ("gateway", Place::Floor(7)),
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
-    ("bench", Place::Beside(&["modelfile", "store", "types", "vault"])),
+    ("bench", Place::Beside(&["modelfile", "planner", "store", "types", "vault"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.

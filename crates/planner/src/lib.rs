@@ -1,0 +1,14 @@
+//! Plans near the optimum, each with a bound and a proof: flow, task graphs, placement. Pure.
+//!
+//! **Does**: solves, bounds and verifies. **Never** knows the time, a file, a thread or a socket: how long it may search is a
+//! [`Budget`] of evaluations and a [`Control`] that is asked on the way, and its randomness is a seed. So the same input
+//! gives the same plan on any machine, and a solver can be stopped at any moment with the best plan so far.
+//!
+//! All objectives are whole numbers. No floating-point mathematics of the platform decides anything.
+#![forbid(unsafe_code)]
+
+mod control;
+mod random;
+
+pub use control::{Budget, Control, Progress, Unlimited};
+pub use random::Random;
