@@ -3,6 +3,8 @@
 // Functions beside the tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod kept;
+
 use std::{path::Path as File, sync::Arc, time::Duration};
 
 use access::{Access, AccessError, Credential, NewKey};
@@ -24,6 +26,7 @@ async fn house(folder: &File) -> (Path, Secret) {
 /// The same with steps that take this long.
 async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     let store = Store::open(&folder.join("llmos.db")).await.unwrap();
+    let kept = kept::open(folder, store.clone()).await;
     let access = Access::open(store, &folder.join("key.pepper")).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = move |spec: &ModelSpec| -> Arc<dyn Launch> {
@@ -43,7 +46,10 @@ async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     };
     let kinds = [("generate", Purpose::Generate), ("embed", Purpose::Embed), ("rank", Purpose::Rank)];
     let specs = kinds.map(spec).to_vec();
-    (Path::new(access, Replicas::start(specs, u64::MAX, Corrections::none(), &mock).unwrap()), administrator)
+    (
+        Path::new(access, Replicas::start(specs, u64::MAX, Corrections::none(), &mock).unwrap(), kept),
+        administrator,
+    )
 }
 
 fn key(secret: &Secret) -> Credential {
@@ -171,7 +177,7 @@ async fn a_model_of_the_wrong_kind_says_which_would_do() {
         data_class: None,
     };
     let refusals = [
-        path.serve(me(), generation).await.err(),
+        path.serve(me(), generation, None).await.err(),
         path.embed(me(), embedding("generate", &["a"], Some(1))).await.err(),
         path.embed(me(), embedding("rank", &["a"], None)).await.err(),
         path.rerank(me(), ranking("generate", "a", None)).await.err(),

@@ -143,10 +143,14 @@ async fn what_was_acknowledged_is_there_wherever_the_process_is_killed() {
         let mut killed = dying(folder.path(), "kill", round);
         let mut lines = BufReader::new(killed.stdout.take().unwrap()).lines();
         assert!(lines.by_ref().map_while(Result::ok).any(|line| line.is_empty()), "it has begun");
-        thread::sleep(Duration::from_micros(round as u64 * 7_919 % 40_000));
+        // As many acknowledgements, however busy the machine is, and then somewhere before the next.
+        let mut said: Vec<String> =
+            lines.by_ref().map_while(Result::ok).take((round * 7 % 60) as usize).collect();
+        thread::sleep(Duration::from_micros(round as u64 * 7_919 % 5_000));
         killed.kill().unwrap();
         killed.wait().unwrap();
-        for line in lines.map_while(Result::ok) {
+        said.extend(lines.map_while(Result::ok));
+        for line in said {
             let words: Vec<&str> = line.split(' ').collect();
             let ["ack", what, id] = words[..] else { continue };
             let there = match what {

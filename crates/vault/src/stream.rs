@@ -93,6 +93,8 @@ pub struct Opener<R> {
     /// A byte of the next frame: without one, the frame is the last.
     ahead: Option<u8>,
     ended: bool,
+    /// What follows a frame that was refused is refused too.
+    refused: bool,
 }
 
 impl<R: Read> Opener<R> {
@@ -101,11 +103,14 @@ impl<R: Read> Opener<R> {
         let frames = frames_of(key, place, &mut source)?;
         let ahead = next_byte(&mut source)?;
         let frame = Zeroizing::new(Vec::with_capacity(FRAME_BYTES + TAG_BYTES));
-        Ok(Self { frames, source, number: 0, frame, ahead, ended: false })
+        Ok(Self { frames, source, number: 0, frame, ahead, ended: false, refused: false })
     }
 
     /// The plaintext of the next frame; none behind the last one.
     pub fn next_frame(&mut self) -> Result<Option<&[u8]>, VaultError> {
+        if self.refused {
+            return Err(VaultError::Refused);
+        }
         if self.ended {
             return Ok(None);
         }
@@ -116,7 +121,7 @@ impl<R: Read> Opener<R> {
         self.ahead = next_byte(&mut self.source)?;
         self.ended = self.ahead.is_none();
         if let Err(refused) = self.frames.open(self.number, self.ended, &mut self.frame) {
-            self.ended = true;
+            self.refused = true;
             return Err(refused);
         }
         self.number += 1;

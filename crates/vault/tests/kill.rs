@@ -85,10 +85,14 @@ async fn what_was_acknowledged_holds_wherever_the_process_is_killed() {
         // It has begun; the seed of the moment is the round, so that a failure can be repeated.
         let begun = lines.by_ref().map_while(Result::ok).find(String::is_empty);
         assert!(begun.is_some());
-        thread::sleep(Duration::from_micros(round * 7_919 % 40_000));
+        // As many acknowledgements, however busy the machine is, and then somewhere before the next.
+        let mut said: Vec<String> =
+            lines.by_ref().map_while(Result::ok).take((round * 7 % 20) as usize).collect();
+        thread::sleep(Duration::from_micros(round * 7_919 % 5_000));
         killed.kill().unwrap();
         killed.wait().unwrap();
-        for line in lines.map_while(Result::ok) {
+        said.extend(lines.map_while(Result::ok));
+        for line in said {
             match line.split(' ').collect::<Vec<_>>()[..] {
                 ["ack", "sealed", name, hex] => {
                     let Ok(bytes) = data_encoding::HEXLOWER.decode(hex.as_bytes()) else { continue };

@@ -130,6 +130,18 @@ fn another_purpose_record_subject_or_tenant_is_refused() {
     }
 }
 
+/// Whoever does not look at an error must not take what follows for a proper end.
+#[test]
+fn what_was_refused_once_is_refused_again() {
+    let key = subject();
+    let mut sealed = seal(&key, b"text").as_bytes().to_vec();
+    *sealed.last_mut().unwrap() ^= 1;
+    let mut opener = Opener::begin(&key, &PLACE, sealed.as_slice()).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(opener.next_frame(), Err(VaultError::Refused)));
+    }
+}
+
 #[test]
 fn every_flipped_bit_is_found() {
     let key = subject();
