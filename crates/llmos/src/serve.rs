@@ -77,7 +77,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let first_key = access.bootstrap().await.trying("make the first key")?;
     let path = Arc::new(path::Path::new(access, replicas, kept.clone()));
 
-    let expiring = tokio::spawn(kept::expire(kept));
+    let expiring = tokio::spawn(kept::expire(kept.clone()));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
     match greet(config, address, first_key.as_ref(), asked.as_ref(), output) {
@@ -105,6 +105,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         tracing::warn!(connections = cut, "the grace period is over: cut what was still open");
     }
     expiring.abort();
+    kept.close().await;
     tracing::info!("stopped");
     Ok(())
 }

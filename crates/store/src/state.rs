@@ -3,7 +3,7 @@ use std::path::Path;
 use futures::future::BoxFuture;
 use sqlx::{AnyConnection, AnyPool};
 
-use crate::{PostgresAddress, StoreError, database::Database, migrations::STATE};
+use crate::{PostgresAddress, StoreError, Tombstone, database::Database, migrations::STATE, vault_keys};
 
 /// State of the control plane. Clones share the connections.
 ///
@@ -42,6 +42,19 @@ impl Store {
     /// file alone is the whole state, and every other method fails.
     pub async fn close(&self) {
         self.database.close().await;
+    }
+
+    /// Keys of the vault that were destroyed, as far as this database knows.
+    pub async fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
+        vault_keys::tombstones(self.readers()).await.map_err(|error| self.failed(error))
+    }
+
+    /// Takes note of keys that were destroyed. On the disk when this returns.
+    pub async fn add_tombstones(&self, tombstones: Vec<Tombstone>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move { vault_keys::add_tombstones(connection, &tombstones).await })
+        })
+        .await
     }
 
     /// Does `work`: all or nothing of it, on the disk when this returns.

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use sqlx::{Any, AnyConnection, FromRow, QueryBuilder, Row, any::AnyRow, query, query_as, query_scalar};
+use sqlx::{
+    Any, AnyConnection, AnyPool, FromRow, QueryBuilder, Row, any::AnyRow, query, query_as, query_scalar,
+};
 use types::TenantId;
 
 use crate::{
@@ -230,9 +232,7 @@ impl VaultKeys {
 
     /// All tombstones, oldest first.
     pub async fn tombstones(&self) -> Result<Vec<Tombstone>, StoreError> {
-        let sql = "SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id";
-        let found = query_as(sql).fetch_all(self.database.readers()).await;
-        found.map_err(|error| self.database.failed(error))
+        tombstones(self.database.readers()).await.map_err(|error| self.database.failed(error))
     }
 
     /// Whether a key of this name was destroyed.
@@ -306,6 +306,29 @@ impl VaultKeys {
             tombstones: count(tombstones),
         })
     }
+}
+
+/// All tombstones, of either database.
+pub(crate) async fn tombstones(readers: &AnyPool) -> sqlx::Result<Vec<Tombstone>> {
+    query_as("SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id")
+        .fetch_all(readers)
+        .await
+}
+
+/// Adds tombstones to either database.
+pub(crate) async fn add_tombstones(
+    connection: &mut AnyConnection,
+    tombstones: &[Tombstone],
+) -> sqlx::Result<()> {
+    for stone in tombstones {
+        query("INSERT INTO tombstone (id, tenant, shredded_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
+            .bind(&stone.id[..])
+            .bind(column_of(stone.tenant.0))
+            .bind(column_of(stone.shredded_at))
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
 }
 
 async fn add_subject_key(
@@ -389,15 +412,11 @@ async fn shred(
         .fetch_optional(&mut *connection)
         .await?;
     let Some(id) = id else { return Ok(None) };
-    query("INSERT INTO tombstone (id, tenant, shredded_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING")
-        .bind(&id)
-        .bind(column_of(tenant.0))
-        .bind(column_of(shredded_at))
-        .execute(&mut *connection)
-        .await?;
     query("DELETE FROM subject_key WHERE id = $1").bind(&id).execute(&mut *connection).await?;
     let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
-    Ok(Some(Tombstone { id, tenant, shredded_at }))
+    let stone = Tombstone { id, tenant, shredded_at };
+    add_tombstones(connection, &[stone]).await?;
+    Ok(Some(stone))
 }
 
 async fn merge(
@@ -406,15 +425,7 @@ async fn merge(
     subjects: Vec<SubjectKeyRecord>,
     tombstones: Vec<Tombstone>,
 ) -> sqlx::Result<()> {
-    for some in tombstones.chunks(ROWS_AT_ONCE) {
-        let mut insert = QueryBuilder::<Any>::new("INSERT INTO tombstone (id, tenant, shredded_at) ");
-        insert.push_values(some, |mut row, stone| {
-            row.push_bind(&stone.id[..])
-                .push_bind(column_of(stone.tenant.0))
-                .push_bind(column_of(stone.shredded_at));
-        });
-        insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
-    }
+    add_tombstones(connection, &tombstones).await?;
     for some in tenants.chunks(ROWS_AT_ONCE) {
         let mut insert = QueryBuilder::<Any>::new(
             "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) ",

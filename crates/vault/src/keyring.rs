@@ -170,6 +170,21 @@ impl Keyring {
         Ok(self.keys.shred(tenant, name, now).await?)
     }
 
+    /// Ends the connections to the database of the keys.
+    pub async fn close(&self) {
+        self.keys.close().await;
+    }
+
+    /// What was destroyed, oldest first.
+    pub async fn tombstones(&self) -> Result<Vec<Tombstone>, VaultError> {
+        Ok(self.keys.tombstones().await?)
+    }
+
+    /// Destroys the keys of these tombstones if they are here: a copy of the keys from before may have brought them back.
+    pub async fn entomb(&self, tombstones: Vec<Tombstone>) -> Result<(), VaultError> {
+        Ok(self.keys.merge(Vec::new(), Vec::new(), tombstones).await?)
+    }
+
     /// Gives a tenant a new key, wraps all its subjects' keys by it, and destroys the old one; no data is touched. One
     /// that was broken off is taken up where it was. `done` hears how many keys are wrapped.
     pub async fn rotate_tenant(

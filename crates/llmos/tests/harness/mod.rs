@@ -107,9 +107,20 @@ impl Site {
 
     /// Starts a server and waits until it is ready.
     pub(crate) fn serve(&self, args: &[&str]) -> Server<'_> {
+        self.serve_with(args, &[])
+    }
+
+    /// The same with variables.
+    pub(crate) fn serve_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Server<'_> {
+        let mut command = self.command(&[&["serve", "--json"], args].concat());
+        command.envs(variables.iter().copied());
+        self.serve_by(command)
+    }
+
+    /// The same by another command that becomes the server.
+    pub(crate) fn serve_by(&self, mut command: Command) -> Server<'_> {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut command = self.command(&[&["serve", "--json"], args].concat());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut greeting = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
@@ -145,6 +156,51 @@ impl Server<'_> {
 
     pub(crate) fn get(&self, path: &str) -> Answer {
         exchange(self.address(), &format!("GET {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\n\r\n"))
+    }
+
+    /// Any request, with JSON or without; headers as `name: value`.
+    pub(crate) fn request(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        headers: &[&str],
+        body: Option<&Value>,
+    ) -> Answer {
+        exchange(self.address(), &request(method, path, key, headers, body))
+    }
+
+    /// The same; the whole of what comes back, as text.
+    pub(crate) fn raw(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        headers: &[&str],
+        body: Option<&Value>,
+    ) -> String {
+        let mut reader = send(self.address(), &request(method, path, key, headers, body));
+        read_head(&mut reader);
+        let mut text = String::new();
+        Chunked { reader, left: 0 }.read_to_string(&mut text).unwrap();
+        text
+    }
+
+    /// The same; none if the answer does not come whole, as when the server is killed.
+    pub(crate) fn try_raw(
+        &self,
+        method: &str,
+        path: &str,
+        key: &str,
+        headers: &[&str],
+        body: Option<&Value>,
+    ) -> Option<Value> {
+        let mut stream = TcpStream::connect(self.address()).ok()?;
+        stream.write_all(request(method, path, key, headers, body).as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, body) = answer.split_once("\r\n\r\n")?;
+        if head.starts_with("HTTP/1.1 200") { serde_json::from_str(body).ok() } else { None }
     }
 
     /// Asks the model, with a key, for the same answer every time.
@@ -266,6 +322,20 @@ fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+fn request(method: &str, path: &str, key: &str, headers: &[&str], body: Option<&Value>) -> String {
+    let body = body.map(Value::to_string);
+    let mut head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
+    );
+    for header in headers {
+        head += &format!("{header}\r\n");
+    }
+    if let Some(body) = &body {
+        head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    }
+    head + "\r\n" + &body.unwrap_or_default()
 }
 
 fn send(address: &str, request: &str) -> BufReader<TcpStream> {

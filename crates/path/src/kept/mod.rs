@@ -10,13 +10,13 @@ mod export;
 mod operate;
 mod read;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use futures::{
     FutureExt,
     future::{BoxFuture, Shared},
 };
-use store::{Store, StoreError, VaultKeys};
+use store::{Store, StoreError, Tombstone, VaultKeys};
 use types::{DataClass, DataSubject, Principal, RequestId, TenantId, UserId};
 use vault::{Keyring, Place, Purpose, RootSource, VaultError};
 
@@ -151,6 +151,7 @@ impl Kept {
             made.boxed().shared()
         } else {
             let opened = Arc::new(Keyring::open_from(keys, &source, old_root.as_ref()).await?);
+            reconcile(&store, &opened).await?;
             futures::future::ready(Ok(opened)).boxed().shared()
         };
         Ok(Self { store, keyring, source, retention, turn: tokio::sync::Mutex::default() })
@@ -159,6 +160,14 @@ impl Kept {
     /// Waits until the keys are there.
     pub async fn ready(&self) -> Result<(), KeptError> {
         self.keyring().await.map(drop)
+    }
+
+    /// Ends the connections to both databases: from here on each is one file, which may be copied. All else fails then.
+    pub async fn close(&self) {
+        if let Ok(keyring) = self.keyring().await {
+            keyring.close().await;
+        }
+        self.store.close().await;
     }
 
     /// Deletes what has expired at `now` (seconds since 1970). Nobody was given it any more anyway. Returns how many.
@@ -206,6 +215,23 @@ impl Kept {
         }
         Ok(lifetime)
     }
+}
+
+/// The database and the keys tell each other what was destroyed: one of them may come from an older copy.
+async fn reconcile(store: &Store, keyring: &Keyring) -> Result<(), VaultError> {
+    let (theirs, ours) = (keyring.tombstones().await?, store.tombstones().await?);
+    let missing = |here: &[Tombstone], there: &[Tombstone]| -> Vec<Tombstone> {
+        let here: HashSet<[u8; 16]> = here.iter().map(|stone| stone.id).collect();
+        there.iter().filter(|stone| !here.contains(&stone.id)).copied().collect()
+    };
+    let (for_keys, for_store) = (missing(&theirs, &ours), missing(&ours, &theirs));
+    if !for_keys.is_empty() {
+        keyring.entomb(for_keys).await?;
+    }
+    if !for_store.is_empty() {
+        store.add_tombstones(for_store).await?;
+    }
+    Ok(())
 }
 
 /// The person that a request is about, if it names none.

@@ -12,7 +12,7 @@ use store::KeyCounts;
 use types::DataSubject;
 use vault::{Identities, Recipients, Restored, VaultError, is_age};
 
-use super::{Kept, KeptError};
+use super::{Kept, KeptError, reconcile};
 use crate::{Path, PathError};
 
 /// Read and written by the owner only.
@@ -154,7 +154,9 @@ impl Kept {
         });
         let mut backup = opened.await.map_err(failed)?;
         let keyring = self.keyring().await?;
-        Ok(match (is_age(backup.buffer()), identity) {
+        // Before, so that what was shredded is counted as such; and after, so that both know what the backup knew.
+        reconcile(&self.store, &keyring).await?;
+        let restored = match (is_age(backup.buffer()), identity) {
             (false, None) => keyring.restore(&mut backup).await?,
             (true, Some(identity)) => {
                 let opened = Identities::read(&identity)?.open(backup)?;
@@ -168,7 +170,9 @@ impl Kept {
                 let why = "it is not sealed with age, so no identity opens it; leave the identity out";
                 return Err(VaultError::Backup(why.to_owned()).into());
             }
-        })
+        };
+        reconcile(&self.store, &keyring).await?;
+        Ok(restored)
     }
 
     async fn shred(&self, tenant: &str, subject: &DataSubject, now: u64) -> Result<Erased, KeptError> {
@@ -177,6 +181,7 @@ impl Kept {
             return Ok(Erased { key_destroyed: false, chat_completions: 0 });
         };
         // From here on the person is erased, whatever becomes of this.
+        self.store.add_tombstones(vec![stone]).await?;
         let chat_completions = self.store.delete_chat_completions_of(stone.id).await?;
         Ok(Erased { key_destroyed: true, chat_completions })
     }

@@ -18,3 +18,11 @@ CREATE TABLE chat_completion (
 CREATE INDEX chat_completion_owner ON chat_completion (tenant, "user", number);
 CREATE INDEX chat_completion_subject_key ON chat_completion (subject_key);
 CREATE INDEX chat_completion_expires_at ON chat_completion (expires_at);
+
+-- Keys that were destroyed. The database of the keys has the same list: whichever of the two is restored from an older copy
+-- learns from the other what must not come back.
+CREATE TABLE tombstone (
+    id BLOB NOT NULL PRIMARY KEY CHECK (length(id) = 16),
+    tenant INTEGER NOT NULL,
+    shredded_at INTEGER NOT NULL CHECK (shredded_at >= 0)
+) STRICT;

@@ -1,4 +1,5 @@
 //! A server of PostgreSQL of our own, on a socket in a temporary folder.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::{
     fs,
