@@ -31,7 +31,7 @@ struct Requirement {
     tests: bool,
 }
 
-const REQUIREMENTS: [Requirement; 8] = [
+const REQUIREMENTS: [Requirement; 9] = [
     Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake"), tests: false },
     Requirement {
         name: "a C++ compiler",
@@ -57,6 +57,8 @@ const REQUIREMENTS: [Requirement; 8] = [
     Requirement { name: "tmux", package: "tmux", met: || shell::has("tmux"), tests: true },
     // A security module in software, for the tests of the vault.
     Requirement { name: "SoftHSM2", package: "softhsm2", met: || shell::has("softhsm2-util"), tests: true },
+    // The other database of the store. The tests start servers of their own.
+    Requirement { name: "PostgreSQL", package: "postgresql", met: has_postgres, tests: true },
 ];
 
 /// Installs what is missing. Takes milliseconds when nothing is.
@@ -113,6 +115,12 @@ fn system_packages(purpose: Purpose) -> Result<()> {
 
 fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Debian keeps the programs of each version in a folder of its own.
+fn has_postgres() -> bool {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    versions.map(|version| version.path().join("bin/postgres")).any(|program| program.exists())
 }
 
 /// bindgen needs the library with its headers, so the name of the development package's link is looked for.
