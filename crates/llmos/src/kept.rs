@@ -34,7 +34,16 @@ pub(crate) async fn open(config: &Config, data_dir: &DataDir, store: Store) -> R
     let root = source(&config.root, ROOT_KEY)?;
     let old_root = config.old_root.as_ref().map(|place| source(place, OLD_ROOT_KEY)).transpose()?;
     let kept = Kept::open(store, keys, root, old_root, config.retention.clone());
-    Ok(Arc::new(kept.await.trying("open the vault")?))
+    let kept = Arc::new(kept.await.trying("open the vault")?);
+    // Before anybody is given anything.
+    let shortened = kept.apply_retention().await.trying("apply the rules of retention")?;
+    if shortened > 0 {
+        tracing::info!(
+            count = shortened,
+            "chat completions expire sooner, as the configuration has become stricter"
+        );
+    }
+    Ok(kept)
 }
 
 /// Deletes what expires, for as long as the server lives.

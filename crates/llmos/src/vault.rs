@@ -50,7 +50,7 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
     if output.json {
         return output::document(&vault);
     }
-    let mut text = format!(
+    let text = format!(
         "root key          {} (kept in: {})\ntenant keys       {}\nkeys of people    {}\nshredded          {}\nchat \
          completions  {}\n",
         vault.root,
@@ -60,13 +60,14 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
         vault.shredded,
         vault.chat_completions
     );
-    if vault.subject_keys_behind > 0 {
-        text += &format!(
+    let behind = match vault.subject_keys_behind {
+        0 => String::new(),
+        count => format!(
             "\n{} wait for a rotation that was broken off; `llmos vault rotate --tenant NAME` completes it\n",
-            keys(vault.subject_keys_behind)
-        );
-    }
-    output.text(&text)
+            keys(count)
+        ),
+    };
+    output.text(&(text + &behind))
 }
 
 pub(crate) async fn shred(client: &Client, args: ShredArgs, output: Output) -> Result<(), Failure> {

@@ -213,6 +213,32 @@ impl Store {
         self.delete_in_parts(sql, Key::Subject(subject_key)).await
     }
 
+    /// Lets rows of this data class expire this many seconds after they were made, where they would be kept for longer.
+    /// Returns how many.
+    pub async fn shorten_chat_completions(
+        &self,
+        data_class: DataClass,
+        lifetime_s: u64,
+    ) -> Result<u64, StoreError> {
+        let some: sqlx::Result<i64> = query_scalar(
+            "SELECT count(*) FROM chat_completion WHERE data_class = $1 AND expires_at > created_at + $2",
+        )
+        .bind(level(data_class))
+        .bind(column_of(lifetime_s))
+        .fetch_one(self.readers())
+        .await;
+        if some.map_err(|error| self.failed(error))? == 0 {
+            return Ok(0);
+        }
+        let shorten = query(
+            "UPDATE chat_completion SET expires_at = created_at + $2 WHERE data_class = $1 AND expires_at > created_at + $2",
+        )
+        .bind(level(data_class))
+        .bind(column_of(lifetime_s));
+        let shortened = self.write(|connection| Box::pin(shorten.execute(connection))).await?;
+        Ok(shortened.rows_affected())
+    }
+
     /// Deletes all rows that have expired at `now` (seconds since 1970). Returns how many.
     pub async fn delete_expired_chat_completions(&self, now: u64) -> Result<u64, StoreError> {
         let sql = "DELETE FROM chat_completion WHERE number IN (SELECT number FROM chat_completion WHERE expires_at <= $1 \

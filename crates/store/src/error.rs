@@ -114,8 +114,8 @@ mod code {
     pub(super) const CANNOT_OPEN: u32 = 14;
     pub(super) const NOT_A_DATABASE: u32 = 26;
     /// Extended codes: of a file, and of its folder.
-    pub(super) const FSYNC: u32 = 10 | (4 << 8);
-    pub(super) const FOLDER_FSYNC: u32 = 10 | (5 << 8);
+    pub(super) const FSYNC: u32 = 0x40a;
+    pub(super) const FOLDER_FSYNC: u32 = 0x50a;
 }
 
 impl StoreError {

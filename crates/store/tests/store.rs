@@ -187,10 +187,16 @@ async fn completions_are_deleted_by_age_and_by_subject(store: Store) {
         let row = NewChatCompletionRecord { expires_at, subject_key, ..completion(id, "m") };
         store.insert_chat_completion(row).await.unwrap();
     }
+    assert_eq!(store.shorten_chat_completions(DataClass::Internal, 300).await.unwrap(), 0);
+    assert_eq!(store.shorten_chat_completions(DataClass::Public, 0).await.unwrap(), 0, "there are none");
     assert_eq!(store.delete_expired_chat_completions(199).await.unwrap(), 0);
     assert_eq!(store.delete_expired_chat_completions(200).await.unwrap(), 700);
     assert_eq!(store.delete_chat_completions_of([1; 16]).await.unwrap(), 250);
     assert_eq!(store.count_chat_completions().await.unwrap(), 250);
+    // They were made at 100 and would be kept until 300.
+    assert_eq!(store.shorten_chat_completions(DataClass::Internal, 150).await.unwrap(), 250);
+    assert_eq!(store.delete_expired_chat_completions(249).await.unwrap(), 0);
+    assert_eq!(store.delete_expired_chat_completions(250).await.unwrap(), 250);
 }
 
 /// Many writes at once share a commit; one that cannot be made takes none of the others with it.

@@ -73,7 +73,8 @@ pub(crate) struct Change {
     metadata: Option<Metadata>,
 }
 
-/// What was deleted.
+/// What was deleted. The names are the protocol's.
+#[allow(clippy::struct_field_names)]
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Deleted {
     /// Always `chat.completion.deleted`.

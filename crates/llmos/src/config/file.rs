@@ -61,7 +61,8 @@ pub(crate) struct Retention {
     pub(crate) chat_completions: Days,
 }
 
-/// By data class, in days; 0: not stored at all.
+/// By data class, in days; 0: not stored at all. A setting says its unit.
+#[allow(clippy::struct_field_names)]
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Days {
     pub(crate) public_days: i64,

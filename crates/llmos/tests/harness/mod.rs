@@ -326,16 +326,14 @@ fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
 
 fn request(method: &str, path: &str, key: &str, headers: &[&str], body: Option<&Value>) -> String {
     let body = body.map(Value::to_string);
-    let mut head = format!(
+    let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
     );
-    for header in headers {
-        head += &format!("{header}\r\n");
-    }
-    if let Some(body) = &body {
-        head += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
-    }
-    head + "\r\n" + &body.unwrap_or_default()
+    let own = headers.iter().flat_map(|header| [*header, "\r\n"]).collect::<String>();
+    let about = body.as_ref().map_or(String::new(), |body| {
+        format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())
+    });
+    head + &own + &about + "\r\n" + &body.unwrap_or_default()
 }
 
 fn send(address: &str, request: &str) -> BufReader<TcpStream> {

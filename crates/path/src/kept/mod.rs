@@ -170,6 +170,15 @@ impl Kept {
         self.store.close().await;
     }
 
+    /// Applies rules that have become stricter to what is stored already. Returns how many expire sooner.
+    pub async fn apply_retention(&self) -> Result<u64, KeptError> {
+        let mut shortened = 0;
+        for (class, lifetime) in DataClass::ALL.iter().zip(self.retention.chat_completions) {
+            shortened += self.store.shorten_chat_completions(*class, lifetime.as_secs()).await?;
+        }
+        Ok(shortened)
+    }
+
     /// Deletes what has expired at `now` (seconds since 1970). Nobody was given it any more anyway. Returns how many.
     pub async fn delete_expired(&self, now: u64) -> Result<u64, KeptError> {
         Ok(self.store.delete_expired_chat_completions(now).await?)
