@@ -116,14 +116,14 @@ impl Transcript for Ended {
     }
 }
 
-fn keep(subject: Option<&str>) -> Option<Keep> {
-    Some(Keep {
+fn keep(subject: Option<&str>) -> Keep {
+    Keep {
         subject: subject.map(|name| DataSubject::try_from(name.to_owned()).unwrap()),
         created_at: 100,
         messages: Secret::from("messages".to_owned()),
         metadata: Secret::from("metadata".to_owned()),
         transcript: Box::<Ended>::default(),
-    })
+    }
 }
 
 async fn member(path: &Path, administrator: &Secret, tenant: &str, user: &str) -> Secret {
@@ -148,7 +148,7 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
     let forbidden = [(&spy, None), (&anna, Some(DataClass::Public))];
     for (who, data_class) in forbidden {
         let refused =
-            path.serve(key(who), request("mock", None, data_class), keep(None)).await.err().unwrap();
+            path.serve(key(who), request("mock", None, data_class), Some(keep(None))).await.err().unwrap();
         assert!(matches!(refused, PathError::Kept(KeptError::NotAllowed(_))), "{refused}");
     }
     let all = StoredQuery { most: 10, ..StoredQuery::default() };
@@ -156,7 +156,7 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
         async |who: &Secret| path.stored_list(key(who), &all, &|_| true, 200).await.unwrap().items.len();
 
     let id = RequestId(7);
-    let mut answer = path.serve(key(&anna), request("mock", None, None), keep(None)).await.unwrap();
+    let mut answer = path.serve(key(&anna), request("mock", None, None), Some(keep(None))).await.unwrap();
     let mut seen = 0;
     while let Some(event) = answer.events.next().await {
         seen += 1;
@@ -170,7 +170,7 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
 
     // A caller who leaves has nothing stored, and nobody else sees what is.
     let mut leaves =
-        path.serve(key(&bert), request("mock", None, None), keep(Some("patient"))).await.unwrap();
+        path.serve(key(&bert), request("mock", None, None), Some(keep(Some("patient")))).await.unwrap();
     assert!(leaves.events.next().await.is_some());
     drop(leaves);
     assert_eq!((count(&anna).await, count(&bert).await), (1, 0));
