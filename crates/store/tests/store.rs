@@ -247,7 +247,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion; UPDATE llmos_schema SET version = 1");
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
     assert_eq!(ids(&store).await, ["k"]);
     store.insert_chat_completion(completion(1, "m")).await.unwrap();
