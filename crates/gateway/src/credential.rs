@@ -11,7 +11,10 @@ use types::Secret;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Door {
     /// The public address.
-    Tcp,
+    Tcp {
+        /// Whether over TLS.
+        encrypted: bool,
+    },
     /// The local socket.
     Local {
         /// The peer's user id, as the kernel names it.
@@ -26,7 +29,7 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let door = parts.extensions.get().copied().unwrap_or(Door::Tcp);
+        let door = parts.extensions.get().copied().unwrap_or(Door::Tcp { encrypted: false });
         Ok(Self(credential(&parts.headers, door)))
     }
 }
@@ -37,7 +40,7 @@ fn credential(headers: &HeaderMap, door: Door) -> Credential {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     match (authorizations.next(), authorizations.next()) {
         (None, _) => match door {
-            Door::Tcp => Credential::Absent,
+            Door::Tcp { .. } => Credential::Absent,
             Door::Local { uid } => Credential::LocalSocket { uid },
         },
         (Some(header), None) => bearer(header.as_bytes())
@@ -71,15 +74,16 @@ mod tests {
     #[test]
     fn what_is_shown_is_taken_for_what_it_is() {
         let local = Door::Local { uid: 7 };
+        let tcp = Door::Tcp { encrypted: true };
         for (headers, door, expected) in [
-            (&[][..], Door::Tcp, "absent"),
+            (&[][..], tcp, "absent"),
             (&[], local, "uid 7"),
-            (&["Bearer abc"], Door::Tcp, "key abc"),
-            (&["bearer   abc "], Door::Tcp, "key abc"),
+            (&["Bearer abc"], tcp, "key abc"),
+            (&["bearer   abc "], tcp, "key abc"),
             (&["Bearer abc"], local, "key abc"),
             (&["Bearer "], local, "absent"),
             (&["Basic abc"], local, "absent"),
-            (&["Bearerabc"], Door::Tcp, "absent"),
+            (&["Bearerabc"], tcp, "absent"),
             (&["Bearer a", "Bearer b"], local, "absent"),
         ] {
             assert_eq!(shown(headers, door), expected, "{headers:?} at {door:?}");

@@ -71,6 +71,15 @@ pub(crate) enum ApiError {
     /// The body does not say that it is JSON.
     #[error("the body must be JSON; send it with the header `Content-Type: application/json`")]
     NotJson,
+    /// Not exactly one `Host`, or one that is no host.
+    #[error("the header `Host` must name this server, once, as in `Host: localhost:8080`")]
+    BadHost,
+    /// A `Host` that is not a name of this server.
+    #[error("this server is not called that; an administrator can add names to `server_names`")]
+    UnknownHost,
+    /// A page of another site asked.
+    #[error("pages of other sites may not use this server")]
+    ForeignOrigin,
     /// No such path.
     #[error("there is nothing at this path; `/openapi.json` lists all paths")]
     NoSuchPath,
@@ -146,6 +155,9 @@ impl ApiError {
             Self::BodyTooLarge => reply(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTooSlow => reply(StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
             Self::NotJson => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::BadHost => reply(StatusCode::BAD_REQUEST, "bad_host"),
+            Self::UnknownHost => reply(StatusCode::MISDIRECTED_REQUEST, "unknown_host"),
+            Self::ForeignOrigin => reply(StatusCode::FORBIDDEN, "foreign_origin"),
             Self::NoSuchPath => reply(StatusCode::NOT_FOUND, "not_found"),
             Self::NoSuchMethod => reply(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::NoSuchModel => {

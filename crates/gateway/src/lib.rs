@@ -21,19 +21,29 @@ mod exchange;
 mod health;
 mod json;
 mod limits;
+mod names;
 mod openai;
 mod request_id;
 mod routes;
 mod server;
+mod tls;
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{exchange::OpenAnswers, server::Server};
+pub use crate::{
+    names::Names,
+    tls::{Tls, TlsError},
+};
 
 /// Where the server listens.
 pub struct Doors {
-    /// The public API, on loopback.
+    /// The public API.
     pub tcp: tokio::net::TcpListener,
+    /// Encrypts it. Without it, it is for loopback only.
+    pub tls: Option<Tls>,
+    /// By which names callers may address it.
+    pub names: Names,
     /// The admin API, a 0600 socket in the data directory; the public API answers there too.
     pub local: tokio::net::UnixListener,
 }
@@ -44,16 +54,23 @@ pub struct Doors {
 /// Returns how many connections had to be cut.
 pub async fn serve(
     path: Arc<path::Path>,
-    doors: Doors,
+    mut doors: Doors,
     shutdown: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
 ) -> usize {
     let open = OpenAnswers::default();
     let listen = doors.tcp.local_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
-    let routers = routes::routers(path.clone(), listen, &open);
+    let routers = routes::routers(path.clone(), listen, &open, &doors.names);
+    let tls = doors.tls.take();
+    let acceptor = tls.as_ref().map(Tls::acceptor);
+    let following = tls.map(|tls| tokio::spawn(tls.follow()));
     let closing = async move {
         shutdown.await;
         path.close();
     };
-    Server::new(routers, open).run(doors, closing, grace).await
+    let cut = Server::new(routers, open, acceptor).run(doors, closing, grace).await;
+    if let Some(following) = following {
+        following.abort();
+    }
+    cut
 }

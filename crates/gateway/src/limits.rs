@@ -38,6 +38,8 @@ pub(crate) const HEADERS_MAX: usize = 64;
 pub(crate) const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Longest wait for a request's head, and so the longest that an idle connection is kept. Then it is closed.
 pub(crate) const HEADER_READ_TIMEOUT: Duration = Duration::from_mins(1);
+/// Longest that the beginning of a TLS connection may take. Then it is closed.
+pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most connections to the public address. Further ones wait in the operating system's backlog.
 pub(crate) const TCP_CONNECTIONS_MAX: usize = 4096;
 /// Most connections to the local socket, counted apart so that operators get in when the public door is full.

@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+};
 use bytes::Bytes;
 use path::Path;
 use utoipa::{
@@ -13,9 +18,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
     admin, admin_vault,
+    credential::Caller,
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
+    names::{self, Names},
     openai::{chat, completions, embeddings, models, rerank, stored},
 };
 
@@ -97,21 +104,46 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
 }
 
 /// The routers of both doors, over `path`.
-pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers) -> Routers {
+pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers, names: &Names) -> Routers {
     let (tcp, _) = public().split_for_parts();
     let (local, document) = public().merge(administration()).split_for_parts();
     let gateway = Arc::new(Gateway { path, listen, document: written(document) });
-    Routers {
-        tcp: enclosed(tcp.with_state(gateway.clone()), open),
-        local: enclosed(local.with_state(gateway), open),
-    }
+    let known = |routes: Router<Arc<Gateway>>| {
+        let enter = middleware::from_fn_with_state(gateway.clone(), enter);
+        with_fallbacks(routes).layer(enter).with_state(gateway.clone())
+    };
+    Routers { tcp: enclosed(known(tcp), open, names), local: enclosed(known(local), open, names) }
 }
 
-/// What every router has around its routes.
-pub(crate) fn enclosed(routes: Router, open: &OpenAnswers) -> Router {
+/// Paths that anybody may ask for. All others are for those who show a valid credential, and to others they do not say so
+/// much as whether they exist.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Sends away who shows no valid credential, before anything of the request is looked at.
+async fn enter(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    request: Request,
+    next: Next,
+) -> Response {
+    if !OPEN.contains(&request.uri().path())
+        && let Err(error) = gateway.path.may_enter(credential).await
+    {
+        return ApiError::from(error).into_response();
+    }
+    next.run(request).await
+}
+
+pub(crate) fn with_fallbacks<S: Clone + Send + Sync + 'static>(routes: Router<S>) -> Router<S> {
     routes
         .fallback(async || ApiError::NoSuchPath)
         .method_not_allowed_fallback(async || ApiError::NoSuchMethod)
+}
+
+/// What every router has around its routes: the exchange outside, then the rules about names and headers.
+pub(crate) fn enclosed(routes: Router, open: &OpenAnswers, names: &Names) -> Router {
+    routes
+        .layer(middleware::from_fn_with_state(names.clone(), names::guard))
         .layer(middleware::from_fn_with_state(open.clone(), exchange::carry))
 }
 

@@ -6,14 +6,15 @@ use axum::{Router, body::Body};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpStream, UnixStream},
     task::{JoinError, JoinSet},
-    time::{Instant, sleep, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
+use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use crate::{
@@ -21,8 +22,8 @@ use crate::{
     credential::Door,
     exchange::OpenAnswers,
     limits::{
-        ACCEPT_RETRY, FLUSH, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX, LOCAL_CONNECTIONS_MAX,
-        TCP_CONNECTIONS_MAX,
+        ACCEPT_RETRY, FLUSH, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, HEADER_READ_TIMEOUT, HEADERS_MAX,
+        LOCAL_CONNECTIONS_MAX, TCP_CONNECTIONS_MAX,
     },
     routes::Routers,
 };
@@ -33,12 +34,13 @@ pub(crate) struct Server {
     open: OpenAnswers,
     http: http1::Builder,
     graceful: GracefulShutdown,
+    tls: Option<TlsAcceptor>,
     tcp: JoinSet<()>,
     local: JoinSet<()>,
 }
 
 impl Server {
-    pub(crate) fn new(routers: Routers, open: OpenAnswers) -> Self {
+    pub(crate) fn new(routers: Routers, open: OpenAnswers, tls: Option<TlsAcceptor>) -> Self {
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new())
             .header_read_timeout(HEADER_READ_TIMEOUT)
@@ -49,6 +51,7 @@ impl Server {
             open,
             http,
             graceful: GracefulShutdown::new(),
+            tls,
             tcp: JoinSet::new(),
             local: JoinSet::new(),
         }
@@ -99,8 +102,22 @@ impl Server {
         if stream.set_nodelay(true).is_err() {
             return; // The peer is gone already.
         }
-        let connection = self.connection(stream, Door::Tcp, self.routers.tcp.clone());
-        self.tcp.spawn(connection);
+        let router = self.routers.tcp.clone();
+        let Some(tls) = self.tls.clone() else {
+            let connection = self.connection(stream, Door::Tcp { encrypted: false }, router);
+            self.tcp.spawn(connection);
+            return;
+        };
+        let (http, watcher) = (self.http.clone(), self.graceful.watcher());
+        self.tcp.spawn(async move {
+            match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+                Ok(Ok(stream)) => {
+                    serve_one(&http, watcher, stream, Door::Tcp { encrypted: true }, router).await;
+                }
+                Ok(Err(error)) => tracing::debug!(%error, "a caller does not speak TLS 1.3 as we do"),
+                Err(_) => tracing::debug!("a caller did not finish the handshake in time"),
+            }
+        });
     }
 
     fn welcome_local(&mut self, stream: UnixStream) {
@@ -119,18 +136,8 @@ impl Server {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            request.extensions_mut().insert(door);
-            router.clone().oneshot(request.map(Body::new))
-        });
-        let connection = self.http.serve_connection(TokioIo::new(stream), service);
-        let connection = self.graceful.watch(connection);
-        async move {
-            // Callers come and go; what became of their request is in its log line.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended with an error");
-            }
-        }
+        let (http, watcher) = (self.http.clone(), self.graceful.watcher());
+        async move { serve_one(&http, watcher, stream, door, router).await }
     }
 
     /// Ends idle connections, lets the last bytes leave, and cuts what is still open.
@@ -146,6 +153,22 @@ impl Server {
             }
         }
         cut
+    }
+}
+
+/// Serves one connection to its end.
+async fn serve_one<S>(http: &http1::Builder, watcher: Watcher, stream: S, door: Door, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(door);
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let connection = http.serve_connection(TokioIo::new(stream), service);
+    // Callers come and go; what became of their request is in its log line.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended with an error");
     }
 }
 

@@ -21,19 +21,22 @@ use crate::{
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The database of the configuration.
-pub(crate) async fn store(config: &Config, data_dir: &DataDir) -> Result<Store, Failure> {
+async fn store(config: &Config, data_dir: &DataDir) -> Result<Store, Failure> {
     match &config.postgres {
         Some(address) => Store::open_postgres(address).await.trying("open the store"),
         None => Store::open(&data_dir.store()).await.trying("open the store"),
     }
 }
 
-/// What is stored in it, and the keys to it.
-pub(crate) async fn open(config: &Config, data_dir: &DataDir, store: Store) -> Result<Arc<Kept>, Failure> {
-    let keys = VaultKeys::open(&data_dir.vault_keys()).await.trying("open the keys of the vault")?;
+/// The database of the configuration; what is stored in it, and the keys to it.
+pub(crate) async fn open(config: &Config, data_dir: &DataDir) -> Result<(Store, Arc<Kept>), Failure> {
+    let keys = data_dir.vault_keys();
+    let keys = async { VaultKeys::open(&keys).await.trying("open the keys of the vault") };
+    // Each waits for the disk.
+    let (store, keys) = tokio::try_join!(store(config, data_dir), keys)?;
     let root = source(&config.root, ROOT_KEY)?;
     let old_root = config.old_root.as_ref().map(|place| source(place, OLD_ROOT_KEY)).transpose()?;
-    let kept = Kept::open(store, keys, root, old_root, config.retention.clone());
+    let kept = Kept::open(store.clone(), keys, root, old_root, config.retention.clone());
     let kept = Arc::new(kept.await.trying("open the vault")?);
     // Before anybody is given anything.
     let shortened = kept.apply_retention().await.trying("apply the rules of retention")?;
@@ -43,7 +46,7 @@ pub(crate) async fn open(config: &Config, data_dir: &DataDir, store: Store) -> R
             "chat completions expire sooner, as the configuration has become stricter"
         );
     }
-    Ok(kept)
+    Ok((store, kept))
 }
 
 /// Deletes what expires, for as long as the server lives.

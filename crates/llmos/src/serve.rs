@@ -2,7 +2,7 @@ use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
 
 use access::Access;
 use engine::Launch;
-use gateway::Doors;
+use gateway::{Doors, Names, Tls};
 use resources::{
     ModelSpec, Replicas, Source,
     memory::Corrections,
@@ -49,13 +49,18 @@ pub(crate) fn run(config: &Config, output: Output) -> Result<(), Failure> {
 /// Puts the house together, floor by floor.
 async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<(), Failure> {
     let mut signals = Signals::new().trying("listen for signals")?;
+    let tls = config.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose();
+    let tls = tls.map_err(|error| {
+        let what = format!("the certificate of the server cannot be used: {error}");
+        Failure::new(Exit::Configuration, what)
+    })?;
     let tcp = bind(config.listen).await?;
     let address = tcp.local_addr().trying("find out the address")?;
+    let names = Names::new(address, &config.server_names);
     let local = UnixListener::bind(data_dir.socket()).trying("open the admin socket")?;
     data_dir.make_socket_private().trying("make the admin socket private")?;
 
-    let store = kept::store(config, data_dir).await?;
-    let kept = kept::open(config, data_dir, store.clone()).await?;
+    let (store, kept) = kept::open(config, data_dir).await?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
     let (corrections, complaint) = Corrections::open(&config.data_dir);
@@ -100,7 +105,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
             process::exit(Exit::Failed.code().into());
         });
     };
-    let cut = gateway::serve(path, Doors { tcp, local }, shutdown, grace).await;
+    let cut = gateway::serve(path, Doors { tcp, tls, names, local }, shutdown, grace).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "the grace period is over: cut what was still open");
     }
@@ -177,7 +182,8 @@ fn greet(
     asked: Option<&ModelName>,
     output: Output,
 ) -> Result<(), Failure> {
-    let address = format!("http://{address}");
+    let scheme = if config.tls.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{address}");
     let key = first_key.map(|key| String::from_utf8_lossy(key.expose()));
     let curl = key.as_ref().zip(asked).map(|(key, model)| {
         format!(

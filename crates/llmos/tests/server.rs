@@ -212,7 +212,7 @@ fn every_exit_code_is_the_documented_one() {
         (&["ps"], 3, "llmos serve"),
         (&["chat", "hello"], 3, "no server is running"),
         (&["keys", "revoke", "../x"], 5, "there is no key"),
-        (&["serve", "--listen", "0.0.0.0:80"], 6, "only loopback addresses"),
+        (&["serve", "--listen", "0.0.0.0:80"], 6, "no transport security"),
         (&["ps", "--config", "missing.toml"], 6, "missing.toml"),
     ] {
         let outcome = site.run(args);

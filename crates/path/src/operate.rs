@@ -57,6 +57,11 @@ impl Path {
         expected.filter_map(reason).collect()
     }
 
+    /// Whether whoever shows this may come in at all. What they may do is decided where they do it.
+    pub async fn may_enter(&self, credential: Credential) -> Result<(), PathError> {
+        Ok(self.access.authenticate(credential).await.map(drop)?)
+    }
+
     /// The models that the caller may use.
     pub async fn models(&self, credential: Credential) -> Result<ModelList, PathError> {
         self.open()?;

@@ -16,7 +16,13 @@ use tokio::{
 };
 
 use super::*;
-use crate::{body::JsonBody, error::ApiError, limits::BODY_BYTES_MAX, routes::enclosed};
+use crate::{
+    Names,
+    body::JsonBody,
+    error::ApiError,
+    limits::BODY_BYTES_MAX,
+    routes::{enclosed, with_fallbacks},
+};
 
 /// No test waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,12 +46,14 @@ impl Running {
         let local = folder.path().join("socket");
         let doors = Doors {
             tcp: TcpListener::bind("127.0.0.1:0").await.unwrap(),
+            tls: None,
+            names: Names::new("127.0.0.1:0".parse().unwrap(), &["x".to_owned()]),
             local: UnixListener::bind(&local).unwrap(),
         };
         let address = doors.tcp.local_addr().unwrap();
         let open = OpenAnswers::default();
-        let tcp = enclosed(routes, &open);
-        let server = Server::new(Routers { local: tcp.clone(), tcp }, open);
+        let tcp = enclosed(with_fallbacks(routes), &open, &doors.names);
+        let server = Server::new(Routers { local: tcp.clone(), tcp }, open, None);
         let (shutdown, closing) = oneshot::channel();
         let closing = async move {
             let _ = closing.await;
@@ -137,7 +145,7 @@ async fn every_answer_has_a_request_id_and_every_error_its_shape() {
 #[tokio::test]
 async fn the_door_is_known() {
     let server = Running::start(routes()).await;
-    assert!(server.ask("GET /door").await.ends_with("Tcp"));
+    assert!(server.ask("GET /door").await.ends_with("Tcp { encrypted: false }"));
     let local = UnixStream::connect(&server.local).await.unwrap();
     let uid = local.peer_cred().unwrap().uid();
     let answer = exchange(local, b"GET /door HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;

@@ -16,7 +16,7 @@ use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
 
 use super::{
-    Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace,
+    Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace, TlsFiles,
     file::{self, File, Model},
     root,
 };
@@ -41,6 +41,10 @@ const GPU_LAYERS_MAX: i64 = 1_000;
 const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 /// Memory of one worker: a pebibyte.
 const MEMORY_MB_MAX: i64 = 1 << 30;
+/// Names of the server.
+const SERVER_NAMES_MAX: usize = 64;
+/// Longest name that the DNS has.
+const SERVER_NAME_BYTES_MAX: usize = 253;
 /// Longest that anything is stored: a hundred years.
 const RETENTION_DAYS_MAX: i64 = 36_525;
 const DAY_S: u64 = 86_400;
@@ -72,7 +76,9 @@ pub(super) fn check(
             return Err(check.problems);
         }
     };
-    let listen = check.listen(&values.listen);
+    let tls = check.tls(&values.tls);
+    let listen = check.listen(&values.listen, values.tls.certificate.is_some());
+    let server_names = check.server_names(&values.server_names);
     let data_dir = check.data_dir(&values.data_dir);
     let grace = check.number("shutdown_grace_s", values.shutdown_grace_s, 0, SHUTDOWN_GRACE_S_MAX);
     let format = check.one_of(
@@ -126,6 +132,8 @@ pub(super) fn check(
     Ok(Config {
         file,
         listen,
+        tls,
+        server_names,
         data_dir,
         shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
         memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
@@ -168,24 +176,61 @@ impl Check<'_> {
         }
     }
 
-    fn listen(&mut self, text: &str) -> Option<SocketAddr> {
+    fn listen(&mut self, text: &str, encrypted: bool) -> Option<SocketAddr> {
         let Ok(address) = SocketAddr::from_str(text) else {
             let message =
                 format!("`listen` is `{text}`; write an IP address and a port, as in 127.0.0.1:8080");
             self.refuse("listen", message);
             return None;
         };
-        if !is_loopback(address.ip()) {
+        if !is_loopback(address.ip()) && !encrypted {
             let port = address.port();
             let message = format!(
-                "`listen` is {address}, which other machines may reach, and llmos has no transport security yet; \
-                 until then only loopback addresses are accepted: write 127.0.0.1:{port} and let a TLS proxy or an \
-                 SSH tunnel on this machine forward to it"
+                "`listen` is {address}, which other machines may reach, and there is no transport security; set \
+                 `tls.certificate` and `tls.key`, or write 127.0.0.1:{port} and let a TLS proxy or an SSH tunnel on this \
+                 machine forward to it"
             );
             self.refuse("listen", message);
             return None;
         }
         Some(address)
+    }
+
+    fn tls(&mut self, tls: &file::Tls) -> Option<TlsFiles> {
+        match (&tls.certificate, &tls.key) {
+            (None, None) => None,
+            (Some(certificate), Some(key)) => Some(TlsFiles {
+                certificate: self.path("tls.certificate", certificate)?,
+                key: self.path("tls.key", key)?,
+            }),
+            (there, _) => {
+                let (there, missing) =
+                    if there.is_some() { ("certificate", "key") } else { ("key", "certificate") };
+                let message = format!("`tls.{there}` is set, and `tls.{missing}` is not; set both or none");
+                self.refuse(&format!("tls.{there}"), message);
+                None
+            }
+        }
+    }
+
+    fn server_names(&mut self, names: &[String]) -> Vec<String> {
+        if names.len() > SERVER_NAMES_MAX {
+            let message = format!("there are {} names; at most {SERVER_NAMES_MAX} are allowed", names.len());
+            self.refuse("server_names", message);
+        }
+        let is_name = |name: &&String| {
+            (1..=SERVER_NAME_BYTES_MAX).contains(&name.len())
+                && (name.parse::<IpAddr>().is_ok()
+                    || name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte)))
+        };
+        if let Some(wrong) = names.iter().find(|name| !is_name(name)) {
+            let message = format!(
+                "`server_names` has `{wrong}`; write names or addresses as callers do, without scheme and port, as in \
+                 llm.example.org"
+            );
+            self.refuse("server_names", message);
+        }
+        names.to_vec()
     }
 
     fn data_dir(&mut self, text: &str) -> Option<PathBuf> {

@@ -10,10 +10,13 @@ pub(crate) struct File {
     pub(crate) listen: String,
     pub(crate) data_dir: String,
     pub(crate) shutdown_grace_s: i64,
+    #[serde(default)]
+    pub(crate) server_names: Vec<String>,
     /// Of all models together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_total_mb: Option<i64>,
     pub(crate) log: Log,
+    pub(crate) tls: Tls,
     pub(crate) outbound: Outbound,
     pub(crate) store: Store,
     pub(crate) vault: Vault,
@@ -36,6 +39,15 @@ pub(crate) struct Outbound {
     pub(crate) private: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) ca_file: Option<String>,
+}
+
+/// Transport security of the public address; both or none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Tls {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
 }
 
 /// Where state is kept: in a file of the data directory, if nothing else is said.
@@ -133,9 +145,11 @@ impl File {
             listen: "127.0.0.1:8080".to_owned(),
             data_dir,
             shutdown_grace_s: 30,
+            server_names: Vec::new(),
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
             outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
+            tls: Tls { certificate: None, key: None },
             store: Store { postgres: None },
             vault: Vault { root: ROOT.to_owned(), old_root: None },
             retention: Retention {
@@ -175,6 +189,8 @@ impl File {
         let defaults = Self::defaults("data".to_owned());
         Self {
             memory_total_mb: Some(16_384),
+            server_names: vec!["llm.example.org".to_owned()],
+            tls: Tls { certificate: Some("server.pem".to_owned()), key: Some("server.key".to_owned()) },
             model: vec![model],
             outbound,
             store: Store { postgres: Some("postgres://llmos@localhost/llmos".to_owned()) },

@@ -44,8 +44,12 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 pub(crate) struct Config {
     /// The file it comes from, if there is one.
     pub(crate) file: Option<PathBuf>,
-    /// A loopback address; port 0 lets the system choose one.
+    /// A loopback address, unless there is transport security; port 0 lets the system choose one.
     pub(crate) listen: SocketAddr,
+    /// Transport security, if there is any.
+    pub(crate) tls: Option<TlsFiles>,
+    /// Other names that callers may address the server by.
+    pub(crate) server_names: Vec<String>,
     /// Absolute.
     pub(crate) data_dir: PathBuf,
     /// How long streams may take to end once the server is told to go.
@@ -84,6 +88,15 @@ pub(crate) struct Outbound {
     pub(crate) rules: Rules,
     /// The hub of models that `hf:` stands for.
     pub(crate) hub: Url,
+}
+
+/// Where certificate and key are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TlsFiles {
+    /// The chain, the server's own certificate first; absolute.
+    pub(crate) certificate: PathBuf,
+    /// Its key; absolute.
+    pub(crate) key: PathBuf,
 }
 
 /// Where a root key is kept.

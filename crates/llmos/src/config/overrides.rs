@@ -110,6 +110,8 @@ mod tests {
             ("LLMOS_LOG_LEVEL", "warn"),
             ("LLMOS_OUTBOUND_CA_FILE", "/ca.pem"),
             ("LLMOS_OUTBOUND_HUB", "https://hub.test"),
+            ("LLMOS_TLS_CERTIFICATE", "server.pem"),
+            ("LLMOS_TLS_KEY", "server.key"),
             ("LLMOS_STORE_POSTGRES", "postgres://localhost/llmos"),
             ("LLMOS_VAULT_ROOT", "environment"),
             ("LLMOS_VAULT_OLD_ROOT", "file:old.pem"),

@@ -83,7 +83,7 @@ fn models_become_specs() {
 fn every_bad_value_is_reported_with_line_and_remedy() {
     for (text, message) in [
         ("listen = '0.0.0.0:80'", "line 1: `listen` is 0.0.0.0:80, which other machines may reach"),
-        ("listen = '[::]:80'", "only loopback addresses are accepted: write 127.0.0.1:80"),
+        ("listen = '[::]:80'", "set `tls.certificate` and `tls.key`, or write 127.0.0.1:80"),
         ("listen = 'localhost:80'", "write an IP address and a port"),
         ("listen = '127.0.0.1'", "write an IP address and a port"),
         ("shutdown_grace_s = -1", "`shutdown_grace_s` is -1; allowed: 0 to 3600"),

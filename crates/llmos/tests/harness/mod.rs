@@ -117,8 +117,19 @@ impl Site {
         self.serve_by(command)
     }
 
+    /// The same, but does not ask whether it is ready.
+    pub(crate) fn serve_unready(&self, args: &[&str]) -> Server<'_> {
+        self.greeted(self.command(&[&["serve", "--json"], args].concat()))
+    }
+
     /// The same by another command that becomes the server.
-    pub(crate) fn serve_by(&self, mut command: Command) -> Server<'_> {
+    pub(crate) fn serve_by(&self, command: Command) -> Server<'_> {
+        let server = self.greeted(command);
+        wait_until("the server is ready", || server.get("/readyz").status == 200);
+        server
+    }
+
+    fn greeted(&self, mut command: Command) -> Server<'_> {
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().unwrap();
@@ -126,9 +137,7 @@ impl Site {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut greeting).unwrap();
         let greeting = serde_json::from_str(&greeting)
             .unwrap_or_else(|error| panic!("no greeting ({error}): {greeting}{}", self.log()));
-        let server = Server { site: self, child, greeting };
-        wait_until("the server is ready", || server.get("/readyz").status == 200);
-        server
+        Server { site: self, child, greeting }
     }
 }
 
@@ -155,7 +164,10 @@ impl Server<'_> {
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
-        exchange(self.address(), &format!("GET {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\n\r\n"))
+        exchange(
+            self.address(),
+            &format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"),
+        )
     }
 
     /// Any request, with JSON or without; headers as `name: value`.
@@ -318,7 +330,7 @@ fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
     let body =
         json!({ "model": "mock", "messages": messages, "stream": stream, "temperature": 0 }).to_string();
     format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
     )
@@ -327,7 +339,7 @@ fn chat_request(key: &str, prompt: &str, stream: bool) -> String {
 fn request(method: &str, path: &str, key: &str, headers: &[&str], body: Option<&Value>) -> String {
     let body = body.map(Value::to_string);
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nhost: llmos\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
+        "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\nauthorization: Bearer {key}\r\n"
     );
     let own = headers.iter().flat_map(|header| [*header, "\r\n"]).collect::<String>();
     let about = body.as_ref().map_or(String::new(), |body| {

@@ -44,8 +44,8 @@ pub struct Retention {
     pub no_store_tenants: Vec<String>,
 }
 
-/// The keys, once they are there: the first root key of an installation takes a second to make, which nobody has to wait for
-/// who does not need it.
+/// The keys, once they are there. The first root key of an installation takes a second to make: that begins when somebody
+/// waits for it.
 type Late = Shared<BoxFuture<'static, Result<Arc<Keyring>, Arc<VaultError>>>>;
 
 /// What is stored for callers.
@@ -123,8 +123,8 @@ impl From<VaultError> for KeptError {
 }
 
 impl Kept {
-    /// Over this store and these keys. The keys are opened here; but the root key of a new installation is made in the
-    /// background, and what needs it waits for it.
+    /// Over this store and these keys. The keys are opened here; but the root key of a new installation is made when
+    /// [`ready`](Self::ready) is waited for, or something that needs it.
     ///
     /// # Errors
     /// [`VaultError`] if keys are there and do not open.
@@ -137,12 +137,14 @@ impl Kept {
     ) -> Result<Self, VaultError> {
         let source = Arc::new(root);
         let keyring: Late = if source.has_to_be_made() && keys.counts().await?.tenants == 0 {
-            let (source, runtime) = (source.clone(), tokio::runtime::Handle::current());
-            // To make an RSA key takes a second of computing.
-            let made = tokio::task::spawn_blocking(move || {
-                runtime.block_on(Keyring::open_from(keys, &source, old_root.as_ref()))
-            });
-            let made = async {
+            let source = source.clone();
+            // Begins when somebody waits for it.
+            let made = async move {
+                let runtime = tokio::runtime::Handle::current();
+                // To make an RSA key takes a second of computing.
+                let made = tokio::task::spawn_blocking(move || {
+                    runtime.block_on(Keyring::open_from(keys, &source, old_root.as_ref()))
+                });
                 let opened = made.await.unwrap_or_else(|_| {
                     Err(VaultError::Root("making it was broken off; start the server again".to_owned()))
                 });

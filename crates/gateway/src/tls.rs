@@ -1,0 +1,152 @@
+//! The public door over TLS 1.3, with a certificate that can be replaced on the running server.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use tokio::time::sleep;
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{
+        ServerConfig,
+        crypto::aws_lc_rs,
+        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+        version::TLS13,
+    },
+};
+use zeroize::Zeroizing;
+
+/// Largest file of a certificate chain or a key.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+/// How often the files are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// The one protocol that is spoken.
+const HTTP_1_1: &[u8] = b"http/1.1";
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", .file.display())]
+pub struct TlsError {
+    file: PathBuf,
+    why: String,
+}
+
+/// A certificate chain and its key, from two PEM files.
+pub struct Tls {
+    acceptor: TlsAcceptor,
+    files: Arc<Files>,
+}
+
+/// The files, and what was last read of them.
+#[derive(Debug)]
+struct Files {
+    certificate: PathBuf,
+    key: PathBuf,
+    used: RwLock<Arc<CertifiedKey>>,
+}
+
+/// What tells a file from the one that was there before.
+type Mark = Option<(u64, i64, i64, u64)>;
+
+impl Tls {
+    /// Reads both files. The key is for its owner only.
+    ///
+    /// # Errors
+    /// Names the file and what is wrong with it; also if the two do not belong together.
+    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let used = RwLock::new(Arc::new(read(certificate, key)?));
+        let files = Arc::new(Files { certificate: certificate.to_owned(), key: key.to_owned(), used });
+        let unusable = |error: tokio_rustls::rustls::Error| TlsError {
+            file: certificate.to_owned(),
+            why: error.to_string(),
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(unusable)?
+            .with_no_client_auth()
+            .with_cert_resolver(files.clone());
+        config.alpn_protocols = vec![HTTP_1_1.to_vec()];
+        Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), files })
+    }
+
+    /// Who accepts connections.
+    pub(crate) fn acceptor(&self) -> TlsAcceptor {
+        self.acceptor.clone()
+    }
+
+    /// Uses the files anew whenever they have changed, for as long as the server lives. What cannot be used is reported, and
+    /// the one before stays.
+    pub(crate) async fn follow(self) {
+        let mut seen = self.files.marks();
+        loop {
+            sleep(LOOK_INTERVAL).await;
+            let now = self.files.marks();
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            match read(&self.files.certificate, &self.files.key) {
+                Ok(certified) => {
+                    *self.files.used.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(certified);
+                    tracing::info!(file = %self.files.certificate.display(), "the certificate was replaced");
+                }
+                Err(error) => {
+                    tracing::error!(
+                        "the certificate stays as it was, as the new one cannot be used: {error}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Files {
+    fn marks(&self) -> [Mark; 2] {
+        [&self.certificate, &self.key].map(|file| {
+            let metadata = fs::metadata(file).ok()?;
+            Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
+        })
+    }
+}
+
+impl ResolvesServerCert for Files {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.used.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+    let wrong = |file: &Path, why: &str| TlsError { file: file.to_owned(), why: why.to_owned() };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem(certificate)?)
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong(certificate, &format!("it is no PEM file of certificates ({error})")))?;
+    if chain.is_empty() {
+        return Err(wrong(certificate, "it holds no certificate (`-----BEGIN CERTIFICATE-----`)"));
+    }
+    let mode = fs::metadata(key).map_err(|error| wrong(key, &error.to_string()))?.mode();
+    if mode & 0o077 != 0 {
+        return Err(wrong(key, "others can read this key; `chmod 600` makes it private"));
+    }
+    let private = PrivateKeyDer::from_pem_slice(&pem(key)?)
+        .map_err(|_| wrong(key, "it holds no private key (`-----BEGIN PRIVATE KEY-----`)"))?;
+    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
+        .map_err(|error| wrong(key, &format!("it does not go with the certificate ({error})")))
+}
+
+fn pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {
+    let failed = |error: io::Error| TlsError { file: path.to_owned(), why: error.to_string() };
+    // Before it is opened: opening a pipe waits for a writer.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(TlsError { file: path.to_owned(), why: "it is not a file".to_owned() });
+    }
+    let mut text = Zeroizing::new(Vec::new());
+    File::open(path).and_then(|file| file.take(FILE_BYTES_MAX).read_to_end(&mut text)).map_err(failed)?;
+    Ok(text)
+}

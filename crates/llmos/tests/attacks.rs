@@ -1,0 +1,425 @@
+//! Attacks on the doors of the real binary, each by the number that it has in `docs/security/attacks.md`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+mod harness;
+
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    sync::Arc,
+};
+
+use harness::{MODEL, PATIENCE, Server, Site};
+use serde_json::{Value, json};
+use tokio_rustls::rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+/// Who may be asked without a credential.
+const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+
+/// Sends these very bytes; status, head in lower case, and body.
+fn send(server: &Server<'_>, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(server.address()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    parsed(&answer)
+}
+
+fn parsed(answer: &str) -> (u16, String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    (status, head.to_lowercase(), body.to_owned())
+}
+
+fn line(method: &str, target: &str, headers: &str) -> String {
+    format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n")
+}
+
+/// An error has the protocol's shape and a request id, and repeats nothing of what was sent.
+fn is_proper(body: &str, sent: &[&str]) {
+    let error: Value = serde_json::from_str(body).unwrap_or_else(|_| panic!("no JSON: {body}"));
+    for field in ["type", "code", "message", "request_id"] {
+        assert!(error["error"][field].is_string(), "no {field} in {body}");
+    }
+    for text in sent {
+        assert!(!body.contains(text), "{text} comes back in {body}");
+    }
+}
+
+/// Every path that there is, with every method, and paths that nearly are.
+#[test]
+fn a01_without_a_credential_nothing_is_said() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let document = server.request("GET", "/openapi.json", server.key(), &[], None).body;
+    let known: Vec<String> = document["paths"].as_object().unwrap().keys().cloned().collect();
+    assert!(known.len() > 15, "{known:?}");
+    let mut paths: Vec<String> =
+        known.iter().map(|path| path.replace("{id}", "x").replace("{model}", "x")).collect();
+    for path in known {
+        paths.extend([
+            format!("{path}/"),
+            format!("/{path}"),
+            path.to_uppercase(),
+            format!("{path}/%2e%2e"),
+            format!("/x/..{path}"),
+        ]);
+    }
+    paths.extend(
+        [
+            "/",
+            "/debug/pprof",
+            "/api/jobs",
+            "/metrics/",
+            "/%00",
+            "/healthz/",
+            "//healthz",
+            "/healthz/../v1/models",
+        ]
+        .map(str::to_owned),
+    );
+    for path in &paths {
+        for method in METHODS {
+            for credential in
+                ["", "authorization: Bearer llmos_0123456789ab_x\r\n", "authorization: Basic eDp5\r\n"]
+            {
+                let (status, head, body) =
+                    send(&server, &line(method, path, &format!("host: localhost\r\n{credential}")));
+                if OPEN.contains(&path.as_str()) {
+                    assert_ne!(status, 401, "{method} {path}");
+                    continue;
+                }
+                assert_eq!(status, 401, "{method} {path} {credential}: {head}");
+                assert!(head.contains("www-authenticate: bearer"), "{head}");
+                if method != "HEAD" {
+                    is_proper(&body, &["0123456789ab", "eDp5"]);
+                }
+            }
+        }
+    }
+    // Nor is a body looked at first, and no key is taken from the address.
+    let long = format!(
+        "host: localhost\r\ncontent-type: application/json\r\ncontent-length: 7\r\n\r\nnot {}",
+        "json"
+    );
+    assert_eq!(send(&server, &line("POST", "/v1/chat/completions", &long)).0, 401);
+    for name in ["api_key", "key", "access_token"] {
+        let target = format!("/v1/models?{name}={}", server.key());
+        assert_eq!(send(&server, &line("GET", &target, "host: localhost\r\n")).0, 401);
+    }
+    assert!(!site.log().contains(server.key()), "a key in an address does not get into the log");
+    assert_eq!(server.get("/healthz").status, 200);
+}
+
+#[test]
+fn a02_other_machines_are_let_in_over_tls_only() {
+    for address in ["0.0.0.0:0", "[::]:0", "192.0.2.1:80"] {
+        let site = Site::with(MODEL);
+        let refused = site.run(&["serve", "--listen", address]);
+        assert_eq!(refused.code, Some(6), "{}", refused.stderr);
+        assert!(refused.stderr.contains("set `tls.certificate` and `tls.key`"), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn a03_what_the_caller_calls_the_server_decides_nothing() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let key = format!("authorization: Bearer {}\r\n", server.key());
+    for (target, headers, status, code) in [
+        ("/v1/models", "host: evil.test\r\n", 421, "unknown_host"),
+        ("/v1/models", "host: x/../admin\r\n", 400, "bad_host"),
+        ("/v1/models", "host: localhost\r\nhost: localhost\r\n", 400, "bad_host"),
+        ("/v1/models", "", 400, "bad_host"),
+        ("http://evil.test/v1/models", "host: localhost\r\n", 400, "bad_host"),
+        ("http://evil.test/v1/models", "host: evil.test\r\n", 421, "unknown_host"),
+    ] {
+        let (found, _, body) = send(&server, &line("GET", target, &format!("{headers}{key}")));
+        assert_eq!(found, status, "{target} {headers}: {body}");
+        is_proper(&body, &["evil.test", server.key()]);
+        assert!(body.contains(code), "{body}");
+    }
+    // What proxies add is not believed: the route is the one that was asked for.
+    for header in [
+        "x-original-url: /healthz",
+        "x-rewrite-url: /healthz",
+        "x-forwarded-host: evil.test",
+        "x-forwarded-prefix: /healthz",
+    ] {
+        let (status, _, _) =
+            send(&server, &line("GET", "/v1/models", &format!("host: localhost\r\n{header}\r\n")));
+        assert_eq!(status, 401, "{header}");
+        let (status, _, body) =
+            send(&server, &line("GET", "/v1/models", &format!("host: localhost\r\n{header}\r\n{key}")));
+        assert!(status == 200 && body.contains("mock"), "{header}: {body}");
+    }
+}
+
+/// The sender's words come back in no header, and no log line is anybody's but ours.
+#[test]
+fn a51_ids_and_names_of_callers_are_used_for_nothing() {
+    let site = Site::new();
+    let server = site.serve(&["--log-level", "debug"]);
+    let endless = "A".repeat(20_000);
+    for value in ["\u{1b}[31mred", "x\u{7f}y", "evil.test:80", "../../etc/passwd", endless.as_str()] {
+        let body = json!({
+            "model": "mock", "user": value, "prompt_cache_key": value, "safety_identifier": value, "max_tokens": 1,
+            "messages": [{ "role": "user", "content": "hello" }],
+        });
+        let printable = value.chars().all(|character| !character.is_control());
+        let headers: Vec<String> = if printable {
+            ["x-request-id", "traceparent", "cache_salt"].map(|name| format!("{name}: {value}")).into()
+        } else {
+            Vec::new()
+        };
+        let headers: Vec<&str> = headers.iter().map(String::as_str).take(1).collect();
+        let answer = server.request("POST", "/v1/chat/completions", server.key(), &headers, Some(&body));
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(!answer.head.contains(&value.to_lowercase()[..8.min(value.len())]), "{}", answer.head);
+    }
+    let log = site.log();
+    assert!(!log.contains("evil.test") && !log.contains("AAAAAAAA") && !log.contains('\u{7f}'));
+    assert!(log.lines().all(|line| !line.contains("[31mred")));
+    let salted =
+        json!({ "model": "mock", "cache_salt": "x", "messages": [{ "role": "user", "content": "hello" }] });
+    let refused = server.request("POST", "/v1/chat/completions", server.key(), &[], Some(&salted));
+    assert_eq!(refused.status, 400, "a client does not choose whose cache it shares");
+}
+
+#[test]
+fn a57_urgency_is_what_the_key_allows() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let made = server.json(&["keys", "create", "--label", "k", "--user", "u", "--class-max", "normal"]);
+    let key = made["secret"].as_str().unwrap();
+    let body =
+        json!({ "model": "mock", "max_tokens": 1, "messages": [{ "role": "user", "content": "hello" }] });
+    for (headers, status) in [
+        (&["llmos-class: system"][..], 403),
+        (&["llmos-class: interactive"], 403),
+        (&["llmos-class: 0"], 400),
+        (&["x-llmos-class: system", "x-llmos-tenant: 0", "x-llmos-role: administrator"], 200),
+        (&["llmos-data-class: restricted"], 403),
+    ] {
+        let answer = server.request("POST", "/v1/chat/completions", key, headers, Some(&body));
+        assert_eq!(answer.status, status, "{headers:?}: {}", answer.body);
+    }
+    let prioritised =
+        json!({ "model": "mock", "priority": 0, "messages": [{ "role": "user", "content": "hello" }] });
+    assert_eq!(server.request("POST", "/v1/chat/completions", key, &[], Some(&prioritised)).status, 400);
+    let refused = server.request("GET", "/metrics", key, &["x-llmos-role: administrator"], None);
+    assert_eq!(refused.status, 403, "{}", refused.body);
+}
+
+/// A page of another site, in the browser of somebody who sits at this machine.
+#[test]
+fn a62_pages_of_other_sites_are_refused() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let key = format!("authorization: Bearer {}\r\n", server.key());
+    let ask = |headers: &str| send(&server, &line("GET", "/v1/models", &format!("{headers}{key}")));
+    for origin in ["http://evil.test", "null", "http://localhost.evil.test:8080", "file://"] {
+        let (status, head, _) = ask(&format!("host: localhost\r\norigin: {origin}\r\n"));
+        assert_eq!(status, 403, "{origin}");
+        assert!(!head.contains("access-control-allow"), "{head}");
+    }
+    assert_eq!(ask("host: rebound.evil.test\r\n").0, 421);
+    let (status, head, _) = ask(&format!("host: {0}\r\norigin: http://{0}\r\n", server.address()));
+    assert_eq!(status, 200);
+    assert!(!head.contains("access-control-allow"), "{head}");
+    // What a form or a script may send without asking first is no JSON to us.
+    let simple = format!("host: localhost\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n{key}\r\n{{}}");
+    assert_eq!(
+        send(&server, &format!("POST /v1/chat/completions HTTP/1.1\r\nconnection: close\r\n{simple}")).0,
+        415
+    );
+    let (status, head, _) = send(
+        &server,
+        &line(
+            "OPTIONS",
+            "/v1/chat/completions",
+            &format!(
+                "host: localhost\r\norigin: http://evil.test\r\naccess-control-request-method: POST\r\n{key}"
+            ),
+        ),
+    );
+    assert!(status == 403 && !head.contains("access-control-allow"), "{head}");
+}
+
+#[test]
+fn a89_every_answer_is_strict_and_none_is_cached() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let key = format!("authorization: Bearer {}\r\n", server.key());
+    let body =
+        json!({ "model": "mock", "stream": true, "messages": [{ "role": "user", "content": "hello" }] });
+    let stream = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\n{key}\r\n{body}",
+        body.to_string().len()
+    );
+    let asked = [
+        line("GET", "/healthz", "host: localhost\r\n"),
+        line("GET", "/v1/models", &format!("host: localhost\r\n{key}")),
+        line("GET", "/v1/models", "host: localhost\r\n"),
+        line("GET", "/nothing", &format!("host: localhost\r\n{key}")),
+        line("GET", "/v1/models", "host: evil.test\r\n"),
+        stream,
+    ];
+    for request in asked {
+        let (_, head, _) = send(&server, &request);
+        for header in [
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "x-frame-options: deny",
+            "content-security-policy: default-src 'none'",
+            "referrer-policy: no-referrer",
+            "cross-origin-resource-policy: same-origin",
+            "x-request-id: ",
+        ] {
+            assert!(head.contains(header), "no {header} in {head}");
+        }
+        assert!(!head.contains("strict-transport-security") && !head.contains("server:"), "{head}");
+    }
+}
+
+/// A certificate of an authority of our own for a name; its files, and the authority's certificate.
+fn certify(site: &Site, name: &str) -> CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    let key = site.folder().join("server.key");
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(site.folder().join("server.pem"), made.cert.pem()).unwrap();
+    CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()
+}
+
+/// Asks over TLS; the answer, or why there is none.
+fn ask_over_tls(
+    server: &Server<'_>,
+    trusted: &CertificateDer<'static>,
+    name: &str,
+    version: &'static tokio_rustls::rustls::SupportedProtocolVersion,
+) -> Result<(u16, String, String), String> {
+    let mut roots = RootCertStore::empty();
+    roots.add(trusted.clone()).unwrap();
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name_of_server = ServerName::try_from(name.to_owned()).unwrap();
+    let client = ClientConnection::new(Arc::new(config), name_of_server).unwrap();
+    let address = server.greeting["address"].as_str().unwrap().strip_prefix("https://").unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut tls = StreamOwned::new(client, stream);
+    tls.write_all(line("GET", "/healthz", &format!("host: {name}\r\n")).as_bytes())
+        .map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    match tls.read_to_string(&mut answer) {
+        Err(error) if answer.is_empty() => Err(error.to_string()),
+        _ => Ok(parsed(&answer)),
+    }
+}
+
+#[test]
+fn tls_is_of_version_1_3_and_its_certificate_is_replaced_on_the_running_server() {
+    let configuration = format!(
+        "server_names = ['llm.example.org', 'new.example.org']\n[tls]\ncertificate = 'server.pem'\nkey = 'server.key'\n{MODEL}"
+    );
+    let site = Site::with(&configuration);
+    let first = certify(&site, "llm.example.org");
+    let server = site.serve_unready(&["--listen", "0.0.0.0:0"]);
+    let until_ready =
+        || ask_over_tls(&server, &first, "llm.example.org", &TLS13).is_ok_and(|answer| answer.0 == 200);
+    harness::wait_until("the server answers", until_ready);
+    let (_, head, _) = ask_over_tls(&server, &first, "llm.example.org", &TLS13).unwrap();
+    assert!(head.contains("strict-transport-security: max-age=31536000"), "{head}");
+    assert!(ask_over_tls(&server, &first, "llm.example.org", &TLS12).is_err());
+    // Plain HTTP is no TLS.
+    let address = server.greeting["address"].as_str().unwrap().strip_prefix("https://").unwrap();
+    let mut plain = TcpStream::connect(address).unwrap();
+    plain.set_read_timeout(Some(PATIENCE)).unwrap();
+    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: llm.example.org\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer);
+    assert!(!String::from_utf8_lossy(&answer).contains("200"), "{answer:?}");
+
+    // A file that is no certificate changes nothing; a new one is used.
+    fs::write(site.folder().join("server.pem"), "nonsense").unwrap();
+    harness::wait_until("the bad file is reported", || {
+        site.log().contains("the certificate stays as it was")
+    });
+    assert_eq!(ask_over_tls(&server, &first, "llm.example.org", &TLS13).unwrap().0, 200);
+    let second = certify(&site, "new.example.org");
+    harness::wait_until("the new certificate is used", || {
+        ask_over_tls(&server, &second, "new.example.org", &TLS13).is_ok_and(|answer| answer.0 == 200)
+    });
+    assert!(ask_over_tls(&server, &first, "llm.example.org", &TLS13).is_err());
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_named() {
+    let with = |tls: &str| {
+        let site = Site::with(&format!("[tls]\n{tls}\n{MODEL}"));
+        certify(&site, "llm.example.org");
+        site
+    };
+    let site = with("certificate = 'server.pem'\nkey = 'server.key'");
+    let broken: [(&str, &dyn Fn(), &str); 4] = [
+        (
+            "key",
+            &|| {
+                let path = site.folder().join("server.key");
+                fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+            },
+            "`chmod 600` makes it private",
+        ),
+        (
+            "pair",
+            &|| {
+                let pem = fs::read(site.folder().join("server.pem")).unwrap();
+                certify(&site, "other.example.org");
+                fs::write(site.folder().join("server.pem"), pem).unwrap();
+            },
+            "does not go with the certificate",
+        ),
+        ("certificate", &|| fs::write(site.folder().join("server.pem"), "").unwrap(), "holds no certificate"),
+        ("absent", &|| fs::remove_file(site.folder().join("server.pem")).unwrap(), "No such file"),
+    ];
+    for (what, breaks, says) in broken {
+        certify(&site, "llm.example.org");
+        breaks();
+        let refused = site.run(&["serve"]);
+        assert!(refused.code == Some(6) && refused.stderr.contains(says), "{what}: {}", refused.stderr);
+    }
+    let site = with("certificate = 'server.pem'");
+    let refused = site.run(&["config", "check"]);
+    assert!(refused.stderr.contains("`tls.key` is not; set both or none"), "{}", refused.stderr);
+    let site = Site::with(&format!("server_names = ['https://llm.example.org']\n{MODEL}"));
+    assert!(site.run(&["config", "check"]).stderr.contains("without scheme and port"));
+}
+
+/// The table of attacks and this file know each other.
+#[test]
+fn every_attack_that_is_named_is_tried() {
+    let table = include_str!("../../../docs/security/attacks.md");
+    let here = include_str!("attacks.rs");
+    let is_attack = |name: &&str| {
+        let mut bytes = name.bytes();
+        bytes.next() == Some(b'a') && bytes.next().is_some_and(|digit| digit.is_ascii_digit())
+    };
+    let named: Vec<&str> = table.split('`').filter(is_attack).collect();
+    let tried: Vec<&str> =
+        here.split("fn ").filter(is_attack).filter_map(|rest| rest.split('(').next()).collect();
+    assert!(named.len() > 5);
+    assert_eq!(named, tried);
+}
