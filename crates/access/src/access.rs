@@ -1,10 +1,12 @@
 use std::{path::Path, sync::Arc};
 
 use store::Store;
-use types::{DataClass, Principal, PriorityClass, Role, Secret, TenantId, UserId};
+use types::{DataClass, Principal, PriorityClass, Role, Scope, Secret, TenantId, UserId};
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, key::Key, keyring::Keyring,
+    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, UserChange, UserView,
+    key::{Key, KeyId},
+    keyring::Keyring,
 };
 
 /// Who somebody claims to be.
@@ -25,19 +27,22 @@ const ROOT_UID: u32 = 0;
 
 /// Whoever runs the server, seen through the local socket: they could read its files anyway. Ids in the store start
 /// at 1.
-const LOCAL_OPERATOR: Principal = Principal {
-    tenant: TenantId(0),
-    user: UserId(0),
-    role: Role::Administrator,
-    class_max: PriorityClass::System,
-    data_class_max: DataClass::Restricted,
-};
+fn local_operator() -> Principal {
+    Principal {
+        tenant: TenantId(0),
+        user: UserId(0),
+        role: Role::Administrator,
+        class_max: PriorityClass::System,
+        data_class_max: DataClass::Restricted,
+        scope: Scope::default(),
+    }
+}
 
 /// Who you are and what you may do.
 ///
 /// ```
 /// use access::{Access, Credential, ManageKeys, NewKey};
-/// use types::{DataClass, PriorityClass, Role};
+/// use types::{DataClass, PriorityClass, Role, Scope};
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let folder = tempfile::tempdir()?;
@@ -54,6 +59,8 @@ const LOCAL_OPERATOR: Principal = Principal {
 ///     role: Role::Member,
 ///     class_max: PriorityClass::Interactive,
 ///     data_class_max: DataClass::Restricted,
+///     scope: Scope::new(vec!["generate".to_owned()], Vec::new()),
+///     expires_at: None,
 /// };
 /// let (view, text) = access.create_key(&proof, key).await?;
 ///
@@ -88,6 +95,8 @@ impl Access {
             role: Role::Administrator,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
+            scope: Scope::default(),
+            expires_at: None,
         };
         let keyring = Arc::clone(&self.keyring);
         carried_through(async move { keyring.create_first(key).await }).await
@@ -103,10 +112,18 @@ impl Access {
                 self.keyring.holder(&key)
             }
             Credential::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => {
-                Ok(LOCAL_OPERATOR)
+                Ok(local_operator())
             }
             Credential::LocalSocket { .. } | Credential::Absent => Err(AccessError::Unauthenticated),
         }
+    }
+
+    /// Follows whether a credential goes on to be one, for what takes long.
+    pub fn standing(&self, credential: &Credential) -> Standing {
+        Standing(match credential {
+            Credential::ApiKey(text) => Key::parse(text).map(|key| (Arc::clone(&self.keyring), key.id())),
+            Credential::LocalSocket { .. } | Credential::Absent => None,
+        })
     }
 
     /// May they? The proof holds the resource as it was allowed, with what the caller left open filled in.
@@ -131,6 +148,35 @@ impl Access {
         carried_through(async move { keyring.create(key).await }).await
     }
 
+    /// Gives a key a new secret, which is shown this once; the one before is accepted for `overlap_s` seconds more.
+    pub async fn rotate_key(
+        &self,
+        _by: &Authorized<ManageKeys>,
+        id: &str,
+        overlap_s: u64,
+    ) -> Result<(KeyView, Secret), AccessError> {
+        let (keyring, id) = (Arc::clone(&self.keyring), id.to_owned());
+        carried_through(async move { keyring.rotate(&id, overlap_s).await }).await
+    }
+
+    /// All users, by tenant and name.
+    pub async fn users(&self, _by: &Authorized<ManageKeys>) -> Result<Vec<UserView>, AccessError> {
+        self.keyring.users().await
+    }
+
+    /// Changes what a user may do, at once, and with all their keys.
+    pub async fn change_user(
+        &self,
+        _by: &Authorized<ManageKeys>,
+        tenant: &str,
+        user: &str,
+        change: UserChange,
+    ) -> Result<UserView, AccessError> {
+        let keyring = Arc::clone(&self.keyring);
+        let (tenant, user) = (tenant.to_owned(), user.to_owned());
+        carried_through(async move { keyring.change_user(&tenant, &user, change).await }).await
+    }
+
     /// All keys, revoked ones included, oldest first.
     pub async fn keys(&self, _by: &Authorized<ManageKeys>) -> Result<Vec<KeyView>, AccessError> {
         self.keyring.all().await
@@ -140,6 +186,19 @@ impl Access {
     pub async fn revoke_key(&self, _by: &Authorized<ManageKeys>, id: &str) -> Result<KeyView, AccessError> {
         let (keyring, id) = (Arc::clone(&self.keyring), id.to_owned());
         carried_through(async move { keyring.revoke(&id).await }).await
+    }
+}
+
+/// Follows whether a credential goes on to be one.
+pub struct Standing(Option<(Arc<Keyring>, KeyId)>);
+
+impl Standing {
+    /// Resolves when it gives nothing any more: revoked, expired, its owner suspended. Whoever is at the local socket stays.
+    pub async fn ended(&self) {
+        match &self.0 {
+            Some((keyring, id)) => keyring.ended(*id).await,
+            None => std::future::pending().await,
+        }
     }
 }
 
@@ -176,11 +235,13 @@ mod tests {
             role: Role::Operator,
             class_max: PriorityClass::Interactive,
             data_class_max: DataClass::Confidential,
+            scope: Scope::default(),
+            expires_at: None,
         }
     }
 
     fn may_manage(access: &Access) -> Authorized<ManageKeys> {
-        access.authorize(&LOCAL_OPERATOR, ()).ok().unwrap()
+        access.authorize(&local_operator(), ()).ok().unwrap()
     }
 
     fn copy(key: &Secret) -> Credential {
@@ -223,6 +284,73 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_key_gives_what_its_owner_may_now_and_ends_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, _store) = open(&folder).await;
+        let by = may_manage(&access);
+        let (view, key) = access.create_key(&by, new_key("a")).await.unwrap();
+        let wider = NewKey { role: Role::Administrator, ..new_key("wider") };
+        let error = access.create_key(&by, wider).await.err().unwrap();
+        assert!(matches!(&error, AccessError::WiderThanOwner { parameter: "role", .. }), "{error}");
+
+        let change = UserChange { role: Some(Role::Member), ..UserChange::default() };
+        let user = access.change_user(&by, "clinic", "anna", change).await.unwrap();
+        assert_eq!((user.role, user.class_max), (Role::Member, PriorityClass::Interactive));
+        assert_eq!(access.authenticate(copy(&key)).await.unwrap().role, Role::Member);
+        assert_eq!(access.users(&by).await.unwrap(), [user]);
+
+        let standing = access.standing(&copy(&key));
+        let mut ended = Box::pin(standing.ended());
+        assert!(!is_ready(&mut ended).await);
+        for (suspended, allowed) in [(true, false), (false, true)] {
+            let change = UserChange { suspended: Some(suspended), ..UserChange::default() };
+            access.change_user(&by, "clinic", "anna", change).await.unwrap();
+            assert_eq!(access.authenticate(copy(&key)).await.is_ok(), allowed);
+            if suspended {
+                tokio::time::timeout(Duration::from_secs(5), &mut ended).await.unwrap();
+            }
+        }
+        let mut ended = Box::pin(standing.ended());
+        assert!(!is_ready(&mut ended).await);
+        access.revoke_key(&by, &view.id).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
+        let error = access.change_user(&by, "clinic", "bert", change).await.unwrap_err();
+        assert!(matches!(error, AccessError::UnknownUser { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_key_expires_and_is_rotated_with_both_secrets_for_a_while() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, store) = open(&folder).await;
+        let by = may_manage(&access);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+        let past = NewKey { expires_at: Some(now), ..new_key("past") };
+        assert!(matches!(access.create_key(&by, past).await, Err(AccessError::BadValue(_))));
+        let short = NewKey { expires_at: Some(now + 2), ..new_key("short") };
+        let (_, short) = access.create_key(&by, short).await.unwrap();
+        assert!(access.authenticate(copy(&short)).await.is_ok());
+        tokio::time::timeout(Duration::from_secs(5), access.standing(&copy(&short)).ended()).await.unwrap();
+        assert_eq!(access.authenticate(copy(&short)).await, Err(AccessError::Unauthenticated));
+
+        let (view, first) = access.create_key(&by, new_key("rotated")).await.unwrap();
+        let (rotated, second) = access.rotate_key(&by, &view.id, 3600).await.unwrap();
+        assert!(rotated.id == view.id && rotated.old_until > Some(now + 3000));
+        for key in [&first, &second] {
+            assert!(access.authenticate(copy(key)).await.is_ok());
+        }
+        let (_, third) = access.rotate_key(&by, &view.id, 0).await.unwrap();
+        drop((access, store));
+        let (access, _store) = open(&folder).await;
+        assert!(access.authenticate(copy(&third)).await.is_ok());
+        for key in [&first, &second] {
+            assert_eq!(access.authenticate(copy(key)).await, Err(AccessError::Unauthenticated));
+        }
+        for (id, overlap) in [("nosuchkey", 0), ("000000000000", 0), (view.id.as_str(), u64::MAX)] {
+            assert!(access.rotate_key(&may_manage(&access), id, overlap).await.is_err());
+        }
+    }
+
+    #[tokio::test]
     async fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let (access, _store) = open(&folder).await;
@@ -254,7 +382,7 @@ mod tests {
         access.server_uid = 1000;
         for (uid, allowed) in [(1000, true), (0, true), (1001, false), (999, false), (u32::MAX, false)] {
             let principal = access.authenticate(Credential::LocalSocket { uid }).await;
-            let expected = if allowed { Ok(LOCAL_OPERATOR) } else { Err(AccessError::Unauthenticated) };
+            let expected = if allowed { Ok(local_operator()) } else { Err(AccessError::Unauthenticated) };
             assert_eq!(principal, expected, "{uid}");
         }
     }

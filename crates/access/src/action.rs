@@ -29,7 +29,7 @@ pub struct Authorized<A: Action> {
 }
 
 impl<A: Action> Authorized<A> {
-    /// The decision itself: the role, then what the action checks.
+    /// The decision itself: the role, then what the credential is for, then what the action checks.
     pub(crate) fn decide(principal: &Principal, mut resource: A::Resource) -> Result<Self, AccessError> {
         if !A::ROLES.contains(&principal.role) {
             let needs: Vec<_> = A::ROLES.iter().map(|role| role.as_str()).collect();
@@ -38,6 +38,9 @@ impl<A: Action> Authorized<A> {
                 role: principal.role,
                 needs: needs.join(", "),
             });
+        }
+        if !principal.scope.covers_action(A::NAME) {
+            return Err(AccessError::OutOfScope { what: "action", name: A::NAME.to_owned() });
         }
         A::check(principal, &mut resource)?;
         Ok(Self { principal: principal.clone(), resource })
@@ -65,7 +68,7 @@ pub struct Embed;
 
 /// What the use of a model asks for. Once authorised, nothing in it is absent.
 pub struct ModelUse {
-    /// The model.
+    /// The model, by its configured name.
     pub model: ModelName,
     /// How urgent; filled in by the decision if absent.
     pub class: Option<PriorityClass>,
@@ -96,6 +99,9 @@ impl Action for Embed {
 impl ModelUse {
     /// Bounds the classes by what the principal may, and fills in those that are absent.
     fn settle(&mut self, principal: &Principal) -> Result<(), AccessError> {
+        if !principal.scope.covers_model(&self.model) {
+            return Err(AccessError::OutOfScope { what: "model", name: self.model.to_string() });
+        }
         let (class_max, data_class_max) = (principal.class_max, principal.data_class_max);
         let class = self.class.unwrap_or(PriorityClass::Normal.min(class_max));
         if class > class_max {
@@ -206,7 +212,24 @@ impl Action for MoveModel {
     const ROLES: &'static [Role] = OPERATORS;
 }
 
-/// Make, list and revoke API keys.
+/// The actions that a key may be for, by name.
+pub const ACTIONS: [&str; 13] = [
+    Generate::NAME,
+    Embed::NAME,
+    StoreChatCompletion::NAME,
+    ReadChatCompletions::NAME,
+    ChangeChatCompletions::NAME,
+    ManageVault::NAME,
+    ListModels::NAME,
+    ReadApi::NAME,
+    ListSequences::NAME,
+    KillSequence::NAME,
+    ReadMetrics::NAME,
+    MoveModel::NAME,
+    ManageKeys::NAME,
+];
+
+/// Make, list and revoke API keys; see and change users.
 pub struct ManageKeys;
 
 impl Action for ManageKeys {
@@ -217,12 +240,13 @@ impl Action for ManageKeys {
 
 #[cfg(test)]
 mod tests {
-    use types::{TenantId, UserId};
+    use types::{Scope, TenantId, UserId};
 
     use super::*;
 
     fn principal(role: Role, class_max: PriorityClass, data_class_max: DataClass) -> Principal {
-        Principal { tenant: TenantId(1), user: UserId(2), role, class_max, data_class_max }
+        let scope = Scope::default();
+        Principal { tenant: TenantId(1), user: UserId(2), role, class_max, data_class_max, scope }
     }
 
     fn asked(class: Option<PriorityClass>, data_class: Option<DataClass>) -> ModelUse {
@@ -268,11 +292,31 @@ mod tests {
             ("move_model", |role| may::<MoveModel>(role, "m".parse().unwrap()), [false, true, true]),
             ("manage_keys", |role| may::<ManageKeys>(role, ()), [false, false, true]),
         ];
+        let named: Vec<&str> = table.iter().map(|(action, ..)| *action).collect();
+        assert_eq!(named, ACTIONS);
         for (action, may, expected) in table {
             for (role, expected) in Role::ALL.iter().zip(expected) {
                 assert_eq!(may(*role), expected, "{role} {action}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_is_for_what_its_scope_says() {
+        let scope = Scope::new(vec!["generate".to_owned()], vec!["m".parse().unwrap()]);
+        let all = principal(Role::Administrator, PriorityClass::Normal, DataClass::Internal);
+        let narrow = Principal { scope, ..all.clone() };
+        let out = |what, name: &str| AccessError::OutOfScope { what, name: name.to_owned() };
+        assert!(Authorized::<Generate>::decide(&narrow, asked(None, None)).is_ok());
+        assert_eq!(
+            Authorized::<Embed>::decide(&narrow, asked(None, None)).err(),
+            Some(out("action", "embed"))
+        );
+        assert_eq!(Authorized::<ManageKeys>::decide(&narrow, ()).err(), Some(out("action", "manage_keys")));
+        let other = ModelUse { model: "n".parse().unwrap(), ..asked(None, None) };
+        assert_eq!(Authorized::<Generate>::decide(&narrow, other).err(), Some(out("model", "n")));
+        let other = ModelUse { model: "n".parse().unwrap(), ..asked(None, None) };
+        assert!(Authorized::<Generate>::decide(&all, other).is_ok());
     }
 
     #[test]

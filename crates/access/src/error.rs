@@ -19,6 +19,32 @@ pub enum AccessError {
         /// Roles that may.
         needs: String,
     },
+    /// The key is for something else.
+    #[error("this key is not for the {what} `{name}`; use another one")]
+    OutOfScope {
+        /// `action` or `model`.
+        what: &'static str,
+        /// Which.
+        name: String,
+    },
+    /// A key would allow more than its owner may.
+    #[error("`{parameter}` is {asked}, but the user may have at most {max}; `llmos users set` changes that")]
+    WiderThanOwner {
+        /// `role`, `class_max` or `data_class_max`.
+        parameter: &'static str,
+        /// What was asked for.
+        asked: &'static str,
+        /// What the owner may.
+        max: &'static str,
+    },
+    /// There is no such user.
+    #[error("there is no user `{user}` in a tenant `{tenant}`; `llmos users list` shows all")]
+    UnknownUser {
+        /// The tenant.
+        tenant: String,
+        /// The user.
+        user: String,
+    },
     /// The request asks for more than its key allows.
     #[error("`{parameter}` is {asked}, but this key allows at most {max}")]
     OverLimit {

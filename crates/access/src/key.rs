@@ -56,9 +56,14 @@ impl Key {
         for (character, digit) in id.iter_mut().zip(BASE32_DNSSEC.encode(&source).bytes()) {
             *character = digit;
         }
+        Self::random_of(KeyId(id))
+    }
+
+    /// A new secret for an id that there is.
+    pub(crate) fn random_of(id: KeyId) -> Result<Self, getrandom::Error> {
         let mut secret = Zeroizing::new([0; SECRET_BYTES]);
         getrandom::fill(&mut *secret)?;
-        Ok(Self { id: KeyId(id), secret })
+        Ok(Self { id, secret })
     }
 
     /// Reads a key; none if it is not exactly of the form that [`Self::text`] writes.

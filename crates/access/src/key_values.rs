@@ -1,7 +1,11 @@
-use types::{DataClass, OutOfRange, PriorityClass, Role};
+use types::{DataClass, OutOfRange, PriorityClass, Role, Scope};
+
+use crate::action::ACTIONS;
 
 /// Longest label, tenant or user of a key, in bytes.
 pub const NAME_BYTES_MAX: usize = 64;
+/// Most models of a scope.
+const MODELS_MAX: usize = 64;
 
 /// A key to be made.
 #[derive(Debug, Clone)]
@@ -12,21 +16,71 @@ pub struct NewKey {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
-    /// What the user may do with it.
+    /// What may be done with it at most; what the user may do, if they are new.
     pub role: Role,
     /// Highest class of its requests.
     pub class_max: PriorityClass,
     /// Most sensitive data that may be sent with it.
     pub data_class_max: DataClass,
+    /// What it is for.
+    pub scope: Scope,
+    /// Seconds since 1970; without it, it does not expire.
+    pub expires_at: Option<u64>,
 }
 
 impl NewKey {
-    /// Label, tenant and user must be names of 1 to 64 bytes that print as what they are.
-    pub(crate) fn check(&self) -> Result<(), OutOfRange> {
+    /// Label, tenant and user must be names of 1 to 64 bytes that print as what they are; the actions must exist, and it must
+    /// not have expired at `now` (seconds since 1970).
+    pub(crate) fn check(&self, now: u64) -> Result<(), OutOfRange> {
         check_name("label", &self.label)?;
         check_name("tenant", &self.tenant)?;
-        check_name("user", &self.user)
+        check_name("user", &self.user)?;
+        if self.scope.models().len() > MODELS_MAX {
+            let allowed = format!("at most {MODELS_MAX}");
+            return Err(OutOfRange::new("models", self.scope.models().len(), allowed));
+        }
+        if !self.scope.actions().iter().all(|action| ACTIONS.contains(&action.as_str())) {
+            return Err(OutOfRange::new("actions", "an unknown name", ACTIONS.join(", ")));
+        }
+        match self.expires_at {
+            Some(expires_at) if expires_at <= now => Err(OutOfRange::new(
+                "expires_at",
+                expires_at,
+                "a time that is to come, in seconds since 1970",
+            )),
+            _ => Ok(()),
+        }
     }
+}
+
+/// A user as an administrator sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserView {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+    /// What they are.
+    pub role: Role,
+    /// Highest class of their requests.
+    pub class_max: PriorityClass,
+    /// Most sensitive data that they may send.
+    pub data_class_max: DataClass,
+    /// Seconds since 1970, if they may do nothing for now.
+    pub suspended_at: Option<u64>,
+}
+
+/// What is changed of a user; what is absent stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct UserChange {
+    /// What they are.
+    pub role: Option<Role>,
+    /// Highest class of their requests.
+    pub class_max: Option<PriorityClass>,
+    /// Most sensitive data that they may send.
+    pub data_class_max: Option<DataClass>,
+    /// Whether they may do nothing for now.
+    pub suspended: Option<bool>,
 }
 
 /// A key as its administrator sees it: everything but the secret.
@@ -40,6 +94,8 @@ pub struct KeyView {
     pub created_at: u64,
     /// Seconds since 1970, if it was revoked.
     pub revoked_at: Option<u64>,
+    /// Until when the secret before this one is accepted, if it was rotated: seconds since 1970.
+    pub old_until: Option<u64>,
 }
 
 fn check_name(parameter: &'static str, name: &str) -> Result<(), OutOfRange> {
@@ -96,13 +152,15 @@ mod tests {
                     role: Role::Member,
                     class_max: PriorityClass::Normal,
                     data_class_max: DataClass::Internal,
+                    scope: Scope::default(),
+                    expires_at: None,
                 }
             };
             for name in good {
-                assert_eq!(key(name).check(), Ok(()), "{name:?}");
+                assert_eq!(key(name).check(1), Ok(()), "{name:?}");
             }
             for name in bad {
-                assert_eq!(key(name).check().unwrap_err().parameter, parameter, "{name:?}");
+                assert_eq!(key(name).check(1).unwrap_err().parameter, parameter, "{name:?}");
             }
         }
     }

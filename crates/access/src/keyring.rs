@@ -4,21 +4,29 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{PoisonError, RwLock},
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use store::{KeyRecord, NewKeyRecord, Store};
-use tokio::sync::Mutex;
-use types::{OutOfRange, Principal, Secret};
+use store::{KeyRecord, NewKeyRecord, Rights, Store, UserRecord};
+use tokio::{
+    sync::{Mutex, watch},
+    time::timeout,
+};
+use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 
 use crate::{
-    AccessError, KeyView, NewKey, OpenError,
+    AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     key::{ID_CHARS, Key, KeyId},
     pepper::Pepper,
 };
 
 /// Most keys that are not revoked. Bounds the memory of the index: about 150 bytes a key.
 pub const KEYS_MAX: usize = 100_000;
+
+/// Longest that the old secret of a key is accepted beside the new one: 30 days.
+const OVERLAP_S_MAX: u64 = 30 * 86_400;
+/// Longest between two looks at whether a key has expired: the clock may have been set.
+const LOOK_MAX_S: u64 = 60;
 
 /// Compared with when there is no such key, so that an unknown id takes as long as a wrong secret.
 const HASH_OF_NO_KEY: [u8; 32] = [0; 32];
@@ -27,40 +35,123 @@ const HASH_OF_NO_KEY: [u8; 32] = [0; 32];
 pub(crate) struct Keyring {
     store: Store,
     pepper: Pepper,
-    live: RwLock<HashMap<KeyId, LiveKey>>,
-    /// Held while keys are made or revoked, so that what is checked still holds when it is acted upon.
+    live: RwLock<Live>,
+    /// Held while keys and users are changed, so that what is checked still holds when it is acted upon.
     changing: Mutex<()>,
+    /// Tells those who watch that something was taken from somebody.
+    taken: watch::Sender<()>,
+}
+
+#[derive(Default)]
+struct Live {
+    keys: HashMap<KeyId, LiveKey>,
+    users: HashMap<UserId, LiveUser>,
 }
 
 /// A key that is not revoked.
 #[derive(Clone)]
 struct LiveKey {
     hash: [u8; 32],
-    principal: Principal,
+    /// The hash of the secret before, and until when that is accepted.
+    old: Option<([u8; 32], u64)>,
+    tenant: TenantId,
+    user: UserId,
+    rights: Rights,
+    scope: Scope,
+    expires_at: Option<u64>,
+}
+
+#[derive(Clone, Copy)]
+struct LiveUser {
+    rights: Rights,
+    suspended: bool,
+}
+
+impl Live {
+    fn take_in(&mut self, record: &KeyRecord) {
+        self.users.insert(record.owner.user_id, LiveUser::of(&record.owner));
+        if let (None, Some((id, key))) = (record.revoked_at, live_key(record)) {
+            self.keys.insert(id, key);
+        }
+    }
+
+    /// What a key gives at `now`: what is left of its owner's rights of this moment. None if it gives nothing.
+    fn principal(&self, key: &LiveKey, now: u64) -> Option<Principal> {
+        let owner = self.users.get(&key.user).filter(|owner| !owner.suspended)?;
+        let is_current = key.expires_at.is_none_or(|expires_at| now < expires_at);
+        is_current.then(|| Principal {
+            tenant: key.tenant,
+            user: key.user,
+            role: key.rights.role.min(owner.rights.role),
+            class_max: key.rights.class_max.min(owner.rights.class_max),
+            data_class_max: key.rights.data_class_max.min(owner.rights.data_class_max),
+            scope: key.scope.clone(),
+        })
+    }
+}
+
+impl LiveUser {
+    fn of(record: &UserRecord) -> Self {
+        Self { rights: record.rights, suspended: record.suspended_at.is_some() }
+    }
 }
 
 impl Keyring {
     pub(crate) async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
         let records = store.keys().await?;
         let pepper = Pepper::open(pepper, !records.is_empty())?;
-        let live = records.iter().filter(|record| record.revoked_at.is_none()).filter_map(live_key).collect();
-        Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()) })
+        let mut live = Live::default();
+        for record in &records {
+            live.take_in(record);
+        }
+        let taken = watch::Sender::new(());
+        Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()), taken })
     }
 
-    /// Whose key it is. Unknown, revoked and wrong look the same and take the same time.
+    /// What its holder may do now. Unknown, revoked, expired, of a suspended owner and wrong look the same and take the same
+    /// time.
     pub(crate) fn holder(&self, key: &Key) -> Result<Principal, AccessError> {
-        let found = self.live.read().map_err(poisoned)?.get(&key.id()).cloned();
-        let hash = found.as_ref().map_or(&HASH_OF_NO_KEY, |live| &live.hash);
-        let matches = self.pepper.matches(key, hash);
-        match found {
-            Some(live) if matches => Ok(live.principal),
+        let now = now_s();
+        let live = self.live.read().map_err(poisoned)?;
+        let found = live.keys.get(&key.id());
+        let old = found.and_then(|live| live.old).filter(|(_, until)| now < *until);
+        let matches = self.pepper.matches(key, found.map_or(&HASH_OF_NO_KEY, |live| &live.hash));
+        let matches_old = self.pepper.matches(key, old.as_ref().map_or(&HASH_OF_NO_KEY, |(hash, _)| hash));
+        let principal = found.and_then(|found| live.principal(found, now));
+        match principal {
+            Some(principal) if matches | matches_old => Ok(principal),
             _ => Err(AccessError::Unauthenticated),
+        }
+    }
+
+    /// Resolves when a key gives nothing any more: it was revoked, it has expired, or its owner was suspended.
+    pub(crate) async fn ended(&self, id: KeyId) {
+        let mut taken = self.taken.subscribe();
+        loop {
+            let now = now_s();
+            let expires_at = {
+                // An index that is broken gives nothing.
+                let Ok(live) = self.live.read() else { return };
+                let Some(key) = live.keys.get(&id) else { return };
+                if live.principal(key, now).is_none() {
+                    return;
+                }
+                key.expires_at
+            };
+            let expiry = Duration::from_secs(expires_at.map_or(LOOK_MAX_S, |at| (at - now).min(LOOK_MAX_S)));
+            // The sender lives as long as we do.
+            let _ = timeout(expiry, taken.changed()).await;
         }
     }
 
     /// Makes a key; it is accepted once the store has it.
     pub(crate) async fn create(&self, new: NewKey) -> Result<(KeyView, Secret), AccessError> {
         let _changing = self.changing.lock().await;
+        let users = self.store.users().await?;
+        let owner = users.iter().find(|owner| owner.tenant == new.tenant && owner.user == new.user);
+        if let Some(owner) = owner {
+            refuse_wider(&new, owner.rights)?;
+        }
         self.create_next(new).await
     }
 
@@ -75,33 +166,102 @@ impl Keyring {
     }
 
     async fn create_next(&self, new: NewKey) -> Result<(KeyView, Secret), AccessError> {
-        new.check()?;
-        let count = self.live.read().map_err(poisoned)?.len();
+        new.check(now_s())?;
+        let count = self.live.read().map_err(poisoned)?.keys.len();
         if count >= KEYS_MAX {
             let allowed = format!("at most {KEYS_MAX}; revoke those that are not used any more");
             return Err(OutOfRange::new("keys", count + 1, allowed).into());
         }
         let key = Key::random().map_err(|error| AccessError::Unavailable(error.to_string()))?;
-        let NewKey { label, tenant, user, role, class_max, data_class_max } = new;
+        let NewKey { label, tenant, user, role, class_max, data_class_max, scope, expires_at } = new;
         let record = NewKeyRecord {
             id: key.id().to_string(),
             hash: self.pepper.hash(&key),
             label,
             tenant,
             user,
-            role,
-            class_max,
-            data_class_max,
+            rights: Rights { role, class_max, data_class_max },
+            actions: scope.actions().to_vec(),
+            models: scope.models().iter().map(ToString::to_string).collect(),
             created_at: now_s(),
+            expires_at,
         };
         let record = self.store.insert_key(record).await?;
-        self.live.write().map_err(poisoned)?.extend(live_key(&record));
+        self.live.write().map_err(poisoned)?.take_in(&record);
+        Ok((view(record), key.text()))
+    }
+
+    /// Gives a key a new secret. The one before is accepted for `overlap_s` seconds more.
+    pub(crate) async fn rotate(&self, id: &str, overlap_s: u64) -> Result<(KeyView, Secret), AccessError> {
+        let Some(known_form) = KeyId::parse(id.as_bytes()) else {
+            return Err(AccessError::UnknownKey(shortened(id)));
+        };
+        if overlap_s > OVERLAP_S_MAX {
+            return Err(OutOfRange::new("overlap_s", overlap_s, format!("0 to {OVERLAP_S_MAX}")).into());
+        }
+        let _changing = self.changing.lock().await;
+        if !self.live.read().map_err(poisoned)?.keys.contains_key(&known_form) {
+            return Err(AccessError::UnknownKey(id.to_owned()));
+        }
+        let key = Key::random_of(known_form).map_err(|error| AccessError::Unavailable(error.to_string()))?;
+        let rotated = self.store.rotate_key(id, self.pepper.hash(&key), now_s() + overlap_s).await?;
+        let record = rotated.ok_or_else(|| AccessError::UnknownKey(id.to_owned()))?;
+        self.live.write().map_err(poisoned)?.take_in(&record);
         Ok((view(record), key.text()))
     }
 
     /// All keys, oldest first.
     pub(crate) async fn all(&self) -> Result<Vec<KeyView>, AccessError> {
         Ok(self.store.keys().await?.into_iter().map(view).collect())
+    }
+
+    /// All users, by tenant and name.
+    pub(crate) async fn users(&self) -> Result<Vec<UserView>, AccessError> {
+        Ok(self.store.users().await?.into_iter().map(user_view).collect())
+    }
+
+    /// Changes what a user may do. What is taken from them is gone from the first moment on, also when the store then fails.
+    pub(crate) async fn change_user(
+        &self,
+        tenant: &str,
+        user: &str,
+        change: UserChange,
+    ) -> Result<UserView, AccessError> {
+        let _changing = self.changing.lock().await;
+        let users = self.store.users().await?;
+        let Some(was) = users.into_iter().find(|found| found.tenant == tenant && found.user == user) else {
+            return Err(AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() });
+        };
+        let rights = Rights {
+            role: change.role.unwrap_or(was.rights.role),
+            class_max: change.class_max.unwrap_or(was.rights.class_max),
+            data_class_max: change.data_class_max.unwrap_or(was.rights.data_class_max),
+        };
+        let suspended_at = match change.suspended {
+            Some(true) => Some(was.suspended_at.unwrap_or_else(now_s)),
+            Some(false) => None,
+            None => was.suspended_at,
+        };
+        let at_once = LiveUser {
+            rights: Rights {
+                role: rights.role.min(was.rights.role),
+                class_max: rights.class_max.min(was.rights.class_max),
+                data_class_max: rights.data_class_max.min(was.rights.data_class_max),
+            },
+            suspended: suspended_at.is_some() || was.suspended_at.is_some(),
+        };
+        self.set_user(was.user_id, at_once)?;
+        let changed = self.store.change_user(was.tenant_id, was.user_id, rights, suspended_at).await?;
+        let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
+        let changed = changed.ok_or_else(unknown)?;
+        self.set_user(was.user_id, LiveUser::of(&changed))?;
+        Ok(user_view(changed))
+    }
+
+    fn set_user(&self, id: UserId, user: LiveUser) -> Result<(), AccessError> {
+        self.live.write().map_err(poisoned)?.users.insert(id, user);
+        self.taken.send_replace(());
+        Ok(())
     }
 
     /// Revokes a key. It is refused from the first moment on, also when the store then fails: a leaked key must not
@@ -111,7 +271,8 @@ impl Keyring {
             return Err(AccessError::UnknownKey(shortened(id)));
         };
         let _changing = self.changing.lock().await;
-        let was_live = self.live.write().map_err(poisoned)?.remove(&known_form).is_some();
+        let was_live = self.live.write().map_err(poisoned)?.keys.remove(&known_form).is_some();
+        self.taken.send_replace(());
         match self.store.revoke_key(id, now_s()).await {
             Ok(Some(record)) => Ok(view(record)),
             Ok(None) => Err(AccessError::UnknownKey(id.to_owned())),
@@ -123,24 +284,55 @@ impl Keyring {
     }
 }
 
-/// The entry of the index. None for an id that no key can have: a row that somebody else wrote opens no door.
+/// A key must not give more than its owner may.
+fn refuse_wider(new: &NewKey, owner: Rights) -> Result<(), AccessError> {
+    let wider = |parameter, asked, max| Err(AccessError::WiderThanOwner { parameter, asked, max });
+    if new.role > owner.role {
+        return wider("role", new.role.as_str(), owner.role.as_str());
+    }
+    if new.class_max > owner.class_max {
+        return wider("class_max", new.class_max.as_str(), owner.class_max.as_str());
+    }
+    if new.data_class_max > owner.data_class_max {
+        return wider("data_class_max", new.data_class_max.as_str(), owner.data_class_max.as_str());
+    }
+    Ok(())
+}
+
+/// The entry of the index. None for an id that no key can have, or a model that no name can be: a row that somebody else
+/// wrote opens no door.
 fn live_key(record: &KeyRecord) -> Option<(KeyId, LiveKey)> {
     let key = &record.key;
-    let principal = Principal {
-        tenant: record.tenant_id,
-        user: record.user_id,
-        role: key.role,
-        class_max: key.class_max,
-        data_class_max: key.data_class_max,
+    let live = LiveKey {
+        hash: key.hash,
+        old: record.old,
+        tenant: record.owner.tenant_id,
+        user: record.owner.user_id,
+        rights: key.rights,
+        scope: scope(key)?,
+        expires_at: key.expires_at,
     };
-    Some((KeyId::parse(key.id.as_bytes())?, LiveKey { hash: key.hash, principal }))
+    Some((KeyId::parse(key.id.as_bytes())?, live))
+}
+
+fn scope(key: &NewKeyRecord) -> Option<Scope> {
+    let models = key.models.iter().map(|name| name.parse()).collect::<Result<Vec<ModelName>, _>>();
+    Some(Scope::new(key.actions.clone(), models.ok()?))
 }
 
 fn view(record: KeyRecord) -> KeyView {
-    let KeyRecord { key, revoked_at, .. } = record;
-    let NewKeyRecord { id, label, tenant, user, role, class_max, data_class_max, created_at, .. } = key;
-    let key = NewKey { label, tenant, user, role, class_max, data_class_max };
-    KeyView { id, key, created_at, revoked_at }
+    let KeyRecord { key, old, revoked_at, .. } = record;
+    let scope = scope(&key).unwrap_or_default();
+    let NewKeyRecord { id, label, tenant, user, rights, created_at, expires_at, .. } = key;
+    let Rights { role, class_max, data_class_max } = rights;
+    let key = NewKey { label, tenant, user, role, class_max, data_class_max, scope, expires_at };
+    KeyView { id, key, created_at, revoked_at, old_until: old.map(|(_, until)| until) }
+}
+
+fn user_view(record: UserRecord) -> UserView {
+    let UserRecord { tenant, user, rights, suspended_at, .. } = record;
+    let Rights { role, class_max, data_class_max } = rights;
+    UserView { tenant, user, role, class_max, data_class_max, suspended_at }
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.
@@ -163,7 +355,7 @@ fn now_s() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use types::{DataClass, PriorityClass, Role, TenantId, UserId};
+    use types::{DataClass, PriorityClass, Role};
 
     use super::*;
 
@@ -175,6 +367,8 @@ mod tests {
             role: Role::Member,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            scope: Scope::default(),
+            expires_at: None,
         }
     }
 
@@ -184,19 +378,12 @@ mod tests {
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keyring = Keyring::open(store, &folder.path().join("pepper")).await.unwrap();
         let (view, _) = keyring.create(new_key()).await.unwrap();
-        let principal = Principal {
-            tenant: TenantId(1),
-            user: UserId(1),
-            role: Role::Member,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-        };
-        let live = LiveKey { hash: [1; 32], principal };
+        let live = keyring.live.read().unwrap().keys.values().next().unwrap().clone();
         let fill = (1..KEYS_MAX).map(|number| {
             let id = KeyId::parse(format!("{number:012}").as_bytes()).unwrap();
             (id, live.clone())
         });
-        keyring.live.write().unwrap().extend(fill);
+        keyring.live.write().unwrap().keys.extend(fill);
 
         let error = keyring.create(new_key()).await.err().unwrap();
         assert!(matches!(&error, AccessError::BadValue(value) if value.parameter == "keys"), "{error}");

@@ -19,12 +19,12 @@ mod key_values;
 mod keyring;
 mod pepper;
 
-pub use access::{Access, Credential};
+pub use access::{Access, Credential, Standing};
 pub use action::{
-    Action, Authorized, ChangeChatCompletions, Embed, Generate, KillSequence, ListModels, ListSequences,
-    ManageKeys, ManageVault, ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics,
+    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, Generate, KillSequence, ListModels,
+    ListSequences, ManageKeys, ManageVault, ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics,
     StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
-pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey};
+pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;

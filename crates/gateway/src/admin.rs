@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use access::{KeyView, NewKey};
+use access::{KeyView, NewKey, UserChange, UserView};
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -11,10 +11,13 @@ use engine::SequenceStatus;
 use http::StatusCode;
 use path::ProcessList;
 use resources::{ReplicaState, ReplicaView};
-use types::{ModelName, OutOfRange, SequenceId};
+use types::{ModelName, OutOfRange, Scope, SequenceId};
 
 use crate::{
-    admin_types::{CreatedKey, Key, KeyRequest, Keys, Processes, Replica, Sequence, Version},
+    admin_types::{
+        CreatedKey, Key, KeyRequest, KeyRotationRequest, Keys, Processes, Replica, Sequence, User,
+        UserRequest, Users, Version,
+    },
     body::JsonBody,
     credential::Caller,
     error::{ApiError, ErrorBody},
@@ -269,7 +272,11 @@ impl From<KeyView> for Key {
             role: view.key.role.to_string(),
             class_max: view.key.class_max.to_string(),
             data_class_max: view.key.data_class_max.to_string(),
+            actions: view.key.scope.actions().to_vec(),
+            models: view.key.scope.models().iter().map(ModelName::to_string).collect(),
             created_at: view.created_at,
+            expires_at: view.key.expires_at,
+            old_until: view.old_until,
             revoked_at: view.revoked_at,
         }
     }
@@ -279,14 +286,103 @@ impl TryFrom<KeyRequest> for NewKey {
     type Error = OutOfRange;
 
     fn try_from(request: KeyRequest) -> Result<Self, OutOfRange> {
+        let models = request.models.iter().map(|name| level("models", name)).collect::<Result<_, _>>()?;
         Ok(Self {
             role: level("role", &request.role)?,
             class_max: level("class_max", &request.class_max)?,
             data_class_max: level("data_class_max", &request.data_class_max)?,
+            scope: Scope::new(request.actions, models),
             label: request.label,
             tenant: request.tenant,
             user: request.user,
+            expires_at: request.expires_at,
         })
+    }
+}
+
+/// Give a key a new secret
+///
+/// The secret before is accepted for a while, so that those who use the key can be told one after the other.
+#[utoipa::path(
+    post,
+    path = "/api/v1/keys/{id}/rotations",
+    tag = "admin",
+    params(("id" = String, Path, description = "Id of the key")),
+    request_body = KeyRotationRequest,
+    responses(
+        (status = 201, description = "The key with its new secret, shown this once", body = CreatedKey),
+        (status = "4XX", description = "Not allowed, or no such key", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn rotate_key(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    id: Result<Path<String>, PathRejection>,
+    JsonBody(request): JsonBody<KeyRotationRequest>,
+) -> Result<(StatusCode, Json<CreatedKey>), ApiError> {
+    let Path(id) = id.unwrap_or(Path(String::new()));
+    let (key, secret) = gateway.path.rotate_key(credential, &id, request.overlap_s).await?;
+    // Keys are made of ASCII.
+    let secret = String::from_utf8_lossy(secret.expose()).into_owned();
+    Ok((StatusCode::CREATED, Json(CreatedKey { secret, key: Key::from(key) })))
+}
+
+/// List users
+#[utoipa::path(
+    get,
+    path = "/api/v1/users",
+    tag = "admin",
+    responses(
+        (status = 200, description = "All users", body = Users),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn list_users(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+) -> Result<Json<Users>, ApiError> {
+    let users = gateway.path.users(credential).await?;
+    Ok(Json(Users { users: users.into_iter().map(User::from).collect() }))
+}
+
+/// Change what a user may do
+///
+/// At once, and with all their keys: what is taken from them is gone, also from answers that have begun.
+#[utoipa::path(
+    patch,
+    path = "/api/v1/users",
+    tag = "admin",
+    request_body = UserRequest,
+    responses(
+        (status = 200, description = "The user as they are now", body = User),
+        (status = "4XX", description = "Not allowed, no such user, or a value that is not", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn change_user(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    JsonBody(request): JsonBody<UserRequest>,
+) -> Result<Json<User>, ApiError> {
+    let UserRequest { tenant, user, role, class_max, data_class_max, suspended } = request;
+    let change = UserChange {
+        role: role.as_deref().map(|name| level("role", name)).transpose()?,
+        class_max: class_max.as_deref().map(|name| level("class_max", name)).transpose()?,
+        data_class_max: data_class_max.as_deref().map(|name| level("data_class_max", name)).transpose()?,
+        suspended,
+    };
+    Ok(Json(User::from(gateway.path.change_user(credential, &tenant, &user, change).await?)))
+}
+
+impl From<UserView> for User {
+    fn from(view: UserView) -> Self {
+        Self {
+            tenant: view.tenant,
+            user: view.user,
+            role: view.role.to_string(),
+            class_max: view.class_max.to_string(),
+            data_class_max: view.data_class_max.to_string(),
+            suspended_at: view.suspended_at,
+        }
     }
 }
 
@@ -308,6 +404,9 @@ mod tests {
             role: "operator".to_owned(),
             class_max: "interactive".to_owned(),
             data_class_max: "restricted".to_owned(),
+            actions: Vec::new(),
+            models: Vec::new(),
+            expires_at: None,
         }
     }
 
@@ -322,6 +421,7 @@ mod tests {
             ("role", KeyRequest { role: "root".to_owned(), ..request() }),
             ("class_max", KeyRequest { class_max: "realtime".to_owned(), ..request() }),
             ("data_class_max", KeyRequest { data_class_max: String::new(), ..request() }),
+            ("models", KeyRequest { models: vec!["two words".to_owned()], ..request() }),
         ] {
             assert_eq!(NewKey::try_from(bad).unwrap_err().parameter, parameter);
         }

@@ -108,6 +108,15 @@ pub struct KeyRequest {
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
     pub data_class_max: String,
+    /// Names of the actions that it is for; none: all that its user may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// Configured names of the models that it is for; none: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
+    /// When it expires: seconds since 1970. Without it, it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
 }
 
 /// A key, without its secret.
@@ -127,10 +136,76 @@ pub struct Key {
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
     pub data_class_max: String,
+    /// Names of the actions that it is for; absent: all that its user may.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub actions: Vec<String>,
+    /// Configured names of the models that it is for; absent: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub models: Vec<String>,
     /// Seconds since 1970.
     pub created_at: u64,
+    /// Seconds since 1970, if it expires.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// Until when the secret before this one is accepted, if it was rotated: seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_until: Option<u64>,
     /// Seconds since 1970, if it was revoked.
     pub revoked_at: Option<u64>,
+}
+
+/// Body of `POST /api/v1/keys/{id}/rotations`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct KeyRotationRequest {
+    /// For how many seconds more the secret before is accepted: 0 to 2592000 (30 days).
+    pub overlap_s: u64,
+}
+
+/// A user of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct User {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+    /// `member`, `operator` or `administrator`.
+    pub role: String,
+    /// Highest class of their requests.
+    pub class_max: String,
+    /// Most sensitive data that they may send.
+    pub data_class_max: String,
+    /// Seconds since 1970, if they may do nothing for now.
+    pub suspended_at: Option<u64>,
+}
+
+/// Answer of `GET /api/v1/users`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Users {
+    /// By tenant and name.
+    pub users: Vec<User>,
+}
+
+/// Body of `PATCH /api/v1/users`. What is absent stays.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserRequest {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+    /// `member`, `operator` or `administrator`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+    /// Highest class of their requests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_max: Option<String>,
+    /// Most sensitive data that they may send.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_class_max: Option<String>,
+    /// Whether they may do nothing for now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspended: Option<bool>,
 }
 
 /// Answer of `POST /api/v1/keys`: the only time that the key itself is shown.

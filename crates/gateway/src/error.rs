@@ -237,6 +237,11 @@ fn of_access(error: &AccessError) -> Reply<'static> {
         AccessError::OverLimit { parameter, .. } => {
             reply(StatusCode::FORBIDDEN, "over_key_limit", Some(parameter))
         }
+        AccessError::OutOfScope { .. } => reply(StatusCode::FORBIDDEN, "out_of_key_scope", None),
+        AccessError::WiderThanOwner { parameter, .. } => {
+            reply(StatusCode::FORBIDDEN, "wider_than_owner", Some(parameter))
+        }
+        AccessError::UnknownUser { .. } => reply(StatusCode::NOT_FOUND, "user_not_found", None),
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
         AccessError::Unavailable(_) => unavailable("key_store_unavailable", RETRY_AFTER_STORE),
@@ -409,6 +414,11 @@ mod tests {
             (path(AccessError::Unauthenticated.into()), "401 invalid_api_key", "- -"),
             (path(denied.into()), "403 not_allowed", "- -"),
             (path(over.into()), "403 over_key_limit", "class -"),
+            (
+                path(AccessError::OutOfScope { what: "model", name: "m".into() }.into()),
+                "403 out_of_key_scope",
+                "- -",
+            ),
             (path(AccessError::BadValue(range()).into()), "400 out_of_range", "top_p -"),
             (path(AccessError::UnknownKey("k".into()).into()), "404 key_not_found", "- -"),
             (path(AccessError::Unavailable("disk".into()).into()), "503 key_store_unavailable", "- 5"),

@@ -95,6 +95,8 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::load_model, admin::unload_model))
         .routes(routes!(admin::list_keys, admin::create_key))
         .routes(routes!(admin::revoke_key))
+        .routes(routes!(admin::rotate_key))
+        .routes(routes!(admin::list_users, admin::change_user))
         .routes(routes!(admin_vault::status))
         .routes(routes!(admin_vault::rotate))
         .routes(routes!(admin_vault::back_up))
@@ -194,6 +196,9 @@ mod tests {
             "get /api/v1/keys",
             "post /api/v1/keys",
             "delete /api/v1/keys/{id}",
+            "post /api/v1/keys/{id}/rotations",
+            "get /api/v1/users",
+            "patch /api/v1/users",
             "get /api/v1/vault",
             "post /api/v1/vault/rotations",
             "post /api/v1/vault/backups",

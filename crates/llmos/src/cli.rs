@@ -96,9 +96,12 @@ pub(crate) enum Command {
     Import(ImportArgs),
     /// Show this machine: processors, memory, disks, network, accelerators, and what of them is granted.
     Detect(DetectArgs),
-    /// Make, list and revoke API keys.
+    /// Make, list, rotate and revoke API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// See users, and change what they may do.
+    #[command(subcommand)]
+    Users(UsersCommand),
     /// Look after the keys of what is stored.
     #[command(subcommand)]
     Vault(VaultCommand),
@@ -230,11 +233,56 @@ pub(crate) enum KeysCommand {
     Create(KeyArgs),
     /// List all keys, revoked ones included.
     List,
+    /// Give a key a new secret, which is printed this once.
+    Rotate {
+        /// What `llmos keys list` shows.
+        id: String,
+        /// Hours for which the secret before is accepted too, 0 to 720.
+        #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=720))]
+        overlap_hours: u64,
+    },
     /// Revoke a key, at once and for ever.
     Revoke {
         /// What `llmos keys list` shows.
         id: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UsersCommand {
+    /// List all users.
+    List,
+    /// Change what a user may do, at once and with all their keys.
+    Set(UserArgs),
+    /// Let a user do nothing for now; answers that have begun are cut.
+    Suspend(UserName),
+    /// Let a suspended user do again what they may.
+    Resume(UserName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserName {
+    /// Who.
+    #[arg(long)]
+    pub(crate) user: String,
+    /// In which tenant.
+    #[arg(long, default_value = "default")]
+    pub(crate) tenant: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UserArgs {
+    #[command(flatten)]
+    pub(crate) name: UserName,
+    /// What they are from now on.
+    #[arg(long, value_parser = named(Role::ALL, Role::as_str))]
+    pub(crate) role: Option<String>,
+    /// Most urgent class of their requests from now on.
+    #[arg(long, value_parser = named(PriorityClass::ALL, PriorityClass::as_str))]
+    pub(crate) class_max: Option<String>,
+    /// Most sensitive data that they may send from now on.
+    #[arg(long, value_parser = named(DataClass::ALL, DataClass::as_str))]
+    pub(crate) data_class_max: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -248,7 +296,7 @@ pub(crate) struct KeyArgs {
     /// Who uses it; made if new.
     #[arg(long)]
     pub(crate) user: String,
-    /// What its user may do.
+    /// What may be done with it; what its user may do, if they are new.
     #[arg(long, default_value = Role::Member.as_str(), value_parser = named(Role::ALL, Role::as_str))]
     pub(crate) role: String,
     /// Most urgent class of its requests.
@@ -259,6 +307,15 @@ pub(crate) struct KeyArgs {
     #[arg(long, default_value = DataClass::Internal.as_str(),
           value_parser = named(DataClass::ALL, DataClass::as_str))]
     pub(crate) data_class_max: String,
+    /// Days until it expires [default: it does not].
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_525))]
+    pub(crate) expires_days: Option<u64>,
+    /// Action that it is for; may be repeated [default: all that its user may].
+    #[arg(long = "action", value_name = "NAME", value_parser = PossibleValuesParser::new(access::ACTIONS))]
+    pub(crate) actions: Vec<String>,
+    /// Configured name of a model that it is for; may be repeated [default: all].
+    #[arg(long = "model", value_name = "NAME")]
+    pub(crate) models: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -60,6 +60,14 @@ impl Client {
         self.call(Method::POST, path, encoded(body)?).await
     }
 
+    pub(crate) async fn patch<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.call(Method::PATCH, path, encoded(body)?).await
+    }
+
     pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::PUT, path, Bytes::new()).await
     }

@@ -25,6 +25,7 @@ mod residency;
 mod serve;
 mod top;
 mod trained;
+mod users;
 mod vault;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -65,6 +66,7 @@ fn main() -> ExitCode {
         Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
+        Command::Users(command) => ask(&args, async |client| users::run(&client, command, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };
     match result {

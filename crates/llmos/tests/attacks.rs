@@ -163,6 +163,103 @@ fn a03_what_the_caller_calls_the_server_decides_nothing() {
     }
 }
 
+/// Revoked, or its user suspended: the next request is refused, and an answer that has begun ends.
+#[test]
+fn a18_who_is_sent_away_is_away_at_once() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    for (user, command) in [("anna", "suspend"), ("bert", "revoke")] {
+        let made = server.json(&["keys", "create", "--label", "k", "--user", user]);
+        let (id, key) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+        let messages = json!([{ "role": "user", "content": "tell me a very long story" }]);
+        let body = json!({ "model": "mock", "stream": true, "max_tokens": 8000, "messages": messages });
+        let mut events = server.stream_with(key, &body);
+        assert!(events.next().is_some());
+        match command {
+            "suspend" => drop(server.json(&["users", "suspend", "--user", user])),
+            _ => drop(server.json(&["keys", "revoke", id])),
+        }
+        let taken = std::time::Instant::now();
+        let last = events.last().unwrap();
+        assert!(taken.elapsed() < std::time::Duration::from_secs(5), "{:?}", taken.elapsed());
+        assert_eq!(last["error"]["code"], "invalid_api_key", "{last}");
+        assert_eq!(server.request("GET", "/v1/models", key, &[], None).status, 401);
+        harness::wait_until("its sequence is gone", || {
+            server.json(&["ps"])["sequences"].as_array().unwrap().is_empty()
+        });
+    }
+    server.json(&["users", "resume", "--user", "anna"]);
+    assert_eq!(server.json(&["users", "list"])["users"][1]["suspended_at"], Value::Null);
+}
+
+#[test]
+fn a31_a_key_never_gives_more_than_its_user_may_now() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let create = |args: &[&str]| {
+        let all = [&["keys", "create", "--label", "k", "--user", "anna"], args, &["--json"]].concat();
+        let outcome = site.run(&all);
+        (outcome.code, serde_json::from_str::<Value>(&outcome.stdout).unwrap_or_default(), outcome.stderr)
+    };
+    let (_, made, _) = create(&["--role", "operator", "--class-max", "normal"]);
+    let key = made["secret"].as_str().unwrap();
+    assert_eq!(server.request("GET", "/metrics", key, &[], None).status, 200);
+    for wider in
+        [&["--role", "administrator"][..], &["--class-max", "system"], &["--data-class-max", "restricted"]]
+    {
+        let (code, _, stderr) = create(
+            &[wider, &["--class-max", "normal"][..if wider[0] == "--class-max" { 0 } else { 2 }]].concat(),
+        );
+        assert!(code == Some(4) && stderr.contains("the user may have at most"), "{wider:?}: {stderr}");
+    }
+    // What is taken from the user is taken from the key that was made before.
+    server.json(&["users", "set", "--user", "anna", "--role", "member"]);
+    assert_eq!(server.request("GET", "/metrics", key, &[], None).status, 403);
+
+    let (_, narrow, _) = create(&["--class-max", "normal", "--action", "generate", "--model", "mock"]);
+    let narrow = narrow["secret"].as_str().unwrap();
+    let ask = |model: &str| {
+        let body =
+            json!({ "model": model, "max_tokens": 1, "messages": [{ "role": "user", "content": "hello" }] });
+        server.request("POST", "/v1/chat/completions", narrow, &[], Some(&body)).status
+    };
+    assert_eq!((ask("mock"), ask("other")), (200, 200), "an alias is the same model");
+    let refused = server.request("GET", "/v1/models", narrow, &[], None);
+    assert_eq!((refused.status, &refused.body["error"]["code"]), (403, &json!("out_of_key_scope")));
+    let (_, elsewhere, _) = create(&["--class-max", "normal", "--model", "another"]);
+    let elsewhere = elsewhere["secret"].as_str().unwrap();
+    let listed = server.request("GET", "/v1/models", elsewhere, &[], None).body;
+    assert_eq!(listed["data"], json!([]), "what a key is not for is not listed");
+    let body = json!({ "model": "mock", "messages": [{ "role": "user", "content": "hello" }] });
+    assert_eq!(server.request("POST", "/v1/chat/completions", elsewhere, &[], Some(&body)).status, 403);
+    assert_ne!(create(&["--action", "no_such"]).0, Some(0));
+}
+
+#[test]
+fn a32_keys_that_are_over_open_nothing() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let made = server.json(&["keys", "create", "--label", "k", "--user", "anna", "--expires-days", "1"]);
+    let (id, first) = (made["id"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    assert!(made["expires_at"].as_u64().unwrap() > made["created_at"].as_u64().unwrap());
+    let status = |key: &str| server.request("GET", "/v1/models", key, &[], None).status;
+    let second = server.json(&["keys", "rotate", id, "--overlap-hours", "1"]);
+    let second = second["secret"].as_str().unwrap();
+    assert_eq!((status(first), status(second)), (200, 200));
+    let third = server.json(&["keys", "rotate", id, "--overlap-hours", "0"]);
+    let third = third["secret"].as_str().unwrap();
+    assert_eq!((status(first), status(second), status(third)), (401, 401, 200));
+    server.json(&["users", "suspend", "--user", "anna"]);
+    assert_eq!(status(third), 401);
+    server.json(&["users", "resume", "--user", "anna"]);
+    assert_eq!(status(third), 200);
+    server.json(&["keys", "revoke", id]);
+    assert_eq!(status(third), 401);
+    assert_eq!(site.run(&["keys", "rotate", id]).code, Some(5));
+    assert_eq!(site.run(&["users", "suspend", "--user", "nobody"]).code, Some(5));
+    assert_eq!(site.run(&["users", "set", "--user", "anna"]).code, Some(2));
+}
+
 /// The sender's words come back in no header, and no log line is anybody's but ours.
 #[test]
 fn a51_ids_and_names_of_callers_are_used_for_nothing() {

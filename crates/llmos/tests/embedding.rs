@@ -76,6 +76,7 @@ fn work(passages: Vec<Passage>) -> EmbedWork {
             role: Role::Member,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            scope: types::Scope::default(),
         },
     }
 }

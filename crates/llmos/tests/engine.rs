@@ -77,6 +77,7 @@ fn work(id: u64, input: Input, tokens_max: u32, temperature: f32) -> Work {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        scope: types::Scope::default(),
     };
     Work { id: SequenceId(id), request: Arc::new(request), principal }
 }

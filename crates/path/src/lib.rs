@@ -23,10 +23,15 @@ use std::{
 };
 
 use access::{
-    Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, StoreChatCompletion,
+    Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, Standing,
+    StoreChatCompletion,
 };
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
-use futures::{StreamExt, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, Either},
+    stream::{self, BoxStream},
+};
 use resources::{Lease, Replicas, Route, RouteError, UnloadError};
 use types::{
     EmbedRequest, Event, GenerateRequest, ModelName, OutOfRange, Passage, PriorityClass, RequestId,
@@ -228,8 +233,9 @@ impl Path {
         keep: Option<Keep>,
     ) -> Result<Answer, PathError> {
         self.open()?;
+        let standing = self.access.standing(&credential);
         let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize::<Generate>(&principal, request.wanted())?;
+        let authorized = self.access.authorize::<Generate>(&principal, self.wanted(&request))?;
         let keeping = match keep {
             Some(keep) => Some(self.keep(&authorized, request.id, keep).await?),
             None => None,
@@ -239,6 +245,7 @@ impl Path {
         if let Some(keeping) = keeping {
             answer.events = stored(answer.events, keeping, answer.model.clone());
         }
+        answer.events = while_it_stands(answer.events, standing);
         Ok(answer)
     }
 
@@ -280,8 +287,18 @@ impl Path {
     ) -> Result<Routed<A, R>, PathError> {
         self.open()?;
         let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize::<A>(&principal, request.wanted())?;
+        let authorized = self.access.authorize::<A>(&principal, self.wanted(&request))?;
         self.route(authorized, request).await
+    }
+
+    /// What a request wants, with the model's configured name: a key may be for some models only.
+    fn wanted(&self, request: &impl Ask) -> ModelUse {
+        let wanted = request.wanted();
+        match self.replicas.name(&wanted.model) {
+            Ok(model) => ModelUse { model: model.clone(), ..wanted },
+            // That there is none is said where it is looked for.
+            Err(_) => wanted,
+        }
     }
 
     /// From here on new requests are refused; those that run go on.
@@ -410,6 +427,23 @@ fn of_part(error: EngineError, method: Method, documents: usize) -> PathError {
         EngineError::BadPassage { index, why } => PathError::BadPart { part: part(index), why },
         error => error.into(),
     }
+}
+
+/// Passes events on as long as the credential stands: whoever is sent away is sent away in the middle of an answer, too. What
+/// is in work then is cancelled.
+fn while_it_stands(
+    events: BoxStream<'static, Result<Event, PathError>>,
+    standing: Standing,
+) -> BoxStream<'static, Result<Event, PathError>> {
+    let ended = async move { standing.ended().await }.boxed();
+    stream::unfold(Some((events, ended)), |state| async move {
+        let (mut events, ended) = state?;
+        match future::select(ended, events.next()).await {
+            Either::Left(_) => Some((Err(AccessError::Unauthenticated.into()), None)),
+            Either::Right((event, ended)) => Some((event?, Some((events, ended)))),
+        }
+    })
+    .boxed()
 }
 
 /// Passes events on unchanged and lets `observation` see them. An observation that is dropped before the last

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use access::{
     Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, MoveModel, NewKey,
-    ReadApi, ReadMetrics,
+    ReadApi, ReadMetrics, UserChange, UserView,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -65,8 +65,9 @@ impl Path {
     /// The models that the caller may use.
     pub async fn models(&self, credential: Credential) -> Result<ModelList, PathError> {
         self.open()?;
-        self.authorized::<ListModels>(credential, ()).await?;
-        Ok(self.replicas.models())
+        let authorized = self.authorized::<ListModels>(credential, ()).await?;
+        let scope = &authorized.principal().scope;
+        Ok(self.replicas.models().into_iter().filter(|model| scope.covers_model(&model.name)).collect())
     }
 
     /// Whether the caller may read the description of the API.
@@ -108,6 +109,35 @@ impl Path {
     ) -> Result<(KeyView, Secret), PathError> {
         let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
         Ok(self.access.create_key(&authorized, key).await?)
+    }
+
+    /// Gives a key a new secret, which is in the answer this once; the one before is accepted for `overlap_s` seconds more.
+    pub async fn rotate_key(
+        &self,
+        credential: Credential,
+        id: &str,
+        overlap_s: u64,
+    ) -> Result<(KeyView, Secret), PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.rotate_key(&authorized, id, overlap_s).await?)
+    }
+
+    /// All users.
+    pub async fn users(&self, credential: Credential) -> Result<Vec<UserView>, PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.users(&authorized).await?)
+    }
+
+    /// Changes what a user may do, at once.
+    pub async fn change_user(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        user: &str,
+        change: UserChange,
+    ) -> Result<UserView, PathError> {
+        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        Ok(self.access.change_user(&authorized, tenant, user, change).await?)
     }
 
     /// All keys.

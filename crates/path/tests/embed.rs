@@ -96,6 +96,8 @@ async fn each_step_refuses_and_what_passes_all_is_embedded() {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        scope: types::Scope::default(),
+        expires_at: None,
     };
     let (_, member) = path.create_key(key(&administrator), member).await.unwrap();
 

@@ -69,6 +69,8 @@ async fn each_step_refuses_and_what_passes_all_is_answered() {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        scope: types::Scope::default(),
+        expires_at: None,
     };
     let (_, member) = path.create_key(key(&administrator), member).await.unwrap();
 
@@ -134,6 +136,8 @@ async fn member(path: &Path, administrator: &Secret, tenant: &str, user: &str) -
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Confidential,
+        scope: types::Scope::default(),
+        expires_at: None,
     };
     path.create_key(key(administrator), new).await.unwrap().1
 }

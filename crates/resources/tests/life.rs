@@ -88,6 +88,7 @@ fn principal() -> Principal {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        scope: types::Scope::default(),
     }
 }
 

@@ -5,6 +5,34 @@ use types::{DataClass, PriorityClass, Role, TenantId, UserId};
 
 use crate::{Store, StoreError, database::column_of};
 
+/// What a user may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rights {
+    /// What they are.
+    pub role: Role,
+    /// Highest class of their requests.
+    pub class_max: PriorityClass,
+    /// Most sensitive data that they may send.
+    pub data_class_max: DataClass,
+}
+
+/// A user of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRecord {
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// The user.
+    pub user_id: UserId,
+    /// The tenant's name.
+    pub tenant: String,
+    /// The user's name.
+    pub user: String,
+    /// What they may do.
+    pub rights: Rights,
+    /// Seconds since 1970, if they may do nothing for now.
+    pub suspended_at: Option<u64>,
+}
+
 /// A row to be added to the API keys.
 pub struct NewKeyRecord {
     /// Public part of the key; unique.
@@ -17,26 +45,40 @@ pub struct NewKeyRecord {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
-    /// What the user may do with it.
-    pub role: Role,
-    /// Highest class of its requests.
-    pub class_max: PriorityClass,
-    /// Most sensitive data that may be sent with it.
-    pub data_class_max: DataClass,
+    /// What may be done with it at most; and what the user may do, if they are new.
+    pub rights: Rights,
+    /// Names of the actions that it is for; empty: all.
+    pub actions: Vec<String>,
+    /// Names of the models that it is for; empty: all.
+    pub models: Vec<String>,
     /// Seconds since 1970.
     pub created_at: u64,
+    /// Seconds since 1970; without it, it does not expire.
+    pub expires_at: Option<u64>,
 }
 
 /// A row of the API keys, with the tenant and the user it belongs to.
 pub struct KeyRecord {
     /// What was added.
     pub key: NewKeyRecord,
-    /// The tenant of that name.
-    pub tenant_id: TenantId,
-    /// The user of that name.
-    pub user_id: UserId,
+    /// Whose it is, as they are now.
+    pub owner: UserRecord,
+    /// The hash of the secret before this one, and until when that is accepted: seconds since 1970.
+    pub old: Option<([u8; 32], u64)>,
     /// Seconds since 1970, if it was revoked.
     pub revoked_at: Option<u64>,
+}
+
+/// All columns of a [`UserRecord`]; a condition or an order follows.
+macro_rules! select_users {
+    ($rest:literal) => {
+        concat!(
+            "SELECT t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name, u.role AS user_role, ",
+            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.suspended_at ",
+            "FROM \"user\" u JOIN tenant t ON t.id = u.tenant ",
+            $rest
+        )
+    };
 }
 
 /// All columns of a [`KeyRecord`]; a condition or an order follows.
@@ -44,7 +86,9 @@ macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
             "SELECT k.id, k.hash, k.label, k.role, k.class_max, k.data_class_max, k.created_at, k.revoked_at, ",
-            "t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name ",
+            "k.expires_at, k.actions, k.models, k.old_hash, k.old_until, ",
+            "t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name, u.role AS user_role, ",
+            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.suspended_at ",
             "FROM api_key k JOIN \"user\" u ON u.id = k.\"user\" JOIN tenant t ON t.id = u.tenant ",
             $rest
         )
@@ -96,6 +140,39 @@ impl Store {
         id.map(|id| id.map(|id| TenantId(id.cast_unsigned()))).map_err(|error| self.failed(error))
     }
 
+    /// All users, by tenant and name.
+    pub async fn users(&self) -> Result<Vec<UserRecord>, StoreError> {
+        query_as(select_users!("ORDER BY t.name, u.name"))
+            .fetch_all(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
+    /// Changes what a user may do, and whether they are suspended (at seconds since 1970). None if there is no such user. On
+    /// the disk when this returns.
+    pub async fn change_user(
+        &self,
+        tenant: TenantId,
+        user: UserId,
+        rights: Rights,
+        suspended_at: Option<u64>,
+    ) -> Result<Option<UserRecord>, StoreError> {
+        self.write(move |connection| Box::pin(change_user(connection, tenant, user, rights, suspended_at)))
+            .await
+    }
+
+    /// Gives a key a new secret; the one before is accepted until `old_until` (seconds since 1970). None if there is no such
+    /// key. On the disk when this returns.
+    pub async fn rotate_key(
+        &self,
+        id: &str,
+        hash: [u8; 32],
+        old_until: u64,
+    ) -> Result<Option<KeyRecord>, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| Box::pin(rotate_key(connection, id, hash, old_until))).await
+    }
+
     /// Marks a key as revoked at `revoked_at` (seconds since 1970) and returns it; none if there is no such key.
     /// A key that was revoked before keeps its time. On the disk when this returns.
     pub async fn revoke_key(&self, id: &str, revoked_at: u64) -> Result<Option<KeyRecord>, StoreError> {
@@ -113,33 +190,84 @@ async fn insert_key(connection: &mut AnyConnection, key: NewKeyRecord) -> sqlx::
         .bind(&key.tenant)
         .fetch_one(&mut *connection)
         .await?;
-    query("INSERT INTO \"user\" (tenant, name) VALUES ($1, $2) ON CONFLICT DO NOTHING")
-        .bind(tenant)
-        .bind(&key.user)
-        .execute(&mut *connection)
-        .await?;
+    query(
+        "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT DO NOTHING",
+    )
+    .bind(tenant)
+    .bind(&key.user)
+    .bind(key.rights.role.as_str())
+    .bind(key.rights.class_max.as_str())
+    .bind(key.rights.data_class_max.as_str())
+    .execute(&mut *connection)
+    .await?;
     let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = $1 AND name = $2")
         .bind(tenant)
         .bind(&key.user)
         .fetch_one(&mut *connection)
         .await?;
     query(
-        "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at, expires_at, \
+         actions, models) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
     )
     .bind(&key.id)
     .bind(&key.hash[..])
     .bind(&key.label)
     .bind(user)
-    .bind(key.role.as_str())
-    .bind(key.class_max.as_str())
-    .bind(key.data_class_max.as_str())
+    .bind(key.rights.role.as_str())
+    .bind(key.rights.class_max.as_str())
+    .bind(key.rights.data_class_max.as_str())
     .bind(column_of(key.created_at))
+    .bind(key.expires_at.map(column_of))
+    .bind(key.actions.join(" "))
+    .bind(key.models.join(" "))
     .execute(&mut *connection)
     .await?;
     let record: KeyRecord =
         query_as(select_keys!("WHERE k.id = $1")).bind(&key.id).fetch_one(&mut *connection).await?;
     Ok(record)
+}
+
+async fn change_user(
+    connection: &mut AnyConnection,
+    tenant: TenantId,
+    user: UserId,
+    rights: Rights,
+    suspended_at: Option<u64>,
+) -> sqlx::Result<Option<UserRecord>> {
+    query(
+        "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, suspended_at = $4 WHERE id = $5 AND tenant = $6",
+    )
+    .bind(rights.role.as_str())
+    .bind(rights.class_max.as_str())
+    .bind(rights.data_class_max.as_str())
+    .bind(suspended_at.map(column_of))
+    .bind(column_of(user.0))
+    .bind(column_of(tenant.0))
+    .execute(&mut *connection)
+    .await?;
+    query_as(select_users!("WHERE u.id = $1 AND t.id = $2"))
+        .bind(column_of(user.0))
+        .bind(column_of(tenant.0))
+        .fetch_optional(&mut *connection)
+        .await
+}
+
+async fn rotate_key(
+    connection: &mut AnyConnection,
+    id: String,
+    hash: [u8; 32],
+    old_until: u64,
+) -> sqlx::Result<Option<KeyRecord>> {
+    query(
+        "UPDATE api_key SET old_hash = hash, old_until = $1, hash = $2 WHERE id = $3 AND revoked_at IS NULL",
+    )
+    .bind(column_of(old_until))
+    .bind(hash.to_vec())
+    .bind(&id)
+    .execute(&mut *connection)
+    .await?;
+    query_as(select_keys!("WHERE k.id = $1")).bind(&id).fetch_optional(&mut *connection).await
 }
 
 async fn revoke_key(
@@ -155,29 +283,59 @@ async fn revoke_key(
     query_as(select_keys!("WHERE k.id = $1")).bind(&id).fetch_optional(&mut *connection).await
 }
 
-impl FromRow<'_, AnyRow> for KeyRecord {
+impl FromRow<'_, AnyRow> for UserRecord {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
-        let hash: Vec<u8> = row.try_get("hash")?;
-        let hash = <[u8; 32]>::try_from(hash).map_err(|_| damaged("hash", "it does not have 32 bytes"))?;
-        let key = NewKeyRecord {
-            id: row.try_get("id")?,
-            hash,
-            label: row.try_get("label")?,
-            tenant: row.try_get("tenant_name")?,
-            user: row.try_get("user_name")?,
-            role: named(row, "role")?,
-            class_max: named(row, "class_max")?,
-            data_class_max: named(row, "data_class_max")?,
-            created_at: unsigned("created_at", row.try_get("created_at")?)?,
+        let rights = Rights {
+            role: named(row, "user_role")?,
+            class_max: named(row, "user_class_max")?,
+            data_class_max: named(row, "user_data_class_max")?,
         };
-        let revoked_at: Option<i64> = row.try_get("revoked_at")?;
         Ok(Self {
-            key,
             tenant_id: TenantId(unsigned("tenant_id", row.try_get("tenant_id")?)?),
             user_id: UserId(unsigned("user_id", row.try_get("user_id")?)?),
-            revoked_at: revoked_at.map(|seconds| unsigned("revoked_at", seconds)).transpose()?,
+            tenant: row.try_get("tenant_name")?,
+            user: row.try_get("user_name")?,
+            rights,
+            suspended_at: time(row, "suspended_at")?,
         })
     }
+}
+
+impl FromRow<'_, AnyRow> for KeyRecord {
+    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+        let hash = |column: &str| {
+            let hash: Option<Vec<u8>> = row.try_get(column)?;
+            let fixed = hash.map(<[u8; 32]>::try_from).transpose();
+            fixed.map_err(|_| damaged(column, "it does not have 32 bytes"))
+        };
+        let words = |column: &str| {
+            let text: String = row.try_get(column)?;
+            Ok::<_, sqlx::Error>(text.split_whitespace().map(str::to_owned).collect())
+        };
+        let owner = UserRecord::from_row(row)?;
+        let key = NewKeyRecord {
+            id: row.try_get("id")?,
+            hash: hash("hash")?.ok_or_else(|| damaged("hash", "it is absent"))?,
+            label: row.try_get("label")?,
+            tenant: owner.tenant.clone(),
+            user: owner.user.clone(),
+            rights: Rights {
+                role: named(row, "role")?,
+                class_max: named(row, "class_max")?,
+                data_class_max: named(row, "data_class_max")?,
+            },
+            actions: words("actions")?,
+            models: words("models")?,
+            created_at: unsigned("created_at", row.try_get("created_at")?)?,
+            expires_at: time(row, "expires_at")?,
+        };
+        let old = hash("old_hash")?.zip(time(row, "old_until")?);
+        Ok(Self { key, owner, old, revoked_at: time(row, "revoked_at")? })
+    }
+}
+
+fn time(row: &AnyRow, column: &str) -> sqlx::Result<Option<u64>> {
+    row.try_get::<Option<i64>, _>(column)?.map(|seconds| unsigned(column, seconds)).transpose()
 }
 
 /// A column that holds the name of a level.
@@ -206,10 +364,15 @@ mod tests {
             label: format!("label of {id}"),
             tenant: tenant.to_owned(),
             user: user.to_owned(),
-            role: Role::Operator,
-            class_max: PriorityClass::Interactive,
-            data_class_max: DataClass::Confidential,
+            rights: Rights {
+                role: Role::Operator,
+                class_max: PriorityClass::Interactive,
+                data_class_max: DataClass::Confidential,
+            },
+            actions: vec!["generate".to_owned(), "embed".to_owned()],
+            models: Vec::new(),
             created_at,
+            expires_at: None,
         }
     }
 
@@ -236,7 +399,7 @@ mod tests {
         assert_eq!((key.id.as_str(), key.hash, key.label.as_str()), ("k", [7; 32], "label of k"));
         assert_eq!((key.tenant.as_str(), key.user.as_str()), ("clinic", "anna"));
         assert_eq!(
-            (key.role, key.class_max, key.data_class_max),
+            (key.rights.role, key.rights.class_max, key.rights.data_class_max),
             (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
         );
         assert_eq!((key.created_at, record.revoked_at), (1_800_000_000, None));

@@ -22,7 +22,7 @@ mod writer;
 
 pub use chat_completions::{ChatCompletionRecord, Listed, NewChatCompletionRecord, Owner};
 pub use error::StoreError;
-pub use keys::{KeyRecord, NewKeyRecord};
+pub use keys::{KeyRecord, NewKeyRecord, Rights, UserRecord};
 pub use postgres::PostgresAddress;
 pub use state::Store;
 pub use vault_keys::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};

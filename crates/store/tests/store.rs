@@ -7,14 +7,17 @@ mod postgres;
 use std::{future::Future, path::Path, pin::Pin};
 
 use postgres::Postgres;
-use store::{Listed, NewChatCompletionRecord, NewKeyRecord, Owner, PostgresAddress, Store, StoreError};
+use store::{
+    Listed, NewChatCompletionRecord, NewKeyRecord, Owner, PostgresAddress, Rights, Store, StoreError,
+};
 use types::{DataClass, PriorityClass, RequestId, Role, Sealed, TenantId, UserId};
 
 type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every case gets a store of its own.
-const CASES: [(&str, Case); 7] = [
+const CASES: [(&str, Case); 8] = [
     ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
+    ("users", |store| Box::pin(what_a_user_may_do_stands_with_the_user(store))),
     ("tenants", |store| Box::pin(tenants_and_users_are_made_once(store))),
     ("insert", |store| Box::pin(an_insert_is_all_or_nothing(store))),
     ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
@@ -50,6 +53,12 @@ async fn open(address: &str) -> Result<Store, StoreError> {
     Store::open_postgres(&address.parse::<PostgresAddress>().unwrap()).await
 }
 
+const RIGHTS: Rights = Rights {
+    role: Role::Operator,
+    class_max: PriorityClass::Interactive,
+    data_class_max: DataClass::Confidential,
+};
+
 fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord {
     NewKeyRecord {
         id: id.to_owned(),
@@ -57,10 +66,11 @@ fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord 
         label: format!("label of {id}"),
         tenant: tenant.to_owned(),
         user: user.to_owned(),
-        role: Role::Operator,
-        class_max: PriorityClass::Interactive,
-        data_class_max: DataClass::Confidential,
+        rights: RIGHTS,
+        actions: vec!["generate".to_owned(), "embed".to_owned()],
+        models: vec!["m".to_owned()],
         created_at,
+        expires_at: Some(1_000),
     }
 }
 
@@ -83,18 +93,45 @@ async fn keys_come_back_as_they_went_in(store: Store) {
     let key = &record.key;
     assert_eq!((key.id.as_str(), key.hash, key.label.as_str()), ("late", [7; 32], "label of late"));
     assert_eq!((key.tenant.as_str(), key.user.as_str()), ("clinic", "anna"));
+    assert_eq!((key.rights, record.owner.rights), (RIGHTS, RIGHTS));
+    assert_eq!((key.created_at, key.expires_at, record.revoked_at), (30, Some(1_000), Some(5)));
     assert_eq!(
-        (key.role, key.class_max, key.data_class_max),
-        (Role::Operator, PriorityClass::Interactive, DataClass::Confidential)
+        (&key.actions[..], &key.models[..]),
+        (&["generate".to_owned(), "embed".to_owned()][..], &["m".to_owned()][..])
     );
-    assert_eq!((key.created_at, record.revoked_at), (30, Some(5)));
+
+    let rotated = store.rotate_key("middle", [8; 32], 500).await.unwrap().unwrap();
+    assert_eq!((rotated.key.hash, rotated.old), ([8; 32], Some(([7; 32], 500))));
+    assert!(store.rotate_key("unknown", [8; 32], 500).await.unwrap().is_none());
+    assert_eq!(
+        store.rotate_key("late", [8; 32], 500).await.unwrap().unwrap().key.hash,
+        [7; 32],
+        "it is revoked"
+    );
+}
+
+async fn what_a_user_may_do_stands_with_the_user(store: Store) {
+    let owner = store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap().owner;
+    assert_eq!((owner.tenant.as_str(), owner.user.as_str(), owner.suspended_at), ("clinic", "anna", None));
+    let less = Rights { role: Role::Member, ..RIGHTS };
+    let wider = NewKeyRecord {
+        rights: Rights { role: Role::Administrator, ..RIGHTS },
+        ..new_key("w", "clinic", "anna", 1)
+    };
+    assert_eq!(store.insert_key(wider).await.unwrap().owner.rights, RIGHTS, "a key changes nobody's rights");
+    let changed = store.change_user(owner.tenant_id, owner.user_id, less, Some(9)).await.unwrap().unwrap();
+    assert_eq!((changed.rights, changed.suspended_at), (less, Some(9)));
+    assert!(store.keys().await.unwrap().iter().all(|record| record.owner == changed));
+    assert_eq!(store.users().await.unwrap(), [changed]);
+    let nobody = store.change_user(TenantId(99), owner.user_id, less, None).await.unwrap();
+    assert_eq!(nobody, None, "the user of another tenant");
 }
 
 async fn tenants_and_users_are_made_once(store: Store) {
     let mut of = Vec::new();
     for (id, tenant, user) in [("a", "north", "kim"), ("b", "north", "kim"), ("c", "south", "kim")] {
         let record = store.insert_key(new_key(id, tenant, user, 1)).await.unwrap();
-        of.push((record.tenant_id, record.user_id));
+        of.push((record.owner.tenant_id, record.owner.user_id));
     }
     assert_eq!(of[0], of[1]);
     assert_ne!(of[0].0, of[2].0);
@@ -247,7 +284,9 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone; UPDATE llmos_schema SET version = 1");
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+         data_class_max, DROP COLUMN suspended_at; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
+         COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
     assert_eq!(ids(&store).await, ["k"]);
     store.insert_chat_completion(completion(1, "m")).await.unwrap();
@@ -284,15 +323,19 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for past in ["state-1.db"] {
+    for (past, stored) in [("state-1", 0), ("state-2", 1)] {
         let file = folder.path().join(past);
-        std::fs::copy(fixtures.join(past), &file).unwrap();
+        std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
         let keys = store.keys().await.unwrap();
         let users: Vec<_> = keys.iter().map(|record| record.key.user.as_str()).collect();
         assert_eq!(users, ["administrator", "anna", "bert"], "{past}");
+        assert!(keys.iter().all(|record| record.owner.rights == record.key.rights), "each had one key");
+        assert_eq!(store.count_chat_completions().await.unwrap(), stored);
         store.insert_chat_completion(completion(1, "m")).await.unwrap();
-        let backup = folder.path().join("state-1.db.schema-1.backup");
-        assert_eq!(std::fs::read(backup).unwrap()[60..64], [0, 0, 0, 1], "the version in the header");
+        let version = past.strip_prefix("state-").unwrap();
+        let backup = folder.path().join(format!("{past}.schema-{version}.backup"));
+        let header = &std::fs::read(backup).unwrap()[60..64];
+        assert_eq!(header, u32::to_be_bytes(version.parse().unwrap()), "the version in the header");
     }
 }

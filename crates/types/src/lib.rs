@@ -21,7 +21,7 @@ pub use check::OutOfRange;
 pub use embed::{EmbedRequest, Passage, RerankRequest};
 pub use event::{Event, FinishReason};
 pub use ids::{ModelName, RequestId, SequenceId, TenantId, UserId};
-pub use principal::{DataClass, Principal, PriorityClass, Role};
+pub use principal::{DataClass, Principal, PriorityClass, Role, Scope};
 pub use private::{DataSubject, Prompt, Sealed, Secret, Vector};
 pub use request::{GenerateRequest, Input, Message, Speaker};
 pub use sampling::{LOGIT_BIAS_MAX, STOP_BYTES_MAX, STOP_STRINGS_MAX, Sampling, SamplingValues, StopStrings};

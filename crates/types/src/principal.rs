@@ -1,6 +1,6 @@
-use std::{fmt, str::FromStr};
+use std::{fmt, str::FromStr, sync::Arc};
 
-use crate::{OutOfRange, TenantId, UserId};
+use crate::{ModelName, OutOfRange, TenantId, UserId};
 
 macro_rules! named_levels {
     ($(#[$doc:meta])* $name:ident, $parameter:literal, { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -93,4 +93,46 @@ pub struct Principal {
     pub class_max: PriorityClass,
     /// The most sensitive data they may send.
     pub data_class_max: DataClass,
+    /// What their credential is for.
+    pub scope: Scope,
+}
+
+/// What a credential is for: less than its owner may. Cheap to copy.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Scope(Option<Arc<Named>>);
+
+#[derive(Debug, PartialEq, Eq)]
+struct Named {
+    actions: Vec<String>,
+    models: Vec<ModelName>,
+}
+
+impl Scope {
+    /// For these actions and models only; no names at all: for all of them.
+    pub fn new(actions: Vec<String>, models: Vec<ModelName>) -> Self {
+        let is_narrow = !actions.is_empty() || !models.is_empty();
+        Self(is_narrow.then(|| Arc::new(Named { actions, models })))
+    }
+
+    /// Names of the actions; none: all of them.
+    pub fn actions(&self) -> &[String] {
+        self.0.as_ref().map_or(&[], |named| &named.actions)
+    }
+
+    /// Configured names of the models; none: all of them.
+    pub fn models(&self) -> &[ModelName] {
+        self.0.as_ref().map_or(&[], |named| &named.models)
+    }
+
+    /// Whether it is for an action.
+    pub fn covers_action(&self, action: &str) -> bool {
+        let covers =
+            |named: &Arc<Named>| named.actions.is_empty() || named.actions.iter().any(|name| name == action);
+        self.0.as_ref().is_none_or(covers)
+    }
+
+    /// Whether it is for a model, by its configured name.
+    pub fn covers_model(&self, model: &ModelName) -> bool {
+        self.0.as_ref().is_none_or(|named| named.models.is_empty() || named.models.contains(model))
+    }
 }

@@ -222,7 +222,16 @@ impl Server<'_> {
 
     /// Asks the model for a stream of events.
     pub(crate) fn stream(&self, prompt: &str) -> Events {
-        let mut reader = send(self.address(), &chat_request(self.key(), prompt, true));
+        self.events(&chat_request(self.key(), prompt, true))
+    }
+
+    /// The same with a key and a body of one's own.
+    pub(crate) fn stream_with(&self, key: &str, body: &Value) -> Events {
+        self.events(&request("POST", "/v1/chat/completions", key, &[], Some(body)))
+    }
+
+    fn events(&self, request: &str) -> Events {
+        let mut reader = send(self.address(), request);
         let head = read_head(&mut reader);
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         Events { reader: BufReader::new(Chunked { reader, left: 0 }) }

@@ -1,0 +1,51 @@
+//! `llmos users`.
+
+use gateway::admin_types::{User, UserRequest, Users};
+
+use crate::{
+    cli::{UserArgs, UserName, UsersCommand},
+    client::Client,
+    exit::{Exit, Failure},
+    output::{self, Output, date},
+};
+
+pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) -> Result<(), Failure> {
+    let request = match command {
+        UsersCommand::List => return list(client, output).await,
+        UsersCommand::Set(args) => {
+            let UserArgs { name, role, class_max, data_class_max } = args;
+            if role.is_none() && class_max.is_none() && data_class_max.is_none() {
+                return Err(Failure::new(Exit::Usage, "nothing is to be changed")
+                    .advise("say --role, --class-max or --data-class-max"));
+            }
+            UserRequest { role, class_max, data_class_max, ..of(name) }
+        }
+        UsersCommand::Suspend(name) => UserRequest { suspended: Some(true), ..of(name) },
+        UsersCommand::Resume(name) => UserRequest { suspended: Some(false), ..of(name) },
+    };
+    let user: User = client.patch("/api/v1/users", &request).await?;
+    if output.json {
+        return output::document(&user);
+    }
+    output.table(&HEADERS, &[row(&user)])
+}
+
+const HEADERS: [&str; 6] = ["TENANT", "USER", "ROLE", "CLASS MAX", "DATA CLASS MAX", "SUSPENDED"];
+
+async fn list(client: &Client, output: Output) -> Result<(), Failure> {
+    let users: Users = client.get("/api/v1/users").await?;
+    if output.json {
+        return output::document(&users);
+    }
+    let rows: Vec<_> = users.users.iter().map(row).collect();
+    output.table(&HEADERS, &rows)
+}
+
+fn of(name: UserName) -> UserRequest {
+    UserRequest { tenant: name.tenant, user: name.user, ..UserRequest::default() }
+}
+
+fn row(user: &User) -> Vec<String> {
+    let User { tenant, user, role, class_max, data_class_max, suspended_at } = user.clone();
+    vec![tenant, user, role, class_max, data_class_max, suspended_at.map_or("-".to_owned(), date)]
+}
