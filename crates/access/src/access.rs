@@ -1,12 +1,13 @@
 use std::{path::Path, sync::Arc};
 
 use store::Store;
-use types::{DataClass, Principal, PriorityClass, Role, Scope, Secret, TenantId, UserId};
+use types::{DataClass, Instant, Principal, PriorityClass, Role, Scope, Secret, TenantId, Tokens, UserId};
 
 use crate::{
     AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, UserChange, UserView,
     key::{Key, KeyId},
     keyring::Keyring,
+    quota::{Account, Ledger, Quota, Reservation},
 };
 
 /// Who somebody claims to be.
@@ -22,6 +23,8 @@ pub enum Credential {
     Absent,
 }
 
+/// What the tenant and the user of the local socket are called.
+const LOCAL: &str = "local";
 /// The user who may do everything on any machine.
 const ROOT_UID: u32 = 0;
 
@@ -74,6 +77,8 @@ fn local_operator() -> Principal {
 /// ```
 pub struct Access {
     keyring: Arc<Keyring>,
+    ledger: Arc<Ledger>,
+    started: std::time::Instant,
     server_uid: u32,
 }
 
@@ -83,7 +88,18 @@ impl Access {
     /// Nothing else may change the keys of this store meanwhile: authentication works from memory.
     pub async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
         let keyring = Arc::new(Keyring::open(store, pepper).await?);
-        Ok(Self { keyring, server_uid: rustix::process::geteuid().as_raw() })
+        Ok(Self {
+            keyring,
+            ledger: Ledger::new(Vec::new()),
+            started: std::time::Instant::now(),
+            server_uid: rustix::process::geteuid().as_raw(),
+        })
+    }
+
+    /// The same with limits to what may be used.
+    #[must_use]
+    pub fn with_quotas(self, quotas: Vec<Quota>) -> Self {
+        Self { ledger: Ledger::new(quotas), ..self }
     }
 
     /// Makes the first administrator key if there is no key at all, be it revoked; its text is returned this once.
@@ -116,6 +132,29 @@ impl Access {
             }
             Credential::LocalSocket { .. } | Credential::Absent => Err(AccessError::Unauthenticated),
         }
+    }
+
+    /// Sets tokens aside on the account of whoever was authorised, and counts a request.
+    ///
+    /// # Errors
+    /// [`AccessError::OverQuota`] if any quota that applies does not allow it; then nothing is taken from any.
+    pub fn reserve<A: Action>(
+        &self,
+        authorized: &Authorized<A>,
+        tokens: Tokens,
+    ) -> Result<Reservation, AccessError> {
+        let principal = authorized.principal();
+        let account = match (principal.tenant, principal.user) {
+            (TenantId(0), UserId(0)) => Account {
+                tenant: principal.tenant,
+                user: principal.user,
+                tenant_name: LOCAL.into(),
+                user_name: LOCAL.into(),
+            },
+            (tenant, user) => self.keyring.account(tenant, user)?.ok_or(AccessError::Unauthenticated)?,
+        };
+        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.ledger.reserve(&account, tokens, Instant { nanos })
     }
 
     /// Follows whether a credential goes on to be one, for what takes long.

@@ -55,6 +55,22 @@ pub enum AccessError {
         /// What the key allows.
         max: &'static str,
     },
+    /// A quota is used up.
+    #[error(
+        "the {of}'s quota `{limit}` is used up; {}",
+        .retry_after.map_or_else(
+            || "this request alone asks for more than it allows: ask for less".to_owned(),
+            |wait| format!("try again in {} s", wait.as_secs().max(1))
+        )
+    )]
+    OverQuota {
+        /// Which limit.
+        limit: &'static str,
+        /// Whose: `tenant` or `user`.
+        of: &'static str,
+        /// When there is enough again; none if there never is.
+        retry_after: Option<std::time::Duration>,
+    },
     /// A value of a new key is not acceptable.
     #[error(transparent)]
     BadValue(#[from] types::OutOfRange),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::Path,
-    sync::{PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -18,6 +18,7 @@ use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     key::{ID_CHARS, Key, KeyId},
     pepper::Pepper,
+    quota::Account,
 };
 
 /// Most keys that are not revoked. Bounds the memory of the index: about 150 bytes a key.
@@ -61,8 +62,10 @@ struct LiveKey {
     expires_at: Option<u64>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct LiveUser {
+    tenant_name: Arc<str>,
+    name: Arc<str>,
     rights: Rights,
     suspended: bool,
 }
@@ -92,7 +95,12 @@ impl Live {
 
 impl LiveUser {
     fn of(record: &UserRecord) -> Self {
-        Self { rights: record.rights, suspended: record.suspended_at.is_some() }
+        Self {
+            tenant_name: record.tenant.as_str().into(),
+            name: record.user.as_str().into(),
+            rights: record.rights,
+            suspended: record.suspended_at.is_some(),
+        }
     }
 }
 
@@ -122,6 +130,17 @@ impl Keyring {
             Some(principal) if matches | matches_old => Ok(principal),
             _ => Err(AccessError::Unauthenticated),
         }
+    }
+
+    /// On whose account something is used. None if there is no such user any more.
+    pub(crate) fn account(&self, tenant: TenantId, user: UserId) -> Result<Option<Account>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.users.get(&user).map(|found| Account {
+            tenant,
+            user,
+            tenant_name: found.tenant_name.clone(),
+            user_name: found.name.clone(),
+        }))
     }
 
     /// Resolves when a key gives nothing any more: it was revoked, it has expired, or its owner was suspended.
@@ -249,6 +268,7 @@ impl Keyring {
                 data_class_max: rights.data_class_max.min(was.rights.data_class_max),
             },
             suspended: suspended_at.is_some() || was.suspended_at.is_some(),
+            ..LiveUser::of(&was)
         };
         self.set_user(was.user_id, at_once)?;
         let changed = self.store.change_user(was.tenant_id, was.user_id, rights, suspended_at).await?;

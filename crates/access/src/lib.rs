@@ -18,6 +18,7 @@ mod key;
 mod key_values;
 mod keyring;
 mod pepper;
+mod quota;
 
 pub use access::{Access, Credential, Standing};
 pub use action::{
@@ -28,3 +29,4 @@ pub use action::{
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
+pub use quota::{Limits, Quota, Reservation, Whose};

@@ -193,7 +193,7 @@ impl ApiError {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if code == "request_killed" {
+        if code == "request_killed" || (code == "quota_exceeded" && retry_after.is_none()) {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
@@ -241,6 +241,10 @@ fn of_access(error: &AccessError) -> Reply<'static> {
         AccessError::WiderThanOwner { parameter, .. } => {
             reply(StatusCode::FORBIDDEN, "wider_than_owner", Some(parameter))
         }
+        AccessError::OverQuota { retry_after, .. } => Reply {
+            retry_after: *retry_after,
+            ..reply(StatusCode::TOO_MANY_REQUESTS, "quota_exceeded", None)
+        },
         AccessError::UnknownUser { .. } => reply(StatusCode::NOT_FOUND, "user_not_found", None),
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
@@ -414,6 +418,18 @@ mod tests {
             (path(AccessError::Unauthenticated.into()), "401 invalid_api_key", "- -"),
             (path(denied.into()), "403 not_allowed", "- -"),
             (path(over.into()), "403 over_key_limit", "class -"),
+            (
+                path(
+                    AccessError::OverQuota {
+                        limit: "tokens_per_day",
+                        of: "user",
+                        retry_after: Some(Duration::from_millis(1_500)),
+                    }
+                    .into(),
+                ),
+                "429 quota_exceeded",
+                "- 2",
+            ),
             (
                 path(AccessError::OutOfScope { what: "model", name: "m".into() }.into()),
                 "403 out_of_key_scope",

@@ -291,6 +291,64 @@ fn a51_ids_and_names_of_callers_are_used_for_nothing() {
     assert_eq!(refused.status, 400, "a client does not choose whose cache it shares");
 }
 
+/// Fifty keys of one user, and users of one tenant: what is limited is whoever is behind them.
+#[test]
+fn a54_quotas_hold_over_all_keys_of_a_user_and_all_users_of_a_tenant() {
+    let site = Site::with(&format!(
+        "{MODEL}[[quota]]\ntenant = 'clinic'\nrequests_per_minute = 8\n[[quota]]\ntenant = 'clinic'\nuser = '*'\n\
+         requests_per_minute = 5\n[[quota]]\ntenant = 'school'\ntokens_per_day = 2000\n[[quota]]\ntenant = 'slow'\n\
+         concurrent = 1\n"
+    ));
+    let server = site.serve(&[]);
+    let key = |tenant: &str, user: &str| {
+        let made = server.json(&["keys", "create", "--label", "k", "--tenant", tenant, "--user", user]);
+        made["secret"].as_str().unwrap().to_owned()
+    };
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    let body = json!({ "model": "mock", "max_tokens": 4, "messages": messages });
+    let ask = |key: &str| server.request("POST", "/v1/chat/completions", key, &[], Some(&body));
+    let keys: Vec<String> = (0..8).map(|_| key("clinic", "anna")).collect();
+    let answered = keys.iter().filter(|key| ask(key).status == 200).count();
+    assert_eq!(answered, 5, "of one user, over all keys");
+    let refused = ask(&keys[0]);
+    assert_eq!(
+        (refused.status, &refused.body["error"]["code"]),
+        (429, &json!("quota_exceeded")),
+        "{}",
+        refused.body
+    );
+    assert!(refused.head.contains("retry-after: "), "{}", refused.head);
+    let others: Vec<String> = (0..6).map(|number| key("clinic", &format!("user {number}"))).collect();
+    let answered = others.iter().filter(|key| ask(key).status == 200).count();
+    assert_eq!(answered, 3, "of one tenant, over all users");
+    assert_eq!(ask(server.key()).status, 200, "another tenant");
+
+    // Tokens are counted as they were used, whatever was set aside.
+    let school = key("school", "kim");
+    let first = ask(&school);
+    let each = first.body["usage"]["total_tokens"].as_u64().unwrap();
+    let more =
+        std::iter::repeat_with(|| ask(&school)).take_while(|answer| answer.status == 200).count() as u64;
+    let used = each * (more + 1);
+    assert!(used <= 2_000 && used + 2 * each + 20 > 2_000, "{used} tokens at {each} each");
+    let long = json!({ "model": "mock", "max_tokens": 3000, "messages": body["messages"] });
+    let refused = server.request("POST", "/v1/chat/completions", &school, &[], Some(&long));
+    assert!(
+        refused.status == 429 && !refused.head.contains("retry-after"),
+        "it never fits: {}",
+        refused.head
+    );
+
+    // One at once; who leaves makes room, and pays for what ran.
+    let slow = key("slow", "tom");
+    let long = json!({ "model": "mock", "stream": true, "max_tokens": 8000, "messages": body["messages"] });
+    let mut stream = server.stream_with(&slow, &long);
+    assert!(stream.next().is_some());
+    assert_eq!(ask(&slow).status, 429);
+    drop(stream);
+    harness::wait_until("there is room again", || ask(&slow).status == 200);
+}
+
 #[test]
 fn a57_urgency_is_what_the_key_allows() {
     let site = Site::new();

@@ -1,6 +1,6 @@
 //! The whole request path, in order, in this file, without HTTP.
 //!
-//! **Does**: authenticate, authorise, route, run; and store, if that was asked for. `gateway` calls it for every protocol; workflows and batches
+//! **Does**: authenticate, authorise, reserve, route, run, settle; and store, if that was asked for. `gateway` calls it for every protocol; workflows and batches
 //! will call the same [`Path::serve`], [`Path::embed`] and [`Path::rerank`]. **Never** is bypassed: each step takes
 //! what only the step before can make.
 //!
@@ -8,6 +8,7 @@
 //! is in `operate.rs`; it passes through the same two first steps. What is stored for callers is in `kept`.
 #![forbid(unsafe_code)]
 
+mod charge;
 mod kept;
 mod metrics;
 mod operate;
@@ -38,6 +39,11 @@ use types::{
     RerankRequest, SequenceId, Tokens, Vector,
 };
 
+use crate::{
+    charge::{Charge, Cost, charged},
+    kept::{Keeping, stored},
+    metrics::{Metrics, Observation, Operation},
+};
 pub use crate::{
     kept::{
         Erased, Exported, Keep, Kept, KeptError, Line, Retention, Stored, StoredPage, StoredQuery,
@@ -45,10 +51,6 @@ pub use crate::{
     },
     operate::{ModelList, NotReady, ProcessList},
     vectors::{Method, Relevance},
-};
-use crate::{
-    kept::{Keeping, stored},
-    metrics::{Metrics, Observation, Operation},
 };
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
@@ -236,12 +238,14 @@ impl Path {
         let standing = self.access.standing(&credential);
         let principal = self.access.authenticate(credential).await?;
         let authorized = self.access.authorize::<Generate>(&principal, self.wanted(&request))?;
+        let charge = self.reserve(&authorized, &request)?;
         let keeping = match keep {
             Some(keep) => Some(self.keep(&authorized, request.id, keep).await?),
             None => None,
         };
         let routed = self.route(authorized, request).await?;
         let mut answer = self.run(routed).await?;
+        answer.events = charged(answer.events, charge);
         if let Some(keeping) = keeping {
             answer.events = stored(answer.events, keeping, answer.model.clone());
         }
@@ -255,15 +259,19 @@ impl Path {
         credential: Credential,
         request: EmbedRequest,
     ) -> Result<Embeddings, PathError> {
-        let routed = self.routed::<Embed, _>(credential, request).await?;
-        self.run_embedding(routed).await
+        let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
+        let embeddings = self.run_embedding(routed).await?;
+        charge.uses(embeddings.input);
+        Ok(embeddings)
     }
 
     /// Puts documents in the order of their relevance to a query. Dropping the future cancels the work within one
     /// step.
     pub async fn rerank(&self, credential: Credential, request: RerankRequest) -> Result<Ranking, PathError> {
-        let routed = self.routed::<Embed, _>(credential, request).await?;
-        self.run_ranking(routed).await
+        let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
+        let ranking = self.run_ranking(routed).await?;
+        charge.uses(ranking.input);
+        Ok(ranking)
     }
 
     async fn keep(
@@ -279,16 +287,30 @@ impl Path {
         Ok(self.kept.begin(&authorized, id, keep).await?)
     }
 
-    /// The steps that requests for vectors have in common: authenticate, authorise, route.
-    async fn routed<A: Action<Resource = ModelUse>, R: Ask>(
+    /// The steps that requests for vectors have in common: authenticate, authorise, reserve, route.
+    async fn routed<A: Action<Resource = ModelUse>, R: Ask + Cost>(
         &self,
         credential: Credential,
         request: R,
-    ) -> Result<Routed<A, R>, PathError> {
+    ) -> Result<(Routed<A, R>, Charge), PathError> {
         self.open()?;
         let principal = self.access.authenticate(credential).await?;
         let authorized = self.access.authorize::<A>(&principal, self.wanted(&request))?;
-        self.route(authorized, request).await
+        let mut charge = self.reserve(&authorized, &request)?;
+        let routed = self.route(authorized, request).await?;
+        charge.begin();
+        Ok((routed, charge))
+    }
+
+    /// Sets aside what a request may cost, on the account of whoever was authorised.
+    fn reserve<A: Action, R: Cost>(
+        &self,
+        authorized: &Authorized<A>,
+        request: &R,
+    ) -> Result<Charge, PathError> {
+        let input = request.input();
+        let reservation = self.access.reserve(authorized, input + request.output())?;
+        Ok(Charge::new(reservation, input))
     }
 
     /// What a request wants, with the model's configured name: a key may be for some models only.

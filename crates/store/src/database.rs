@@ -146,7 +146,7 @@ impl Database {
             .map_err(|error| self.failed(error))?;
         // A reader of ours that is in the middle of something keeps the log: its end comes with the next fold.
         if folded.0 != 0 {
-            tracing::debug!(database = %self.name, "the log could not be emptied yet");
+            tracing::warn!(database = %self.name, "a reader kept the log from being emptied; the next deletion does it");
         }
         Ok(())
     }

@@ -146,6 +146,8 @@ async fn apply(
             connection.execute(raw_sql(AssertSqlSafe(mark))).await?;
         }
         Name::Postgres(_) => {
+            // A copy of large tables takes as long as it takes.
+            connection.execute("SET LOCAL statement_timeout TO 0").await?;
             if from > 0 {
                 back_up_schema(connection, from).await?;
             }

@@ -90,11 +90,15 @@ fn is_loopback(host: &str) -> bool {
 /// whose connection was cut writes again only if nobody else has taken its place.
 pub(crate) async fn prepare(connection: &mut AnyConnection, writes: bool) -> sqlx::Result<()> {
     let limits = format!(
-        "SET synchronous_commit TO on; SET statement_timeout TO {STATEMENT_MS_MAX}; SET lock_timeout TO \
-         {STATEMENT_MS_MAX}; SET default_transaction_read_only TO {}",
+        "SET statement_timeout TO {STATEMENT_MS_MAX}; SET lock_timeout TO {STATEMENT_MS_MAX}; SET \
+         default_transaction_read_only TO {}",
         if writes { "off" } else { "on" }
     );
     connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(limits))).await?;
+    // Never less than the disk of this server; more, as a replica, if it is configured.
+    let durable = "SELECT set_config('synchronous_commit', CASE WHEN current_setting('synchronous_commit') IN ('off', \
+                   'local') THEN 'on' ELSE current_setting('synchronous_commit') END, false)";
+    connection.execute(durable).await?;
     if writes {
         let locked: bool = query_scalar("SELECT pg_try_advisory_lock($1)")
             .bind(SERVER_LOCK)
@@ -102,6 +106,13 @@ pub(crate) async fn prepare(connection: &mut AnyConnection, writes: bool) -> sql
             .await?;
         if !locked {
             return Err(sqlx::Error::Configuration("another server of llmos uses this database".into()));
+        }
+        let fsync: String =
+            query_scalar("SELECT current_setting('fsync')").fetch_one(&mut *connection).await?;
+        if fsync != "on" {
+            tracing::warn!(
+                "PostgreSQL runs with fsync off: what it acknowledges does not survive a power cut"
+            );
         }
     }
     Ok(())

@@ -22,6 +22,8 @@ pub(crate) struct File {
     pub(crate) vault: Vault,
     pub(crate) retention: Retention,
     #[serde(default)]
+    pub(crate) quota: Vec<Quota>,
+    #[serde(default)]
     pub(crate) model: Vec<Model>,
 }
 
@@ -81,6 +83,23 @@ pub(crate) struct Days {
     pub(crate) internal_days: i64,
     pub(crate) confidential_days: i64,
     pub(crate) restricted_days: i64,
+}
+
+/// A `[[quota]]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Quota {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requests_per_minute: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_per_minute: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tokens_per_day: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) concurrent: Option<i64>,
 }
 
 /// A `[[model]]` section. A name or source that is missing is reported by `check.rs` as one that is empty.
@@ -161,6 +180,7 @@ impl File {
                     restricted_days: DAYS,
                 },
             },
+            quota: Vec::new(),
             model: Vec::new(),
         }
     }
@@ -191,6 +211,14 @@ impl File {
             memory_total_mb: Some(16_384),
             server_names: vec!["llm.example.org".to_owned()],
             tls: Tls { certificate: Some("server.pem".to_owned()), key: Some("server.key".to_owned()) },
+            quota: vec![Quota {
+                tenant: Some("clinic".to_owned()),
+                user: Some("*".to_owned()),
+                requests_per_minute: Some(60),
+                tokens_per_minute: Some(100_000),
+                tokens_per_day: Some(1_000_000),
+                concurrent: Some(4),
+            }],
             model: vec![model],
             outbound,
             store: Store { postgres: Some("postgres://llmos@localhost/llmos".to_owned()) },

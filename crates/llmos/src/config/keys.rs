@@ -210,7 +210,7 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "data_dir listen log memory_total_mb model outbound retention server_names shutdown_grace_s store tls vault"
+            "data_dir listen log memory_total_mb model outbound quota retention server_names shutdown_grace_s store tls vault"
         );
         let model = known["model"][0].as_table().unwrap();
         let names = "aliases context gpu_layers keep_alive_s load memory_mb name parallel pinned sha256 source threads";

@@ -19,6 +19,7 @@ use std::{
 };
 
 use ::path::Retention;
+use access::Quota;
 pub(crate) use check::STORE;
 use outbound::{Rules, Url};
 pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN};
@@ -68,6 +69,8 @@ pub(crate) struct Config {
     pub(crate) old_root: Option<RootPlace>,
     /// How long what is stored is kept.
     pub(crate) retention: Retention,
+    /// How much may be used, in the order of the file.
+    pub(crate) quotas: Vec<Quota>,
     /// In the order of the file.
     pub(crate) models: Vec<ModelSpec>,
     effective: Table,
