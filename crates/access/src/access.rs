@@ -1,10 +1,12 @@
 use std::{path::Path, sync::Arc};
 
-use store::Store;
-use types::{DataClass, Instant, Principal, PriorityClass, Role, Scope, Secret, TenantId, Tokens, UserId};
+use store::{NewUsage, Store, UsageRecord};
+use types::{
+    DataClass, Instant, ModelName, Principal, PriorityClass, Role, Scope, Secret, TenantId, Tokens, UserId,
+};
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, UserChange, UserView,
+    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, ReadUsage, UserChange, UserView,
     key::{Key, KeyId},
     keyring::Keyring,
     quota::{Account, Ledger, Quota, Reservation},
@@ -96,10 +98,24 @@ impl Access {
         })
     }
 
-    /// The same with limits to what may be used.
-    #[must_use]
-    pub fn with_quotas(self, quotas: Vec<Quota>) -> Self {
-        Self { ledger: Ledger::new(quotas), ..self }
+    /// The same with limits to what may be used. What was used today (UTC) counts on those of the day.
+    ///
+    /// # Errors
+    /// [`AccessError::Unavailable`] if that cannot be read.
+    pub async fn with_quotas(self, quotas: Vec<Quota>) -> Result<Self, AccessError> {
+        let ledger = Ledger::new(quotas);
+        let (today, now) = (today(), self.now());
+        for used in self.keyring.usage(today, today).await? {
+            let name = |name: Option<String>| Arc::from(name.as_deref().unwrap_or(LOCAL));
+            let account = Account {
+                tenant: used.tenant_id,
+                user: used.user_id,
+                tenant_name: name(used.tenant),
+                user_name: name(used.user),
+            };
+            ledger.remember(&account, used.input_tokens + used.output_tokens, now);
+        }
+        Ok(Self { ledger, ..self })
     }
 
     /// Makes the first administrator key if there is no key at all, be it revoked; its text is returned this once.
@@ -153,8 +169,27 @@ impl Access {
             },
             (tenant, user) => self.keyring.account(tenant, user)?.ok_or(AccessError::Unauthenticated)?,
         };
-        let nanos = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.ledger.reserve(&account, tokens, Instant { nanos })
+        self.ledger.reserve(&account, tokens, self.now())
+    }
+
+    /// Where what they use is written down.
+    pub fn book<A: Action>(&self, authorized: &Authorized<A>) -> Book {
+        let principal = authorized.principal();
+        Book { keyring: Arc::clone(&self.keyring), tenant: principal.tenant, user: principal.user }
+    }
+
+    /// What was used in the last `days` days, today's included.
+    pub async fn usage(
+        &self,
+        _by: &Authorized<ReadUsage>,
+        days: u64,
+    ) -> Result<Vec<UsageRecord>, AccessError> {
+        let today = today();
+        self.keyring.usage((today + 1).saturating_sub(days), today).await
+    }
+
+    fn now(&self) -> Instant {
+        Instant { nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// Follows whether a credential goes on to be one, for what takes long.
@@ -226,6 +261,34 @@ impl Access {
         let (keyring, id) = (Arc::clone(&self.keyring), id.to_owned());
         carried_through(async move { keyring.revoke(&id).await }).await
     }
+}
+
+/// Where what somebody uses is written down.
+pub struct Book {
+    keyring: Arc<Keyring>,
+    tenant: TenantId,
+    user: UserId,
+}
+
+impl Book {
+    /// Counts a request. Nobody waits for the disk.
+    pub fn note(&self, model: &ModelName, input: Tokens, output: Tokens) {
+        self.keyring.note_usage(NewUsage {
+            day: today(),
+            tenant: self.tenant,
+            user: self.user,
+            model: model.to_string(),
+            input_tokens: input.0.into(),
+            output_tokens: output.0.into(),
+        });
+    }
+}
+
+/// Days since 1970, UTC.
+fn today() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 is wrong anyway.
+    since.map_or(0, |since| since.as_secs() / 86_400)
 }
 
 /// Follows whether a credential goes on to be one.

@@ -203,6 +203,15 @@ impl Action for ReadMetrics {
     const ROLES: &'static [Role] = OPERATORS;
 }
 
+/// See what all tenants have used.
+pub struct ReadUsage;
+
+impl Action for ReadUsage {
+    type Resource = ();
+    const NAME: &'static str = "read_usage";
+    const ROLES: &'static [Role] = OPERATORS;
+}
+
 /// Bring models into memory and send them away.
 pub struct MoveModel;
 
@@ -213,7 +222,7 @@ impl Action for MoveModel {
 }
 
 /// The actions that a key may be for, by name.
-pub const ACTIONS: [&str; 13] = [
+pub const ACTIONS: [&str; 14] = [
     Generate::NAME,
     Embed::NAME,
     StoreChatCompletion::NAME,
@@ -225,6 +234,7 @@ pub const ACTIONS: [&str; 13] = [
     ListSequences::NAME,
     KillSequence::NAME,
     ReadMetrics::NAME,
+    ReadUsage::NAME,
     MoveModel::NAME,
     ManageKeys::NAME,
 ];
@@ -273,7 +283,7 @@ mod tests {
             }
         }
         //                     member operator administrator
-        let table: [(&str, May, [bool; 3]); 13] = [
+        let table: [(&str, May, [bool; 3]); 14] = [
             ("generate", |role| may::<Generate>(role, asked(None, None)), [true, true, true]),
             ("embed", |role| may::<Embed>(role, asked(None, None)), [true, true, true]),
             (
@@ -289,6 +299,7 @@ mod tests {
             ("list_sequences", |role| may::<ListSequences>(role, ()), [false, true, true]),
             ("kill_sequence", |role| may::<KillSequence>(role, SequenceId(1)), [false, true, true]),
             ("read_metrics", |role| may::<ReadMetrics>(role, ()), [false, true, true]),
+            ("read_usage", |role| may::<ReadUsage>(role, ()), [false, true, true]),
             ("move_model", |role| may::<MoveModel>(role, "m".parse().unwrap()), [false, true, true]),
             ("manage_keys", |role| may::<ManageKeys>(role, ()), [false, false, true]),
         ];

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use store::{KeyRecord, NewKeyRecord, Rights, Store, UserRecord};
+use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -141,6 +141,16 @@ impl Keyring {
             tenant_name: found.tenant_name.clone(),
             user_name: found.name.clone(),
         }))
+    }
+
+    /// Counts what was used.
+    pub(crate) fn note_usage(&self, usage: NewUsage) {
+        self.store.add_usage(usage);
+    }
+
+    /// What was used from one day to another, both included.
+    pub(crate) async fn usage(&self, from: u64, to: u64) -> Result<Vec<UsageRecord>, AccessError> {
+        Ok(self.store.usage(from, to).await?)
     }
 
     /// Resolves when a key gives nothing any more: it was revoked, it has expired, or its owner was suspended.

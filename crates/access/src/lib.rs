@@ -20,13 +20,14 @@ mod keyring;
 mod pepper;
 mod quota;
 
-pub use access::{Access, Credential, Standing};
+pub use access::{Access, Book, Credential, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, Generate, KillSequence, ListModels,
     ListSequences, ManageKeys, ManageVault, ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics,
-    StoreChatCompletion,
+    ReadUsage, StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
 pub use quota::{Limits, Quota, Reservation, Whose};
+pub use store::UsageRecord;

@@ -182,6 +182,19 @@ impl Ledger {
         Ok(Reservation { ledger: Arc::clone(self), taken: applies, tokens, settled: false })
     }
 
+    /// Charges tokens that were used on this day before this ledger was made.
+    pub(crate) fn remember(&self, account: &Account, tokens: u64, now: Instant) {
+        let mut accounts = self.locked();
+        for (rule, quota) in self.quotas.iter().enumerate() {
+            let Some(user) = quota.covers(account) else { continue };
+            let key = (rule, account.tenant, user);
+            let state = accounts.entry(key).or_insert_with(|| State::new(quota.limits, now));
+            if let Some(day) = &mut state.tokens_day {
+                day.level -= i128::from(tokens) * UNIT;
+            }
+        }
+    }
+
     fn give_back(&self, taken: &[(usize, TenantId, Option<UserId>)], tokens: i128) {
         let mut accounts = self.locked();
         for key in taken {
@@ -351,6 +364,17 @@ mod tests {
         assert_eq!(refused(reserve(9, 0)), ("concurrent", "user", Some(1)));
         drop(only);
         reserve(9, 0).unwrap();
+    }
+
+    #[test]
+    fn what_was_used_before_a_restart_counts_on_the_day() {
+        let limits =
+            Limits { tokens_per_day: Some(1_000), requests_per_minute: Some(1), ..Limits::default() };
+        let ledger = Ledger::new(vec![quota(None, Whose::EachUser, limits)]);
+        ledger.remember(&account(1, 1), 400, at(0));
+        ledger.remember(&account(1, 1), 500, at(0));
+        assert_eq!(refused(ledger.reserve(&account(1, 1), Tokens(101), at(0))).0, "tokens_per_day");
+        ledger.reserve(&account(1, 1), Tokens(100), at(0)).unwrap();
     }
 
     #[test]

@@ -162,6 +162,32 @@ pub struct KeyRotationRequest {
     pub overlap_s: u64,
 }
 
+/// What a user used of a model on a day.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Usage {
+    /// The day (UTC): days since 1970.
+    pub day: u64,
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+    /// The model's configured name.
+    pub model: String,
+    /// Requests.
+    pub requests: u64,
+    /// Tokens that were read.
+    pub input_tokens: u64,
+    /// Tokens that were written.
+    pub output_tokens: u64,
+}
+
+/// Answer of `GET /api/v1/usage`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct UsageReport {
+    /// By day, tenant, user and model.
+    pub usage: Vec<Usage>,
+}
+
 /// A user of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {

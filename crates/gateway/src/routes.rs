@@ -96,6 +96,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::list_keys, admin::create_key))
         .routes(routes!(admin::revoke_key))
         .routes(routes!(admin::rotate_key))
+        .routes(routes!(admin::usage))
         .routes(routes!(admin::list_users, admin::change_user))
         .routes(routes!(admin_vault::status))
         .routes(routes!(admin_vault::rotate))
@@ -197,6 +198,7 @@ mod tests {
             "post /api/v1/keys",
             "delete /api/v1/keys/{id}",
             "post /api/v1/keys/{id}/rotations",
+            "get /api/v1/usage/{days}",
             "get /api/v1/users",
             "patch /api/v1/users",
             "get /api/v1/vault",

@@ -102,6 +102,8 @@ pub(crate) enum Command {
     /// See users, and change what they may do.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// Show what was used: requests and tokens, by tenant, user, model or day.
+    Usage(UsageArgs),
     /// Look after the keys of what is stored.
     #[command(subcommand)]
     Vault(VaultCommand),
@@ -258,6 +260,39 @@ pub(crate) enum UsersCommand {
     Suspend(UserName),
     /// Let a suspended user do again what they may.
     Resume(UserName),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UsageArgs {
+    /// How many days, today's (UTC) included.
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_525))]
+    pub(crate) days: u64,
+    /// What it is summed by; may be repeated [default: tenant and user].
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) by: Vec<UsageBy>,
+    /// Print it as CSV.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) csv: bool,
+}
+
+/// What usage is summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum UsageBy {
+    Day,
+    Tenant,
+    User,
+    Model,
+}
+
+impl UsageBy {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Tenant => "tenant",
+            Self::User => "user",
+            Self::Model => "model",
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -25,6 +25,7 @@ mod residency;
 mod serve;
 mod top;
 mod trained;
+mod usage;
 mod users;
 mod vault;
 
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
+        Command::Usage(usage) => ask(&args, async |client| usage::run(&client, usage, output).await),
         Command::Users(command) => ask(&args, async |client| users::run(&client, command, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };

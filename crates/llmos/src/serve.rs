@@ -62,7 +62,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let (store, kept) = kept::open(config, data_dir).await?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
-    let access = access.with_quotas(config.quotas.clone());
+    let access = access.with_quotas(config.quotas.clone()).await.trying("read what was used today")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
     let (corrections, complaint) = Corrections::open(&config.data_dir);
     if let Some(complaint) = complaint {

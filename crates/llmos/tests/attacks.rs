@@ -339,8 +339,29 @@ fn a54_quotas_hold_over_all_keys_of_a_user_and_all_users_of_a_tenant() {
         refused.head
     );
 
+    // What was used is written down, and counts after a restart.
+    let used_by = |server: &Server<'_>, user: &str| {
+        let usage = server.json(&["usage", "--by", "user"]);
+        let row = usage["usage"].as_array().unwrap().iter().find(|row| row["user"] == user).cloned().unwrap();
+        row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap()
+    };
+    harness::wait_until("all is written down", || used_by(&server, "kim") == used);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    let server = site.serve(&[]);
+    let ask = |key: &str| server.request("POST", "/v1/chat/completions", key, &[], Some(&body));
+    assert_eq!(used_by(&server, "kim"), used);
+    assert_eq!(ask(&school).status, 429);
+    let csv = site.run(&["usage", "--by", "tenant", "--by", "model", "--csv"]);
+    assert!(
+        csv.stdout.starts_with("tenant,model,requests,input_tokens,output_tokens\r\nclinic,mock,8,"),
+        "{}",
+        csv.stdout
+    );
+
     // One at once; who leaves makes room, and pays for what ran.
-    let slow = key("slow", "tom");
+    let made = server.json(&["keys", "create", "--label", "k", "--tenant", "slow", "--user", "tom"]);
+    let slow = made["secret"].as_str().unwrap().to_owned();
     let long = json!({ "model": "mock", "stream": true, "max_tokens": 8000, "messages": body["messages"] });
     let mut stream = server.stream_with(&slow, &long);
     assert!(stream.next().is_some());

@@ -1,8 +1,8 @@
 //! What a request costs: set aside before the work, and settled when it ends, however it ends.
 
-use access::Reservation;
+use access::{Book, Reservation};
 use futures::{StreamExt, stream::BoxStream};
-use types::{EmbedRequest, Event, GenerateRequest, Input, Passage, RerankRequest, Tokens};
+use types::{EmbedRequest, Event, GenerateRequest, Input, ModelName, Passage, RerankRequest, Tokens};
 
 use crate::PathError;
 
@@ -13,45 +13,50 @@ const AROUND_MESSAGE: usize = 8;
 /// Tokens of an answer whose length was left open.
 const ANSWER_GUESS: u32 = 1_024;
 
-/// Settles a reservation when it is dropped: with what was used, as far as that is known.
+/// Settles a reservation when it is dropped, and writes down what was used, as far as that is known.
 pub(crate) struct Charge {
     reservation: Option<Reservation>,
-    /// What was read, if the engine began and never said.
+    book: Book,
+    /// The model that works, once one does: from then on it costs something.
+    model: Option<ModelName>,
+    /// What is read, as long as the engine has not said.
     input: Tokens,
-    /// Pieces of the answer that have passed: about as many tokens.
-    pieces: u32,
-    begun: bool,
-    used: Option<Tokens>,
+    /// What was written; before the engine has said, the pieces that have passed: about as many tokens.
+    output: Tokens,
 }
 
 impl Charge {
-    pub(crate) fn new(reservation: Reservation, input: Tokens) -> Self {
-        Self { reservation: Some(reservation), input, pieces: 0, begun: false, used: None }
+    pub(crate) fn new(reservation: Reservation, book: Book, input: Tokens) -> Self {
+        Self { reservation: Some(reservation), book, model: None, input, output: Tokens(0) }
     }
 
     /// From here on it costs something.
-    pub(crate) fn begin(&mut self) {
-        self.begun = true;
+    pub(crate) fn begin(&mut self, model: &ModelName) {
+        self.model = Some(model.clone());
     }
 
     /// What it cost.
-    pub(crate) fn uses(&mut self, tokens: Tokens) {
-        self.used = Some(tokens);
+    pub(crate) fn uses(&mut self, input: Tokens, output: Tokens) {
+        (self.input, self.output) = (input, output);
         self.settle();
     }
 
     fn see(&mut self, event: &Result<Event, PathError>) {
         match event {
-            Ok(Event::Delta(_)) => self.pieces = self.pieces.saturating_add(1),
-            Ok(Event::Usage { input, output }) => self.uses(Tokens(input.0.saturating_add(output.0))),
+            Ok(Event::Delta(_)) => self.output = Tokens(self.output.0.saturating_add(1)),
+            Ok(Event::Usage { input, output }) => self.uses(*input, *output),
             Ok(Event::Finished(_)) | Err(_) => {}
         }
     }
 
     fn settle(&mut self) {
-        let so_far = if self.begun { self.input.0.saturating_add(self.pieces) } else { 0 };
-        if let Some(reservation) = self.reservation.take() {
-            reservation.settle(self.used.unwrap_or(Tokens(so_far)));
+        let Some(reservation) = self.reservation.take() else { return };
+        match &self.model {
+            Some(model) => {
+                reservation.settle(Tokens(self.input.0.saturating_add(self.output.0)));
+                self.book.note(model, self.input, self.output);
+            }
+            None => reservation.settle(Tokens(0)),
         }
     }
 }
@@ -67,7 +72,6 @@ pub(crate) fn charged(
     events: BoxStream<'static, Result<Event, PathError>>,
     mut charge: Charge,
 ) -> BoxStream<'static, Result<Event, PathError>> {
-    charge.begin();
     events.inspect(move |event| charge.see(event)).boxed()
 }
 

@@ -238,13 +238,14 @@ impl Path {
         let standing = self.access.standing(&credential);
         let principal = self.access.authenticate(credential).await?;
         let authorized = self.access.authorize::<Generate>(&principal, self.wanted(&request))?;
-        let charge = self.reserve(&authorized, &request)?;
+        let mut charge = self.reserve(&authorized, &request)?;
         let keeping = match keep {
             Some(keep) => Some(self.keep(&authorized, request.id, keep).await?),
             None => None,
         };
         let routed = self.route(authorized, request).await?;
         let mut answer = self.run(routed).await?;
+        charge.begin(&answer.model);
         answer.events = charged(answer.events, charge);
         if let Some(keeping) = keeping {
             answer.events = stored(answer.events, keeping, answer.model.clone());
@@ -261,7 +262,7 @@ impl Path {
     ) -> Result<Embeddings, PathError> {
         let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
         let embeddings = self.run_embedding(routed).await?;
-        charge.uses(embeddings.input);
+        charge.uses(embeddings.input, Tokens(0));
         Ok(embeddings)
     }
 
@@ -270,7 +271,7 @@ impl Path {
     pub async fn rerank(&self, credential: Credential, request: RerankRequest) -> Result<Ranking, PathError> {
         let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
         let ranking = self.run_ranking(routed).await?;
-        charge.uses(ranking.input);
+        charge.uses(ranking.input, Tokens(0));
         Ok(ranking)
     }
 
@@ -298,7 +299,7 @@ impl Path {
         let authorized = self.access.authorize::<A>(&principal, self.wanted(&request))?;
         let mut charge = self.reserve(&authorized, &request)?;
         let routed = self.route(authorized, request).await?;
-        charge.begin();
+        charge.begin(&routed.route.model);
         Ok((routed, charge))
     }
 
@@ -310,7 +311,7 @@ impl Path {
     ) -> Result<Charge, PathError> {
         let input = request.input();
         let reservation = self.access.reserve(authorized, input + request.output())?;
-        Ok(Charge::new(reservation, input))
+        Ok(Charge::new(reservation, self.access.book(authorized), input))
     }
 
     /// What a request wants, with the model's configured name: a key may be for some models only.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use access::{
     Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, MoveModel, NewKey,
-    ReadApi, ReadMetrics, UserChange, UserView,
+    ReadApi, ReadMetrics, ReadUsage, UsageRecord, UserChange, UserView,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -150,6 +150,12 @@ impl Path {
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
         let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
         Ok(self.access.revoke_key(&authorized, id).await?)
+    }
+
+    /// What was used in the last `days` days, today's (UTC) included.
+    pub async fn usage(&self, credential: Credential, days: u64) -> Result<Vec<UsageRecord>, PathError> {
+        let authorized = self.authorized::<ReadUsage>(credential, ()).await?;
+        Ok(self.access.usage(&authorized, days).await?)
     }
 
     /// All metrics in the `OpenMetrics` text format.

@@ -118,8 +118,18 @@ impl Database {
         Self { writer: Writer::start(writing.clone(), name.clone()), name, writing, readers }
     }
 
-    /// Ends all connections and folds the write-ahead log of a file into it.
+    /// Does `work` soon, and tells nobody.
+    pub(crate) fn write_soon<F>(&self, work: F)
+    where
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<()>> + Send + 'static,
+    {
+        self.writer.write_soon(&self.name, work);
+    }
+
+    /// Waits for what was handed in, ends all connections, and folds the write-ahead log of a file into it.
     pub(crate) async fn close(&self) {
+        // What fails here failed for who asked for it.
+        let _ = self.write(|_| Box::pin(async { Ok(()) })).await;
         self.readers.close().await;
         self.writing.close().await;
     }
@@ -302,7 +312,7 @@ mod tests {
             ("text", "is not a database of llmos"),
             ("foreign", "is not a database of llmos"),
             ("marked", "is not a database of llmos"),
-            ("newer", "has schema 99, but this program knows schemas up to 3"),
+            ("newer", "has schema 99, but this program knows schemas up to 4"),
             ("folder", "cannot open the database"),
             ("missing/state.db", "cannot open the database"),
         ];

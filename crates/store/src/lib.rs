@@ -17,6 +17,7 @@ mod keys;
 mod migrations;
 mod postgres;
 mod state;
+mod usage;
 mod vault_keys;
 mod writer;
 
@@ -25,4 +26,5 @@ pub use error::StoreError;
 pub use keys::{KeyRecord, NewKeyRecord, Rights, UserRecord};
 pub use postgres::PostgresAddress;
 pub use state::Store;
+pub use usage::{NewUsage, UsageRecord};
 pub use vault_keys::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};

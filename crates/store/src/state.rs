@@ -38,7 +38,7 @@ impl Store {
         Ok(Self { database: Database::open_postgres(address, &STATE).await? })
     }
 
-    /// Ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
+    /// Waits for what was handed in, ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
     /// file alone is the whole state, and every other method fails.
     pub async fn close(&self) {
         self.database.close().await;
@@ -64,6 +64,14 @@ impl Store {
         F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<T>> + Send + 'static,
     {
         self.database.write(work).await
+    }
+
+    /// Does `work` soon, and tells nobody.
+    pub(crate) fn write_soon<F>(&self, work: F)
+    where
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<()>> + Send + 'static,
+    {
+        self.database.write_soon(work);
     }
 
     /// The connection that writes, for tests.

@@ -82,6 +82,24 @@ impl Writer {
         self.queue.send(Box::new(pending)).await.map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
     }
+
+    /// The same, but nobody waits. If there is no room, a task of its own waits for some.
+    pub(crate) fn write_soon<F>(&self, name: &Name, work: F)
+    where
+        F: for<'c> FnOnce(&'c mut AnyConnection) -> BoxFuture<'c, sqlx::Result<()>> + Send + 'static,
+    {
+        let (caller, answer) = oneshot::channel();
+        let pending = Pending { name: name.clone(), work: Some(work), result: None, caller };
+        if let Err(mpsc::error::TrySendError::Full(pending)) = self.queue.try_send(Box::new(pending)) {
+            let queue = self.queue.clone();
+            tokio::spawn(async move { queue.send(pending).await });
+        }
+        tokio::spawn(async move {
+            if let Ok(Err(error)) = answer.await {
+                tracing::error!("something that nobody waits for was not written: {error}");
+            }
+        });
+    }
 }
 
 async fn write_all(pool: AnyPool, name: Name, mut operations: mpsc::Receiver<Box<dyn Operation>>) {

@@ -8,16 +8,18 @@ use std::{future::Future, path::Path, pin::Pin};
 
 use postgres::Postgres;
 use store::{
-    Listed, NewChatCompletionRecord, NewKeyRecord, Owner, PostgresAddress, Rights, Store, StoreError,
+    Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PostgresAddress, Rights, Store,
+    StoreError,
 };
 use types::{DataClass, PriorityClass, RequestId, Role, Sealed, TenantId, UserId};
 
 type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every case gets a store of its own.
-const CASES: [(&str, Case); 8] = [
+const CASES: [(&str, Case); 9] = [
     ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
     ("users", |store| Box::pin(what_a_user_may_do_stands_with_the_user(store))),
+    ("usage", |store| Box::pin(usage_is_counted_by_day_user_and_model(store))),
     ("tenants", |store| Box::pin(tenants_and_users_are_made_once(store))),
     ("insert", |store| Box::pin(an_insert_is_all_or_nothing(store))),
     ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
@@ -125,6 +127,48 @@ async fn what_a_user_may_do_stands_with_the_user(store: Store) {
     assert_eq!(store.users().await.unwrap(), [changed]);
     let nobody = store.change_user(TenantId(99), owner.user_id, less, None).await.unwrap();
     assert_eq!(nobody, None, "the user of another tenant");
+}
+
+async fn usage_is_counted_by_day_user_and_model(store: Store) {
+    let owner = store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap().owner;
+    let local = (TenantId(0), UserId(0));
+    for (day, (tenant, user), model) in [
+        (7, (owner.tenant_id, owner.user_id), "m"),
+        (7, (owner.tenant_id, owner.user_id), "m"),
+        (7, (owner.tenant_id, owner.user_id), "n"),
+        (8, local, "m"),
+        (9, local, "m"),
+    ] {
+        store.add_usage(NewUsage {
+            day,
+            tenant,
+            user,
+            model: model.to_owned(),
+            input_tokens: 5,
+            output_tokens: 2,
+        });
+    }
+    // The writer takes one after the other.
+    store.insert_key(new_key("l", "clinic", "anna", 1)).await.unwrap();
+    let found = store.usage(7, 8).await.unwrap();
+    let rows: Vec<_> = found
+        .iter()
+        .map(|row| {
+            (
+                row.day,
+                row.user.as_deref(),
+                row.model.as_str(),
+                row.requests,
+                row.input_tokens,
+                row.output_tokens,
+            )
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [(7, Some("anna"), "m", 2, 10, 4), (7, Some("anna"), "n", 1, 5, 2), (8, None, "m", 1, 5, 2)]
+    );
+    assert_eq!(found[0].tenant.as_deref(), Some("clinic"));
 }
 
 async fn tenants_and_users_are_made_once(store: Store) {
@@ -284,7 +328,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
          data_class_max, DROP COLUMN suspended_at; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
          COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
