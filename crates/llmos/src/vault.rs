@@ -79,7 +79,9 @@ pub(crate) async fn shred(client: &Client, args: ShredArgs, output: Output) -> R
     let done: Shred = client.post("/api/v1/subjects/shred", &request).await?;
     let said = if done.key_destroyed {
         let count = done.chat_completions;
-        format!("shredded {subject}: the key is destroyed, and {count} stored chat completions are deleted")
+        format!(
+            "shredded {subject}: the key is destroyed, and what was stored is deleted (chat completions: {count})"
+        )
     } else {
         format!("there was no key of {subject} in the tenant {tenant}, so there is nothing to shred")
     };
@@ -108,7 +110,7 @@ pub(crate) async fn export(client: &Client, args: ExportArgs, output: Output) ->
     let file = named(&file)?;
     let request = ExportRequest { tenant, subject, file: file.clone(), recipients };
     let done: Export = client.post("/api/v1/subjects/export", &request).await?;
-    told(output, &done, format!("wrote {file}: {} chat completions", done.chat_completions))
+    told(output, &done, format!("wrote {file} (chat completions: {})", done.chat_completions))
 }
 
 fn told(output: Output, done: &impl serde::Serialize, text: String) -> Result<(), Failure> {
