@@ -120,7 +120,7 @@ pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers, names
 
 /// Paths that anybody may ask for. All others are for those who show a valid credential, and to others they do not say so
 /// much as whether they exist.
-const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+pub(crate) const OPEN: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Sends away who shows no valid credential, before anything of the request is looked at.
 async fn enter(

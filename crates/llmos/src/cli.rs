@@ -94,6 +94,9 @@ pub(crate) enum Command {
     },
     /// Make a model of a folder with safetensors, and put it into the store.
     Import(ImportArgs),
+    /// Plan: what a file describes, near the optimum and with proof.
+    #[command(subcommand)]
+    Plan(PlanCommand),
     /// Show this machine: processors, memory, disks, network, accelerators, and what of them is granted.
     Detect(DetectArgs),
     /// Make, list, rotate and revoke API keys.
@@ -247,6 +250,15 @@ pub(crate) enum KeysCommand {
     Revoke {
         /// What `llmos keys list` shows.
         id: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PlanCommand {
+    /// Find the cheapest flow of a DIMACS file (`p min`), or the greatest (`p max`). It may be packed by gzip.
+    Flow {
+        /// The file.
+        file: PathBuf,
     },
 }
 

@@ -19,6 +19,7 @@ mod keys;
 mod log;
 mod models;
 mod output;
+mod plan;
 mod progress;
 mod ps;
 mod residency;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             ask(&args, async |client| residency::unload(&client, &model, output).await)
         }
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
+        Command::Plan(command) => plan::run(command, output),
         Command::Pull(pull) => load(&args).and_then(|config| models::pull(&config, pull, output)),
         Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
         Command::Rm { name, .. } => load(&args).and_then(|config| models::remove(&config, name, output)),

@@ -147,6 +147,8 @@ fn a03_what_the_caller_calls_the_server_decides_nothing() {
         is_proper(&body, &["evil.test", server.key()]);
         assert!(body.contains(code), "{body}");
     }
+    // Whether it is well is said to whoever asks by an address.
+    assert_eq!(send(&server, &line("GET", "/healthz", "host: 10.1.2.3:8443\r\n")).0, 200);
     // What proxies add is not believed: the route is the one that was asked for.
     for header in [
         "x-original-url: /healthz",

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod control;
+pub mod flow;
 mod random;
 
 pub use control::{Budget, Control, Progress, Unlimited};
