@@ -43,8 +43,18 @@ pub(crate) fn path() -> Result<PathBuf> {
     Ok(cache::root()?.join("peers").join(format!("{PROGRAM}-{VERSION}")).join(PROGRAM))
 }
 
-/// Builds the server unless it is there.
+/// The peers of the planner, from Python. Another list, another number: nothing is ever upgraded in place.
+const PLANNER: &str = "planner-1";
+const PLANNER_REQUIREMENTS: &str = include_str!("../../crates/bench/peers/requirements.txt");
+
+/// Builds the server, and installs the peers of the planner, unless they are there.
 pub(crate) fn setup() -> Result<()> {
+    let planner = cache::root()?.join("peers").join(PLANNER);
+    python::environment(
+        &planner,
+        "the planner's peers (crates/bench/peers/requirements.txt)",
+        PLANNER_REQUIREMENTS,
+    )?;
     let target = path()?;
     cache::once(&target, || target.is_file(), |scratch| build(scratch, &target))
 }

@@ -30,16 +30,20 @@ pub(crate) fn makes_environments() -> bool {
 
 /// Installs the environment of the tests.
 pub(crate) fn setup() -> Result<()> {
-    let venv = venv()?;
+    environment(&venv()?, "the tests (tests/requirements.txt)", REQUIREMENTS)
+}
+
+/// An environment with these packages, made unless it is there.
+pub(crate) fn environment(venv: &Path, whose: &str, requirements: &str) -> Result<()> {
     // The interpreter is a link: it dangles when the machine's Python was replaced.
     let stands = || venv.join(STAMP).is_file() && venv.join("bin/python3").exists();
-    cache::once(&venv, stands, |scratch| {
-        eprintln!("installing the Python packages of the tests (tests/requirements.txt)");
-        let requirements = scratch.join("requirements.txt");
-        fs::write(&requirements, REQUIREMENTS)?;
+    cache::once(venv, stands, |scratch| {
+        eprintln!("installing the Python packages of {whose}");
+        let list = scratch.join("requirements.txt");
+        fs::write(&list, requirements)?;
         // An environment cannot be moved, so it is made in place, and has no stamp until it is whole.
-        let mut pip = pip_in_new(&venv)?;
-        shell::run(pip.args(["install", "--quiet", "--requirement"]).arg(requirements))?;
+        let mut pip = pip_in_new(venv)?;
+        shell::run(pip.args(["install", "--quiet", "--requirement"]).arg(list))?;
         Ok(fs::write(venv.join(STAMP), "")?)
     })
 }

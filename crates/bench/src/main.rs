@@ -42,7 +42,8 @@ use crate::{
 struct Arguments {
     /// What to measure: the name of a suite, or `all`.
     suite: Selection,
-    /// GGUF models; `engine` measures the first [default: the packaged models that `make run` fetched].
+    /// GGUF models, of which `engine` measures the first [default: the packaged models that `make run` fetched]; for
+    /// `flow` a folder of DIMACS files.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print JSON: one document, or for `all` an array of them.
@@ -63,6 +64,7 @@ enum Selection {
     Engine,
     Estimate,
     Vault,
+    Flow,
 }
 
 impl Selection {
@@ -72,6 +74,7 @@ impl Selection {
             Self::Engine => &[Suite::Engine],
             Self::Estimate => &[Suite::Estimate],
             Self::Vault => &[Suite::Vault],
+            Self::Flow => &[Suite::Flow],
         }
     }
 }

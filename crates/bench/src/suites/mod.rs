@@ -2,6 +2,7 @@
 
 mod engine;
 mod estimate;
+mod flow;
 mod prompts;
 mod vault;
 
@@ -19,6 +20,12 @@ const PEER: &str = "peers/llama-server-0.3.36/llama-server";
 const MODELS: &str = "models";
 /// The packaged models: one that generates, one that embeds.
 const PACKAGED: [&str; 2] = ["smollm2-135m-instruct.gguf", "all-minilm-l6-v2.gguf"];
+/// Names the Python that has the peers of the planner, where it does not lie at its usual place.
+const PYTHON_VARIABLE: &str = "LLMOS_BENCH_PYTHON";
+/// Where `make bench` puts it, below the cache folder.
+const PYTHON: &str = "peers/planner-1/bin/python3";
+/// The data of suite `flow`, where nothing else is said.
+const FLOWS: &str = "../shared/data/scheduling/flow";
 /// Models that may be given.
 const MODELS_MAX: usize = 8;
 
@@ -28,6 +35,7 @@ pub(crate) enum Suite {
     Engine,
     Estimate,
     Vault,
+    Flow,
 }
 
 /// What is measured, beside what, and on what.
@@ -39,10 +47,14 @@ pub(crate) struct Options {
     pub(crate) llama_server: Option<PathBuf>,
     /// The GGUF models that were given, or else those that are packaged and there.
     pub(crate) models: Vec<PathBuf>,
+    /// The folder of flows that was given, or else the usual one if it is there.
+    pub(crate) flows: Option<PathBuf>,
+    /// The Python with the peers of the planner, if it is there.
+    pub(crate) python: Option<PathBuf>,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 3] = [Self::Engine, Self::Estimate, Self::Vault];
+    pub(crate) const ALL: [Self; 4] = [Self::Engine, Self::Estimate, Self::Vault, Self::Flow];
 
     /// Its name in the table of figures.
     pub(crate) fn name(self) -> &'static str {
@@ -50,6 +62,7 @@ impl Suite {
             Self::Engine => "engine",
             Self::Estimate => "estimate",
             Self::Vault => "vault",
+            Self::Flow => "flow",
         }
     }
 
@@ -58,6 +71,7 @@ impl Suite {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
             Self::Vault => vault::run().await,
+            Self::Flow => flow::run(options.flows.as_deref(), options.python.as_deref()),
         }
     }
 }
@@ -74,6 +88,10 @@ impl Options {
             ensure!(is_file(&path), "there is no file {}, which should be {what}", path.display());
             Ok(path)
         };
+        let (folders, paths): (Vec<PathBuf>, Vec<PathBuf>) =
+            paths.into_iter().partition(|path| path.is_dir());
+        let usual = PathBuf::from(FLOWS);
+        let flows = folders.into_iter().next().or_else(|| usual.is_dir().then_some(usual));
         let given: Result<Vec<_>> = paths.into_iter().map(|path| named(path, "the model")).collect();
         let mut models = given?;
         let peer = std::env::var_os(PEER_VARIABLE).map(PathBuf::from);
@@ -85,11 +103,16 @@ impl Options {
         {
             models.extend(PACKAGED.into_iter().filter_map(|name| below(&cache.join(MODELS), name)));
         }
+        let python = std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from);
+        let python = python.map(|path| named(path, "the Python of the environment")).transpose()?;
+        let python = python.or_else(|| cached(PYTHON));
         let models: Result<Vec<_>, _> = models.into_iter().map(std::path::absolute).collect();
         Ok(Self {
             llmos: named(llmos, "llmos; build it, or give its path by --llmos")?,
             llama_server: peer.or_else(|| cached(PEER)),
             models: models.context("bad path")?,
+            flows,
+            python,
         })
     }
 }
