@@ -6,10 +6,15 @@ use types::{
 };
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageKeys, NewKey, OpenError, ReadUsage, UserChange, UserView,
+    AccessError, Action, Authorized, KeyView, ManageKeys, ManageUsers, NewKey, OpenError, ReadUsage,
+    UserChange, UserView,
+    clock::now_s,
+    granter::Granter,
     key::{Key, KeyId},
-    keyring::Keyring,
+    keyring::{self, Keyring},
+    policy::Policies,
     quota::{Account, Ledger, Quota, Reservation},
+    rules,
 };
 
 /// Who somebody claims to be.
@@ -36,12 +41,17 @@ fn local_operator() -> Principal {
     Principal {
         tenant: TenantId(0),
         user: UserId(0),
-        role: Role::Administrator,
+        role: Role::Owner,
         class_max: PriorityClass::System,
         data_class_max: DataClass::Restricted,
         scope: Scope::default(),
+        // They are there now: the kernel says so of every connection.
+        present_at: Some(now_s()),
     }
 }
+
+/// A tenant that nobody is in: whoever may do something to it may do it to all, also to those that are not there yet.
+const ANY_TENANT: TenantId = TenantId(u64::MAX);
 
 /// Who you are and what you may do.
 ///
@@ -56,7 +66,7 @@ fn local_operator() -> Principal {
 ///
 /// let first = access.bootstrap().await?.ok_or("this store has keys already")?;
 /// let administrator = access.authenticate(Credential::ApiKey(first)).await?;
-/// let proof = access.authorize::<ManageKeys>(&administrator, ())?;
+/// let proof = access.authorize_in::<ManageKeys>(&administrator, "emergency ward").await?;
 /// let key = NewKey {
 ///     label: "triage assistant".to_owned(),
 ///     tenant: "emergency ward".to_owned(),
@@ -64,14 +74,14 @@ fn local_operator() -> Principal {
 ///     role: Role::Member,
 ///     class_max: PriorityClass::Interactive,
 ///     data_class_max: DataClass::Restricted,
-///     scope: Scope::new(vec!["generate".to_owned()], Vec::new()),
+///     scope: Scope::new(None, vec!["generate".to_owned()], Vec::new()),
 ///     expires_at: None,
 /// };
 /// let (view, text) = access.create_key(&proof, key).await?;
 ///
 /// let member = access.authenticate(Credential::ApiKey(text)).await?;
 /// assert_eq!(member.role, Role::Member);
-/// assert!(access.authorize::<ManageKeys>(&member, ()).is_err());
+/// assert!(access.authorize::<ManageKeys>(&member, member.tenant).is_err());
 /// # drop(view);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # })?;
@@ -79,6 +89,7 @@ fn local_operator() -> Principal {
 /// ```
 pub struct Access {
     keyring: Arc<Keyring>,
+    policies: Arc<Policies>,
     ledger: Arc<Ledger>,
     started: std::time::Instant,
     server_uid: u32,
@@ -89,9 +100,12 @@ impl Access {
     ///
     /// Nothing else may change the keys of this store meanwhile: authentication works from memory.
     pub async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
+        let policies = Arc::new(Policies::new().map_err(OpenError::Policies)?);
+        rules::take_in(&policies, &store).await?;
         let keyring = Arc::new(Keyring::open(store, pepper).await?);
         Ok(Self {
             keyring,
+            policies,
             ledger: Ledger::new(Vec::new()),
             started: std::time::Instant::now(),
             server_uid: rustix::process::geteuid().as_raw(),
@@ -118,13 +132,13 @@ impl Access {
         Ok(Self { ledger, ..self })
     }
 
-    /// Makes the first administrator key if there is no key at all, be it revoked; its text is returned this once.
+    /// Makes the first key, of the owner, if there is no key at all, be it revoked; its text is returned this once.
     pub async fn bootstrap(&self) -> Result<Option<Secret>, AccessError> {
         let key = NewKey {
             label: "bootstrap".to_owned(),
             tenant: "default".to_owned(),
-            user: "administrator".to_owned(),
-            role: Role::Administrator,
+            user: "owner".to_owned(),
+            role: Role::Owner,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
             scope: Scope::default(),
@@ -181,11 +195,23 @@ impl Access {
     /// What was used in the last `days` days, today's included.
     pub async fn usage(
         &self,
-        _by: &Authorized<ReadUsage>,
+        by: &Authorized<ReadUsage>,
         days: u64,
     ) -> Result<Vec<UsageRecord>, AccessError> {
         let today = today();
-        self.keyring.usage((today + 1).saturating_sub(days), today).await
+        let used = self.keyring.usage((today + 1).saturating_sub(days), today).await?;
+        let of = self.reach(by);
+        Ok(used.into_iter().filter(|used| of(used.tenant_id)).collect())
+    }
+
+    /// Whose things somebody sees who may see those of their own tenant: those of all, if they may that too.
+    fn reach<A: Action<Resource = TenantId>>(
+        &self,
+        by: &Authorized<A>,
+    ) -> impl Fn(TenantId) -> bool + use<A> {
+        let everywhere = self.authorize::<A>(by.principal(), ANY_TENANT).is_ok();
+        let own = *by.resource();
+        move |tenant| everywhere || tenant == own
     }
 
     fn now(&self) -> Instant {
@@ -206,20 +232,51 @@ impl Access {
         principal: &Principal,
         resource: A::Resource,
     ) -> Result<Authorized<A>, AccessError> {
-        Authorized::decide(principal, resource)
+        Authorized::decide(&self.policies, principal, resource, now_s())
     }
 
-    /// Makes a key; the text is shown this once.
+    /// May they, in the tenant of this name? Who may not in their own is told that; and for whom it is another one that they may
+    /// not see, there is none of this name. A tenant that is not there yet is for those who may do it in all.
+    pub async fn authorize_in<A: Action<Resource = TenantId>>(
+        &self,
+        principal: &Principal,
+        tenant: &str,
+    ) -> Result<Authorized<A>, AccessError> {
+        let own = self.authorize::<A>(principal, principal.tenant)?;
+        let named = self.keyring.tenant(tenant).await?.unwrap_or(ANY_TENANT);
+        if named == principal.tenant {
+            return Ok(own);
+        }
+        let unknown = |_| AccessError::UnknownTenant(tenant.to_owned());
+        self.authorize::<A>(principal, named).map_err(unknown)
+    }
+
+    /// May they, to this key?
+    pub async fn authorize_key(
+        &self,
+        principal: &Principal,
+        id: &str,
+    ) -> Result<Authorized<ManageKeys>, AccessError> {
+        self.authorize::<ManageKeys>(principal, principal.tenant)?;
+        let unknown = || AccessError::UnknownKey(keyring::shortened(id));
+        let tenant = self.keyring.tenant_of_key(id).await?.ok_or_else(unknown)?;
+        self.authorize::<ManageKeys>(principal, tenant).map_err(|_| unknown())
+    }
+
+    /// Makes a key; the text is shown this once. It is in the tenant that the proof is of, or in a new one.
     ///
     /// Label, tenant and user have 1 to [`crate::NAME_BYTES_MAX`] printable bytes; at most [`crate::KEYS_MAX`] keys
     /// are live.
     pub async fn create_key(
         &self,
-        _by: &Authorized<ManageKeys>,
+        by: &Authorized<ManageKeys>,
         key: NewKey,
     ) -> Result<(KeyView, Secret), AccessError> {
-        let keyring = Arc::clone(&self.keyring);
-        carried_through(async move { keyring.create(key).await }).await
+        if !covers(by, self.keyring.tenant(&key.tenant).await?) {
+            return Err(AccessError::UnknownTenant(key.tenant));
+        }
+        let (keyring, granter) = (Arc::clone(&self.keyring), self.granter(by));
+        carried_through(async move { keyring.create(&granter, key).await }).await
     }
 
     /// Gives a key a new secret, which is shown this once; the one before is accepted for `overlap_s` seconds more.
@@ -233,27 +290,30 @@ impl Access {
         carried_through(async move { keyring.rotate(&id, overlap_s).await }).await
     }
 
-    /// All users, by tenant and name.
-    pub async fn users(&self, _by: &Authorized<ManageKeys>) -> Result<Vec<UserView>, AccessError> {
-        self.keyring.users().await
+    /// All users that they may see, by tenant and name.
+    pub async fn users(&self, by: &Authorized<ManageUsers>) -> Result<Vec<UserView>, AccessError> {
+        self.keyring.users(self.reach(by)).await
     }
 
     /// Changes what a user may do, at once, and with all their keys.
     pub async fn change_user(
         &self,
-        _by: &Authorized<ManageKeys>,
+        by: &Authorized<ManageUsers>,
         tenant: &str,
         user: &str,
         change: UserChange,
     ) -> Result<UserView, AccessError> {
-        let keyring = Arc::clone(&self.keyring);
+        if !covers(by, self.keyring.tenant(tenant).await?) {
+            return Err(AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() });
+        }
+        let (keyring, granter) = (Arc::clone(&self.keyring), self.granter(by));
         let (tenant, user) = (tenant.to_owned(), user.to_owned());
-        carried_through(async move { keyring.change_user(&tenant, &user, change).await }).await
+        carried_through(async move { keyring.change_user(&granter, &tenant, &user, change).await }).await
     }
 
-    /// All keys, revoked ones included, oldest first.
-    pub async fn keys(&self, _by: &Authorized<ManageKeys>) -> Result<Vec<KeyView>, AccessError> {
-        self.keyring.all().await
+    /// All keys that they may see, revoked ones included, oldest first.
+    pub async fn keys(&self, by: &Authorized<ManageKeys>) -> Result<Vec<KeyView>, AccessError> {
+        self.keyring.all(self.reach(by)).await
     }
 
     /// Revokes a key, at once; revoking twice is not an error, and the first time stands.
@@ -261,6 +321,23 @@ impl Access {
         let (keyring, id) = (Arc::clone(&self.keyring), id.to_owned());
         carried_through(async move { keyring.revoke(&id).await }).await
     }
+
+    pub(crate) fn keys_and_users(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    pub(crate) fn policies_in_force(&self) -> &Arc<Policies> {
+        &self.policies
+    }
+
+    fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
+        Granter::new(by.principal().clone(), Arc::clone(&self.policies))
+    }
+}
+
+/// Whether a proof is for this tenant; for one that is not there yet, only if it is for any.
+fn covers<A: Action<Resource = TenantId>>(by: &Authorized<A>, tenant: Option<TenantId>) -> bool {
+    *by.resource() == ANY_TENANT || tenant == Some(*by.resource())
 }
 
 /// Where what somebody uses is written down.
@@ -286,9 +363,7 @@ impl Book {
 
 /// Days since 1970, UTC.
 fn today() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    // A clock before 1970 is wrong anyway.
-    since.map_or(0, |since| since.as_secs() / 86_400)
+    now_s() / 86_400
 }
 
 /// Follows whether a credential goes on to be one.
@@ -343,7 +418,11 @@ mod tests {
     }
 
     fn may_manage(access: &Access) -> Authorized<ManageKeys> {
-        access.authorize(&local_operator(), ()).ok().unwrap()
+        access.authorize(&local_operator(), ANY_TENANT).ok().unwrap()
+    }
+
+    fn may_manage_users(access: &Access) -> Authorized<ManageUsers> {
+        access.authorize(&local_operator(), ANY_TENANT).ok().unwrap()
     }
 
     fn copy(key: &Secret) -> Credential {
@@ -389,24 +468,24 @@ mod tests {
     async fn a_key_gives_what_its_owner_may_now_and_ends_at_once() {
         let folder = tempfile::tempdir().unwrap();
         let (access, _store) = open(&folder).await;
-        let by = may_manage(&access);
+        let (by, over_users) = (may_manage(&access), may_manage_users(&access));
         let (view, key) = access.create_key(&by, new_key("a")).await.unwrap();
         let wider = NewKey { role: Role::Administrator, ..new_key("wider") };
         let error = access.create_key(&by, wider).await.err().unwrap();
         assert!(matches!(&error, AccessError::WiderThanOwner { parameter: "role", .. }), "{error}");
 
         let change = UserChange { role: Some(Role::Member), ..UserChange::default() };
-        let user = access.change_user(&by, "clinic", "anna", change).await.unwrap();
+        let user = access.change_user(&over_users, "clinic", "anna", change).await.unwrap();
         assert_eq!((user.role, user.class_max), (Role::Member, PriorityClass::Interactive));
         assert_eq!(access.authenticate(copy(&key)).await.unwrap().role, Role::Member);
-        assert_eq!(access.users(&by).await.unwrap(), [user]);
+        assert_eq!(access.users(&over_users).await.unwrap(), [user]);
 
         let standing = access.standing(&copy(&key));
         let mut ended = Box::pin(standing.ended());
         assert!(!is_ready(&mut ended).await);
         for (suspended, allowed) in [(true, false), (false, true)] {
             let change = UserChange { suspended: Some(suspended), ..UserChange::default() };
-            access.change_user(&by, "clinic", "anna", change).await.unwrap();
+            access.change_user(&over_users, "clinic", "anna", change).await.unwrap();
             assert_eq!(access.authenticate(copy(&key)).await.is_ok(), allowed);
             if suspended {
                 tokio::time::timeout(Duration::from_secs(5), &mut ended).await.unwrap();
@@ -416,7 +495,7 @@ mod tests {
         assert!(!is_ready(&mut ended).await);
         access.revoke_key(&by, &view.id).await.unwrap();
         tokio::time::timeout(Duration::from_secs(5), ended).await.unwrap();
-        let error = access.change_user(&by, "clinic", "bert", change).await.unwrap_err();
+        let error = access.change_user(&over_users, "clinic", "bert", change).await.unwrap_err();
         assert!(matches!(error, AccessError::UnknownUser { .. }));
     }
 
@@ -484,8 +563,10 @@ mod tests {
         access.server_uid = 1000;
         for (uid, allowed) in [(1000, true), (0, true), (1001, false), (999, false), (u32::MAX, false)] {
             let principal = access.authenticate(Credential::LocalSocket { uid }).await;
-            let expected = if allowed { Ok(local_operator()) } else { Err(AccessError::Unauthenticated) };
-            assert_eq!(principal, expected, "{uid}");
+            match principal {
+                Ok(principal) => assert!(allowed && principal.is_local() && principal.role == Role::Owner),
+                Err(error) => assert!(!allowed && error == AccessError::Unauthenticated, "{uid}"),
+            }
         }
     }
 
@@ -494,24 +575,73 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (access, store) = open(&folder).await;
         let first = access.bootstrap().await.unwrap().unwrap();
-        let administrator = access.authenticate(copy(&first)).await.unwrap();
+        let owner = access.authenticate(copy(&first)).await.unwrap();
         assert_eq!(
-            (administrator.role, administrator.class_max, administrator.data_class_max),
-            (Role::Administrator, PriorityClass::System, DataClass::Restricted)
+            (owner.role, owner.class_max, owner.data_class_max),
+            (Role::Owner, PriorityClass::System, DataClass::Restricted)
         );
         assert!(access.bootstrap().await.unwrap().is_none());
 
-        let proof = access.authorize::<ManageKeys>(&administrator, ()).ok().unwrap();
+        let proof = access.authorize::<ManageKeys>(&owner, owner.tenant).ok().unwrap();
         let key = access.keys(&proof).await.unwrap().pop().unwrap();
         assert_eq!(
             (key.key.label.as_str(), key.key.tenant.as_str(), key.key.user.as_str()),
-            ("bootstrap", "default", "administrator")
+            ("bootstrap", "default", "owner")
         );
         access.revoke_key(&proof, &key.id).await.unwrap();
         drop((access, store));
 
         let (access, _store) = open(&folder).await;
         assert!(access.bootstrap().await.unwrap().is_none(), "a revoked key is a key");
+    }
+
+    /// An administrator looks after their own tenant, and gives no more than they have. Of other tenants they learn nothing.
+    #[tokio::test]
+    async fn an_administrator_stays_within_their_tenant_and_their_rights() {
+        let folder = tempfile::tempdir().unwrap();
+        let (access, _store) = open(&folder).await;
+        let all = may_manage(&access);
+        let member = |tenant: &str| NewKey { tenant: tenant.to_owned(), role: Role::Member, ..new_key("m") };
+        let admin = NewKey {
+            user: "chief".to_owned(),
+            role: Role::Administrator,
+            data_class_max: DataClass::Internal,
+            ..new_key("admin")
+        };
+        let (_, key) = access.create_key(&all, admin.clone()).await.unwrap();
+        let (foreign, _) = access.create_key(&all, member("lab")).await.unwrap();
+        let admin_of_clinic = access.authenticate(copy(&key)).await.unwrap();
+        let own = access.authorize_in::<ManageKeys>(&admin_of_clinic, "clinic").await.ok().unwrap();
+
+        for tenant in ["lab", "no such tenant"] {
+            let refused = access.authorize_in::<ManageKeys>(&admin_of_clinic, tenant).await.err();
+            assert_eq!(refused, Some(AccessError::UnknownTenant(tenant.to_owned())));
+            let refused = access.create_key(&own, member(tenant)).await.err();
+            assert_eq!(refused, Some(AccessError::UnknownTenant(tenant.to_owned())));
+        }
+        for id in [foreign.id.as_str(), "000000000000"] {
+            let refused = access.authorize_key(&admin_of_clinic, id).await.err();
+            assert_eq!(refused, Some(AccessError::UnknownKey(id.to_owned())));
+        }
+        assert_eq!(access.keys(&own).await.unwrap().len(), 1);
+        assert_eq!(access.keys(&all).await.unwrap().len(), 2);
+
+        let new = |role, data_class_max| NewKey { role, data_class_max, ..new_key("new") };
+        for role in [Role::Owner, Role::Operator] {
+            let error = access.create_key(&own, new(role, DataClass::Public)).await.err().unwrap();
+            assert!(matches!(error, AccessError::WiderThanGranter { .. }), "{role}: {error}");
+        }
+        let error = access.create_key(&own, new(Role::Member, DataClass::Restricted)).await.err().unwrap();
+        assert!(matches!(error, AccessError::WiderThanOwner { parameter: "data_class_max", .. }), "{error}");
+        access.create_key(&own, new(Role::Auditor, DataClass::Internal)).await.unwrap();
+
+        let over_users =
+            access.authorize::<ManageUsers>(&admin_of_clinic, admin_of_clinic.tenant).ok().unwrap();
+        let change = UserChange { role: Some(Role::Owner), ..UserChange::default() };
+        let error = access.change_user(&over_users, "clinic", "chief", change).await.unwrap_err();
+        assert!(matches!(error, AccessError::WiderThanGranter { .. }), "{error}");
+        let error = access.change_user(&over_users, "lab", "anna", UserChange::default()).await.unwrap_err();
+        assert!(matches!(error, AccessError::UnknownUser { .. }), "{error}");
     }
 
     #[tokio::test]

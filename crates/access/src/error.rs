@@ -1,7 +1,9 @@
 use std::path::PathBuf;
 
 use store::StoreError;
-use types::Role;
+use types::{Principal, Role};
+
+use crate::policy::Decision;
 
 /// Why somebody was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -9,7 +11,7 @@ pub enum AccessError {
     /// No key, or one that is not known or revoked. The three are not told apart.
     #[error("no valid API key: send `Authorization: Bearer <key>`; `llmos keys create` makes one")]
     Unauthenticated,
-    /// The role does not allow it.
+    /// No policy permits it.
     #[error("the role `{role}` does not allow `{action}`; it needs one of: {needs}")]
     Denied {
         /// What was tried.
@@ -19,6 +21,25 @@ pub enum AccessError {
         /// Roles that may.
         needs: String,
     },
+    /// A policy forbids it.
+    #[error("`{action}` is forbidden by the policy `{policy}`: {says}")]
+    Forbidden {
+        /// What was tried.
+        action: &'static str,
+        /// Which policy.
+        policy: String,
+        /// Why, in the policy's own words.
+        says: String,
+    },
+    /// It needs somebody who is there themselves.
+    #[error(
+        "`{action}` cannot be undone, so it needs somebody who has just proved that they are there themselves, and a key \
+         proves nothing of it; use the command on the machine of the server"
+    )]
+    StepUp {
+        /// What was tried.
+        action: &'static str,
+    },
     /// The key is for something else.
     #[error("this key is not for the {what} `{name}`; use another one")]
     OutOfScope {
@@ -26,6 +47,23 @@ pub enum AccessError {
         what: &'static str,
         /// Which.
         name: String,
+    },
+    /// A policy cannot be taken in.
+    #[error("this policy cannot be used: {0}")]
+    BadPolicy(String),
+    /// There is no such policy.
+    #[error("there is no policy `{0}` in this tenant; `llmos policies list` shows all")]
+    UnknownPolicy(String),
+    /// There is no such tenant.
+    #[error("there is no tenant `{0}`")]
+    UnknownTenant(String),
+    /// Nobody can give a role that does more than their own.
+    #[error("the role `{granting}` cannot give or change the role `{granted}`, which allows more")]
+    WiderThanGranter {
+        /// Role of the caller.
+        granting: Role,
+        /// The role that was to be given, or changed.
+        granted: Role,
     },
     /// A key would allow more than its owner may.
     #[error("`{parameter}` is {asked}, but the user may have at most {max}; `llmos users set` changes that")]
@@ -82,6 +120,37 @@ pub enum AccessError {
     Unavailable(String),
 }
 
+impl AccessError {
+    /// What a caller is told who was not let through; `needs` are the roles that may.
+    pub(crate) fn denied(
+        action: &'static str,
+        principal: &Principal,
+        decision: Decision,
+        needs: String,
+    ) -> Self {
+        // Of a key that narrows its owner's role, it is the key's that does not allow it.
+        let has = |role: &Role| needs.split(", ").any(|name| name == role.as_str());
+        let role = Some(principal.role).filter(|role| !has(role)).or(principal.scope.role());
+        let role = role.unwrap_or(principal.role);
+        match decision.policies.first().map(String::as_str) {
+            None => Self::Denied { action, role, needs },
+            // Of what goes wrong, the first is told: a role that never may is not asked for more.
+            Some(policy) if !has(&role) && !policy.starts_with("tenant.") => {
+                Self::Denied { action, role, needs }
+            }
+            Some("key.scope") if !principal.scope.covers_action(action) => {
+                Self::OutOfScope { what: "action", name: action.to_owned() }
+            }
+            Some("presence.step_up") => Self::StepUp { action },
+            Some(policy) => Self::Forbidden {
+                action,
+                policy: policy.to_owned(),
+                says: decision.says.as_deref().unwrap_or("it does not say why").to_owned(),
+            },
+        }
+    }
+}
+
 impl From<StoreError> for AccessError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())
@@ -106,6 +175,9 @@ pub enum OpenError {
         /// What the system says.
         why: String,
     },
+    /// The policies cannot be read.
+    #[error("the policies cannot be used: {0}")]
+    Policies(String),
     /// The pepper file is not what was written.
     #[error(
         "the pepper file `{}` does not have the {expected} bytes it was made with; restore it from a backup, or delete \

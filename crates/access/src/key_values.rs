@@ -98,7 +98,7 @@ pub struct KeyView {
     pub old_until: Option<u64>,
 }
 
-fn check_name(parameter: &'static str, name: &str) -> Result<(), OutOfRange> {
+pub(crate) fn check_name(parameter: &'static str, name: &str) -> Result<(), OutOfRange> {
     if name.is_empty() || name.len() > NAME_BYTES_MAX {
         let allowed = format!("1 to {NAME_BYTES_MAX} bytes");
         return Err(OutOfRange::new(parameter, format!("{} bytes long", name.len()), allowed));

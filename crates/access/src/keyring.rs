@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
@@ -16,6 +16,8 @@ use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 
 use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
+    clock::now_s,
+    granter::Granter,
     key::{ID_CHARS, Key, KeyId},
     pepper::Pepper,
     quota::Account,
@@ -85,10 +87,11 @@ impl Live {
         is_current.then(|| Principal {
             tenant: key.tenant,
             user: key.user,
-            role: key.rights.role.min(owner.rights.role),
+            role: owner.rights.role,
             class_max: key.rights.class_max.min(owner.rights.class_max),
             data_class_max: key.rights.data_class_max.min(owner.rights.data_class_max),
             scope: key.scope.clone(),
+            present_at: None,
         })
     }
 }
@@ -174,14 +177,67 @@ impl Keyring {
     }
 
     /// Makes a key; it is accepted once the store has it.
-    pub(crate) async fn create(&self, new: NewKey) -> Result<(KeyView, Secret), AccessError> {
+    pub(crate) async fn create(
+        &self,
+        granter: &Granter,
+        new: NewKey,
+    ) -> Result<(KeyView, Secret), AccessError> {
         let _changing = self.changing.lock().await;
         let users = self.store.users().await?;
         let owner = users.iter().find(|owner| owner.tenant == new.tenant && owner.user == new.user);
-        if let Some(owner) = owner {
-            refuse_wider(&new, owner.rights)?;
-        }
+        granter.check_key(&new, owner.map(|owner| owner.rights))?;
         self.create_next(new).await
+    }
+
+    /// The tenant of a key, revoked ones included.
+    pub(crate) async fn tenant_of_key(&self, id: &str) -> Result<Option<TenantId>, AccessError> {
+        if let Some(known_form) = KeyId::parse(id.as_bytes())
+            && let Some(key) = self.live.read().map_err(poisoned)?.keys.get(&known_form)
+        {
+            return Ok(Some(key.tenant));
+        }
+        let keys = self.store.keys().await?;
+        Ok(keys.into_iter().find(|record| record.key.id == id).map(|record| record.owner.tenant_id))
+    }
+
+    /// What somebody may do now who has this name, as with a key that narrows nothing; and whether they are suspended.
+    pub(crate) async fn principal_named(
+        &self,
+        tenant: &str,
+        user: &str,
+    ) -> Result<Option<(Principal, bool)>, AccessError> {
+        let users = self.store.users().await?;
+        let found = users.into_iter().find(|found| found.tenant == tenant && found.user == user);
+        Ok(found.map(|found| {
+            let Rights { role, class_max, data_class_max } = found.rights;
+            let principal = Principal {
+                tenant: found.tenant_id,
+                user: found.user_id,
+                role,
+                class_max,
+                data_class_max,
+                scope: Scope::default(),
+                present_at: None,
+            };
+            (principal, found.suspended_at.is_some())
+        }))
+    }
+
+    /// What the holder of a key may do now; none if it is of no use.
+    pub(crate) fn principal_of_key(&self, id: &str) -> Result<Option<Principal>, AccessError> {
+        let Some(id) = KeyId::parse(id.as_bytes()) else { return Ok(None) };
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.keys.get(&id).and_then(|key| live.principal(key, now_s())))
+    }
+
+    /// The tenant of this name.
+    pub(crate) async fn tenant(&self, name: &str) -> Result<Option<TenantId>, AccessError> {
+        Ok(self.store.tenant(name).await?)
+    }
+
+    /// Where everything is kept.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Makes a key if there never was one.
@@ -239,19 +295,21 @@ impl Keyring {
         Ok((view(record), key.text()))
     }
 
-    /// All keys, oldest first.
-    pub(crate) async fn all(&self) -> Result<Vec<KeyView>, AccessError> {
-        Ok(self.store.keys().await?.into_iter().map(view).collect())
+    /// All keys of those tenants, oldest first.
+    pub(crate) async fn all(&self, of: impl Fn(TenantId) -> bool) -> Result<Vec<KeyView>, AccessError> {
+        let keys = self.store.keys().await?.into_iter();
+        Ok(keys.filter(|record| of(record.owner.tenant_id)).map(view).collect())
     }
 
-    /// All users, by tenant and name.
-    pub(crate) async fn users(&self) -> Result<Vec<UserView>, AccessError> {
-        Ok(self.store.users().await?.into_iter().map(user_view).collect())
+    /// All users of those tenants, by tenant and name.
+    pub(crate) async fn users(&self, of: impl Fn(TenantId) -> bool) -> Result<Vec<UserView>, AccessError> {
+        Ok(self.store.users().await?.into_iter().filter(|user| of(user.tenant_id)).map(user_view).collect())
     }
 
     /// Changes what a user may do. What is taken from them is gone from the first moment on, also when the store then fails.
     pub(crate) async fn change_user(
         &self,
+        granter: &Granter,
         tenant: &str,
         user: &str,
         change: UserChange,
@@ -266,6 +324,7 @@ impl Keyring {
             class_max: change.class_max.unwrap_or(was.rights.class_max),
             data_class_max: change.data_class_max.unwrap_or(was.rights.data_class_max),
         };
+        granter.check_change(was.rights, rights)?;
         let suspended_at = match change.suspended {
             Some(true) => Some(was.suspended_at.unwrap_or_else(now_s)),
             Some(false) => None,
@@ -273,7 +332,12 @@ impl Keyring {
         };
         let at_once = LiveUser {
             rights: Rights {
-                role: rights.role.min(was.rights.role),
+                // Of two roles none is always the lesser: whoever is given another one has it when the store has it.
+                role: if granter.contains(was.rights.role, rights.role) {
+                    rights.role
+                } else {
+                    was.rights.role
+                },
                 class_max: rights.class_max.min(was.rights.class_max),
                 data_class_max: rights.data_class_max.min(was.rights.data_class_max),
             },
@@ -314,21 +378,6 @@ impl Keyring {
     }
 }
 
-/// A key must not give more than its owner may.
-fn refuse_wider(new: &NewKey, owner: Rights) -> Result<(), AccessError> {
-    let wider = |parameter, asked, max| Err(AccessError::WiderThanOwner { parameter, asked, max });
-    if new.role > owner.role {
-        return wider("role", new.role.as_str(), owner.role.as_str());
-    }
-    if new.class_max > owner.class_max {
-        return wider("class_max", new.class_max.as_str(), owner.class_max.as_str());
-    }
-    if new.data_class_max > owner.data_class_max {
-        return wider("data_class_max", new.data_class_max.as_str(), owner.data_class_max.as_str());
-    }
-    Ok(())
-}
-
 /// The entry of the index. None for an id that no key can have, or a model that no name can be: a row that somebody else
 /// wrote opens no door.
 fn live_key(record: &KeyRecord) -> Option<(KeyId, LiveKey)> {
@@ -347,7 +396,7 @@ fn live_key(record: &KeyRecord) -> Option<(KeyId, LiveKey)> {
 
 fn scope(key: &NewKeyRecord) -> Option<Scope> {
     let models = key.models.iter().map(|name| name.parse()).collect::<Result<Vec<ModelName>, _>>();
-    Some(Scope::new(key.actions.clone(), models.ok()?))
+    Some(Scope::new(Some(key.rights.role), key.actions.clone(), models.ok()?))
 }
 
 fn view(record: KeyRecord) -> KeyView {
@@ -366,7 +415,7 @@ fn user_view(record: UserRecord) -> UserView {
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.
-fn shortened(id: &str) -> String {
+pub(crate) fn shortened(id: &str) -> String {
     match id.char_indices().nth(ID_CHARS) {
         Some((end, _)) => format!("{}…", &id[..end]),
         None => id.to_owned(),
@@ -378,16 +427,14 @@ fn poisoned<T>(_: PoisonError<T>) -> AccessError {
     AccessError::Unavailable("the index of keys is broken; restart the server".to_owned())
 }
 
-/// Seconds since 1970. A clock that is set before that gives 0.
-fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use types::{DataClass, PriorityClass, Role};
 
     use super::*;
+    use crate::policy::Policies;
 
     fn new_key() -> NewKey {
         NewKey {
@@ -407,7 +454,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keyring = Keyring::open(store, &folder.path().join("pepper")).await.unwrap();
-        let (view, _) = keyring.create(new_key()).await.unwrap();
+        let owner = Principal {
+            tenant: TenantId(1),
+            user: UserId(1),
+            role: Role::Owner,
+            class_max: PriorityClass::System,
+            data_class_max: DataClass::Restricted,
+            scope: Scope::default(),
+            present_at: None,
+        };
+        let granter = Granter::new(owner, Arc::new(Policies::new().unwrap()));
+        let (view, _) = keyring.create(&granter, new_key()).await.unwrap();
         let live = keyring.live.read().unwrap().keys.values().next().unwrap().clone();
         let fill = (1..KEYS_MAX).map(|number| {
             let id = KeyId::parse(format!("{number:012}").as_bytes()).unwrap();
@@ -415,10 +472,10 @@ mod tests {
         });
         keyring.live.write().unwrap().keys.extend(fill);
 
-        let error = keyring.create(new_key()).await.err().unwrap();
+        let error = keyring.create(&granter, new_key()).await.err().unwrap();
         assert!(matches!(&error, AccessError::BadValue(value) if value.parameter == "keys"), "{error}");
         keyring.revoke(&view.id).await.unwrap();
-        keyring.create(new_key()).await.unwrap();
+        keyring.create(&granter, new_key()).await.unwrap();
     }
 
     #[test]

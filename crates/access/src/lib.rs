@@ -4,8 +4,8 @@
 //! decision; makes, lists and revokes API keys. **Must never** let a caller through on an error: whatever goes
 //! wrong on the way means no.
 //!
-//! The three types to know: [`Access`], [`Credential`], [`Authorized`]. Who may do what stands in `action.rs`,
-//! as one list.
+//! The three types to know: [`Access`], [`Credential`], [`Authorized`]. What there is to be done stands in
+//! `action.rs`, as one list, and who may do it in `policy/shipped.cedar`.
 //!
 //! The text of a key is shown once, when it is made. What is kept is a keyed hash, and the secret that it is keyed
 //! with lies in a file of its own: who has the database alone can neither use a key nor test a guess.
@@ -13,21 +13,28 @@
 
 mod access;
 mod action;
+mod clock;
 mod error;
+mod granter;
 mod key;
 mod key_values;
 mod keyring;
 mod pepper;
+mod policy;
 mod quota;
+mod rules;
 
 pub use access::{Access, Book, Credential, Standing};
 pub use action::{
-    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, Generate, KillSequence, ListModels,
-    ListSequences, ManageKeys, ManageVault, ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics,
-    ReadUsage, StoreChatCompletion,
+    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportSubject,
+    Generate, KillSequence, ListModels, ListSequences, ManageKeys, ManagePolicies, ManageUsers, ManageVault,
+    ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics, ReadUsage, RotateTenantKey,
+    StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
+pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
 pub use quota::{Limits, Quota, Reservation, Whose};
+pub use rules::{Explanation, Who};
 pub use store::UsageRecord;

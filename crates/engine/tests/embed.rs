@@ -46,6 +46,7 @@ fn work(passages: Vec<Passage>) -> EmbedWork {
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
             scope: types::Scope::default(),
+            present_at: None,
         },
     }
 }

@@ -41,6 +41,7 @@ fn work(id: u64, text: &str, tokens_max: Option<u32>, stop: &[&str]) -> Work {
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
         scope: types::Scope::default(),
+        present_at: None,
     };
     Work { id: SequenceId(id), request: Arc::new(request), principal }
 }

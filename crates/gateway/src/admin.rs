@@ -1,4 +1,4 @@
-//! The admin API `/api/v1`, on the local socket only.
+//! The admin API `/api/v1`.
 
 use std::{str::FromStr, sync::Arc};
 
@@ -294,7 +294,7 @@ impl TryFrom<KeyRequest> for NewKey {
             role: level("role", &request.role)?,
             class_max: level("class_max", &request.class_max)?,
             data_class_max: level("data_class_max", &request.data_class_max)?,
-            scope: Scope::new(request.actions, models),
+            scope: Scope::new(None, request.actions, models),
             label: request.label,
             tenant: request.tenant,
             user: request.user,

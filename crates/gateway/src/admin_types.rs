@@ -102,7 +102,7 @@ pub struct KeyRequest {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
-    /// `member`, `operator` or `administrator`.
+    /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     pub role: String,
     /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
     pub class_max: String,
@@ -130,7 +130,7 @@ pub struct Key {
     pub tenant: String,
     /// Name of the user in the tenant.
     pub user: String,
-    /// `member`, `operator` or `administrator`.
+    /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     pub role: String,
     /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
     pub class_max: String,
@@ -195,7 +195,7 @@ pub struct User {
     pub tenant: String,
     /// Name of the user in it.
     pub user: String,
-    /// `member`, `operator` or `administrator`.
+    /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     pub role: String,
     /// Highest class of their requests.
     pub class_max: String,
@@ -220,7 +220,7 @@ pub struct UserRequest {
     pub tenant: String,
     /// Name of the user in it.
     pub user: String,
-    /// `member`, `operator` or `administrator`.
+    /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
     /// Highest class of their requests.
@@ -386,4 +386,62 @@ mod tests {
         let key = format!(r#"{{"id":"i",{REQUESTED},"created_at":1,"revoked_at":2,"newer":true}}"#);
         assert_eq!(serde_json::from_str::<Key>(&key).unwrap().revoked_at, Some(2));
     }
+}
+
+/// Answer of `GET /api/v1/policies/{tenant}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Policies {
+    /// By name.
+    pub policies: Vec<Policy>,
+}
+
+/// A policy that a tenant has for its own users.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Policy {
+    /// Unique in the tenant.
+    pub name: String,
+    /// In Cedar's language.
+    pub text: String,
+}
+
+/// Body of `PUT /api/v1/policies/{tenant}/{name}`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRequest {
+    /// In Cedar's language.
+    pub text: String,
+}
+
+/// Body of `POST /api/v1/decisions`: a user, or a key.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionRequest {
+    /// Name of the tenant, of a user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// Name of the user in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Id of a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Name of the action.
+    pub action: String,
+    /// `server`, `model:NAME` or `tenant:NAME`; without it, what is their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+}
+
+/// Answer of `POST /api/v1/decisions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DecisionReport {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The policies that decide it: those that permit, or those that forbid; none if there is none that permits.
+    pub policies: Vec<Policy>,
+    /// What the first that forbids says about itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub says: Option<String>,
+    /// Roles that may do it to what is their own.
+    pub roles: String,
 }

@@ -237,6 +237,14 @@ fn of_access(error: &AccessError) -> Reply<'static> {
         AccessError::OverLimit { parameter, .. } => {
             reply(StatusCode::FORBIDDEN, "over_key_limit", Some(parameter))
         }
+        AccessError::Forbidden { .. } => reply(StatusCode::FORBIDDEN, "forbidden_by_policy", None),
+        AccessError::StepUp { .. } => reply(StatusCode::FORBIDDEN, "step_up_required", None),
+        AccessError::WiderThanGranter { .. } => {
+            reply(StatusCode::FORBIDDEN, "wider_than_granter", Some("role"))
+        }
+        AccessError::BadPolicy(_) => reply(StatusCode::BAD_REQUEST, "invalid_policy", Some("text")),
+        AccessError::UnknownPolicy(_) => reply(StatusCode::NOT_FOUND, "policy_not_found", None),
+        AccessError::UnknownTenant(_) => reply(StatusCode::NOT_FOUND, "tenant_not_found", Some("tenant")),
         AccessError::OutOfScope { .. } => reply(StatusCode::FORBIDDEN, "out_of_key_scope", None),
         AccessError::WiderThanOwner { parameter, .. } => {
             reply(StatusCode::FORBIDDEN, "wider_than_owner", Some(parameter))

@@ -105,6 +105,12 @@ pub(crate) enum Command {
     /// See users, and change what they may do.
     #[command(subcommand)]
     Users(UsersCommand),
+    /// See and change the policies of a tenant.
+    #[command(subcommand)]
+    Policies(PoliciesCommand),
+    /// Say why.
+    #[command(subcommand)]
+    Why(WhyCommand),
     /// Show what was used: requests and tokens, by tenant, user, model or day.
     Usage(UsageArgs),
     /// Look after the keys of what is stored.
@@ -272,6 +278,48 @@ pub(crate) enum UsersCommand {
     Suspend(UserName),
     /// Let a suspended user do again what they may.
     Resume(UserName),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PoliciesCommand {
+    /// Print the policies of a tenant.
+    List {
+        /// The tenant.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
+    /// Add a policy, or put it in the place of the one of this name; it holds from the next decision on.
+    Set {
+        /// What it is called.
+        name: String,
+        /// File with it, in Cedar's language.
+        file: PathBuf,
+        /// For whose users it is.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
+    /// Remove a policy.
+    Remove {
+        /// What it is called.
+        name: String,
+        /// Whose it is.
+        #[arg(long, default_value = "default")]
+        tenant: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum WhyCommand {
+    /// Say whether somebody may do something now, and which policies decide it.
+    Access {
+        /// Who: `TENANT/USER`, `USER` of the tenant `default`, or `key:ID`.
+        principal: String,
+        /// What, as a key's `--action` names it.
+        #[arg(value_parser = PossibleValuesParser::new(access::ACTIONS))]
+        action: String,
+        /// To what: `server`, `model:NAME`, `tenant:NAME` [default: what is their own].
+        resource: Option<String>,
+    },
 }
 
 #[derive(Debug, Args)]

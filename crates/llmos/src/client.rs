@@ -72,6 +72,14 @@ impl Client {
         self.call(Method::PUT, path, Bytes::new()).await
     }
 
+    pub(crate) async fn put_with<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, Failure> {
+        self.call(Method::PUT, path, encoded(body)?).await
+    }
+
     pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.call(Method::DELETE, path, Bytes::new()).await
     }

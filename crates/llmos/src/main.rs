@@ -20,6 +20,7 @@ mod log;
 mod models;
 mod output;
 mod plan;
+mod policies;
 mod progress;
 mod ps;
 mod residency;
@@ -70,6 +71,10 @@ fn main() -> ExitCode {
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
         Command::Usage(usage) => ask(&args, async |client| usage::run(&client, usage, output).await),
+        Command::Policies(command) => {
+            ask(&args, async |client| policies::run(&client, command, output).await)
+        }
+        Command::Why(command) => ask(&args, async |client| policies::why(&client, command, output).await),
         Command::Users(command) => ask(&args, async |client| users::run(&client, command, output).await),
         Command::Keys(command) => ask(&args, async |client| keys::run(&client, command, output).await),
     };

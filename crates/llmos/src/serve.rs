@@ -200,7 +200,7 @@ fn greet(
     let next = match key {
         Some(key) => {
             let try_it = curl.map_or(String::new(), |curl| format!("\n\nTry it:\n\n    {curl}"));
-            format!("Administrator key, shown this once:\n\n    {key}{try_it}")
+            format!("The owner's key, shown this once:\n\n    {key}{try_it}")
         }
         None => format!(
             "To make a key:\n\n    llmos keys create --label 'my laptop' --user me --data-dir '{}'",

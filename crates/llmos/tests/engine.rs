@@ -78,6 +78,7 @@ fn work(id: u64, input: Input, tokens_max: u32, temperature: f32) -> Work {
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
         scope: types::Scope::default(),
+        present_at: None,
     };
     Work { id: SequenceId(id), request: Arc::new(request), principal }
 }

@@ -208,7 +208,7 @@ fn every_exit_code_is_the_documented_one() {
         (&["ps", "--no-such-flag"], 2, "--no-such-flag"),
         (&["kill", "abc"], 2, "abc"),
         (&["keys", "create", "--label", "x"], 2, "--user"),
-        (&["keys", "create", "--label", "x", "--user", "y", "--role", "boss"], 2, "member, operator"),
+        (&["keys", "create", "--label", "x", "--user", "y", "--role", "boss"], 2, "member, analyst"),
         (&["ps"], 3, "llmos serve"),
         (&["chat", "hello"], 3, "no server is running"),
         (&["keys", "revoke", "../x"], 5, "there is no key"),

@@ -1,12 +1,13 @@
 use std::time::Duration;
 
 use access::{
-    Authorized, Credential, KeyView, KillSequence, ListModels, ListSequences, ManageKeys, MoveModel, NewKey,
-    ReadApi, ReadMetrics, ReadUsage, UsageRecord, UserChange, UserView,
+    AccessError, Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence,
+    ListModels, ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ReadApi,
+    ReadMetrics, ReadUsage, TenantPolicy, UsageRecord, UserChange, UserView, Who,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
-use types::{ModelName, Secret, SequenceId};
+use types::{ModelName, Secret, SequenceId, TenantId};
 
 use crate::{Path, PathError};
 
@@ -107,7 +108,8 @@ impl Path {
         credential: Credential,
         key: NewKey,
     ) -> Result<(KeyView, Secret), PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let principal = self.access.authenticate(credential).await?;
+        let authorized = self.access.authorize_in::<ManageKeys>(&principal, &key.tenant).await?;
         Ok(self.access.create_key(&authorized, key).await?)
     }
 
@@ -118,13 +120,14 @@ impl Path {
         id: &str,
         overlap_s: u64,
     ) -> Result<(KeyView, Secret), PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let principal = self.access.authenticate(credential).await?;
+        let authorized = self.access.authorize_key(&principal, id).await?;
         Ok(self.access.rotate_key(&authorized, id, overlap_s).await?)
     }
 
     /// All users.
     pub async fn users(&self, credential: Credential) -> Result<Vec<UserView>, PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
         Ok(self.access.users(&authorized).await?)
     }
 
@@ -136,26 +139,76 @@ impl Path {
         user: &str,
         change: UserChange,
     ) -> Result<UserView, PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let principal = self.access.authenticate(credential).await?;
+        let unknown = AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
+        let authorized = match self.access.authorize_in::<ManageUsers>(&principal, tenant).await {
+            Err(AccessError::UnknownTenant(_)) => Err(unknown),
+            authorized => authorized,
+        }?;
         Ok(self.access.change_user(&authorized, tenant, user, change).await?)
     }
 
     /// All keys.
     pub async fn keys(&self, credential: Credential) -> Result<Vec<KeyView>, PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
         Ok(self.access.keys(&authorized).await?)
     }
 
     /// Revokes a key.
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
-        let authorized = self.authorized::<ManageKeys>(credential, ()).await?;
+        let principal = self.access.authenticate(credential).await?;
+        let authorized = self.access.authorize_key(&principal, id).await?;
         Ok(self.access.revoke_key(&authorized, id).await?)
     }
 
     /// What was used in the last `days` days, today's (UTC) included.
     pub async fn usage(&self, credential: Credential, days: u64) -> Result<Vec<UsageRecord>, PathError> {
-        let authorized = self.authorized::<ReadUsage>(credential, ()).await?;
+        let authorized = self.in_own_tenant::<ReadUsage>(credential).await?;
         Ok(self.access.usage(&authorized, days).await?)
+    }
+
+    /// The policies of a tenant, by name.
+    pub async fn policies(
+        &self,
+        credential: Credential,
+        tenant: &str,
+    ) -> Result<Vec<TenantPolicy>, PathError> {
+        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
+        Ok(self.access.policies(&authorized).await?)
+    }
+
+    /// Adds a policy to a tenant, or puts it in the place of the one of this name.
+    pub async fn put_policy(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        policy: TenantPolicy,
+    ) -> Result<(), PathError> {
+        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
+        Ok(self.access.put_policy(&authorized, policy).await?)
+    }
+
+    /// Removes a policy of a tenant.
+    pub async fn delete_policy(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        name: &str,
+    ) -> Result<(), PathError> {
+        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
+        Ok(self.access.delete_policy(&authorized, name).await?)
+    }
+
+    /// Whether somebody may do something, and which policies decide it.
+    pub async fn explain_access(
+        &self,
+        credential: Credential,
+        who: &Who,
+        action: &str,
+        resource: Option<&str>,
+    ) -> Result<Explanation, PathError> {
+        let authorized = self.in_own_tenant::<ExplainAccess>(credential).await?;
+        Ok(self.access.explain(&authorized, who, action, resource).await?)
     }
 
     /// All metrics in the `OpenMetrics` text format.
@@ -164,12 +217,31 @@ impl Path {
         Ok(self.metrics.text(&self.replicas.replicas()))
     }
 
-    pub(crate) async fn authorized<A: access::Action>(
+    pub(crate) async fn authorized<A: Action>(
         &self,
         credential: Credential,
         resource: A::Resource,
     ) -> Result<Authorized<A>, PathError> {
         let principal = self.access.authenticate(credential).await?;
         Ok(self.access.authorize::<A>(&principal, resource)?)
+    }
+
+    /// Something that is done to the caller's own tenant.
+    async fn in_own_tenant<A: Action<Resource = TenantId>>(
+        &self,
+        credential: Credential,
+    ) -> Result<Authorized<A>, PathError> {
+        let principal = self.access.authenticate(credential).await?;
+        Ok(self.access.authorize::<A>(&principal, principal.tenant)?)
+    }
+
+    /// Something that is done to the tenant of this name.
+    pub(crate) async fn in_tenant<A: Action<Resource = TenantId>>(
+        &self,
+        credential: Credential,
+        tenant: &str,
+    ) -> Result<Authorized<A>, PathError> {
+        let principal = self.access.authenticate(credential).await?;
+        Ok(self.access.authorize_in::<A>(&principal, tenant).await?)
     }
 }

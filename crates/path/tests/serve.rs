@@ -193,12 +193,15 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
         AccessError::Unauthenticated.to_string()
     );
 
-    // Only an administrator erases.
+    // Only who may erases, and only in person.
     let user = DataSubject::try_from("user:anna".to_owned()).unwrap();
     assert!(matches!(path.shred(key(&anna), "clinic", &user, 200).await, Err(PathError::Access(_))));
-    let erased = path.shred(key(&administrator), "clinic", &user, 200).await.unwrap();
+    let refused = path.shred(key(&administrator), "clinic", &user, 200).await.err().unwrap();
+    assert!(matches!(refused, PathError::Access(AccessError::StepUp { .. })), "{refused}");
+    let here = || Credential::LocalSocket { uid: rustix::process::geteuid().as_raw() };
+    let erased = path.shred(here(), "clinic", &user, 200).await.unwrap();
     assert_eq!((erased.key_destroyed, erased.chat_completions), (true, 1));
     assert_eq!(count(&anna).await, 0);
-    let unknown = path.shred(key(&administrator), "no such", &user, 200).await.err().unwrap();
+    let unknown = path.shred(here(), "no such", &user, 200).await.err().unwrap();
     assert!(matches!(unknown, PathError::Kept(KeptError::NoTenant(_))));
 }

@@ -89,6 +89,7 @@ fn principal() -> Principal {
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
         scope: types::Scope::default(),
+        present_at: None,
     }
 }
 

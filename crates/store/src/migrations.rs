@@ -39,7 +39,13 @@ macro_rules! step {
 /// The state of the control plane; `llmo` in ASCII.
 pub(crate) const STATE: Schema = Schema {
     application: 0x6c6c_6d6f,
-    steps: &[step!("0001_keys"), step!("0002_chat_completions"), step!("0003_accounts"), step!("0004_usage")],
+    steps: &[
+        step!("0001_keys"),
+        step!("0002_chat_completions"),
+        step!("0003_accounts"),
+        step!("0004_usage"),
+        step!("0005_policies"),
+    ],
     backed_up: true,
 };
 

@@ -69,25 +69,33 @@ named_levels! {
 }
 
 named_levels! {
-    /// What a user may do. Policies over roles come with the access issue; these three have fixed rights.
+    /// What a user may do, as the shipped policies say. The order means nothing here: roles are for different work.
     Role, "role", {
         /// Uses models.
         Member = "member",
-        /// Also sees and ends what runs, and reads metrics.
+        /// Also sees what the tenant uses.
+        Analyst = "analyst",
+        /// Also sees why something is allowed or not.
+        Developer = "developer",
+        /// Sees why something is allowed or not, and nothing else.
+        Auditor = "auditor",
+        /// Uses models; sees and ends what runs, moves models, and reads metrics, of the whole installation.
         Operator = "operator",
-        /// Also makes and revokes keys.
+        /// Uses models; looks after a tenant: its users, keys, policies and data.
         Administrator = "administrator",
+        /// May do everything, in all tenants, but read what others have stored.
+        Owner = "owner",
     }
 }
 
 /// Who asks. Travels unchanged from the socket to the engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
     /// Whose data space the request lives in.
     pub tenant: TenantId,
     /// Who in that tenant.
     pub user: UserId,
-    /// What they may do.
+    /// What they are.
     pub role: Role,
     /// The most urgent class their requests may have.
     pub class_max: PriorityClass,
@@ -95,44 +103,57 @@ pub struct Principal {
     pub data_class_max: DataClass,
     /// What their credential is for.
     pub scope: Scope,
+    /// When they last proved that they are there themselves: seconds since 1970. A key proves nothing of it.
+    pub present_at: Option<u64>,
+}
+
+impl Principal {
+    /// Whether it is whoever runs the server, at its local socket.
+    pub fn is_local(&self) -> bool {
+        (self.tenant, self.user) == (TenantId(0), UserId(0))
+    }
 }
 
 /// What a credential is for: less than its owner may. Cheap to copy.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Scope(Option<Arc<Named>>);
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Scope(Option<Arc<Narrowed>>);
 
-#[derive(Debug, PartialEq, Eq)]
-struct Named {
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Narrowed {
+    role: Option<Role>,
     actions: Vec<String>,
     models: Vec<ModelName>,
 }
 
 impl Scope {
-    /// For these actions and models only; no names at all: for all of them.
-    pub fn new(actions: Vec<String>, models: Vec<ModelName>) -> Self {
-        let is_narrow = !actions.is_empty() || !models.is_empty();
-        Self(is_narrow.then(|| Arc::new(Named { actions, models })))
+    /// For what this role may do, these actions and models only; nothing at all: for all that the owner may.
+    pub fn new(role: Option<Role>, actions: Vec<String>, models: Vec<ModelName>) -> Self {
+        let is_narrow = role.is_some() || !actions.is_empty() || !models.is_empty();
+        Self(is_narrow.then(|| Arc::new(Narrowed { role, actions, models })))
+    }
+
+    /// The role whose rights it does not exceed; none: its owner's.
+    pub fn role(&self) -> Option<Role> {
+        self.0.as_ref().and_then(|narrowed| narrowed.role)
     }
 
     /// Names of the actions; none: all of them.
     pub fn actions(&self) -> &[String] {
-        self.0.as_ref().map_or(&[], |named| &named.actions)
+        self.0.as_ref().map_or(&[], |narrowed| &narrowed.actions)
     }
 
     /// Configured names of the models; none: all of them.
     pub fn models(&self) -> &[ModelName] {
-        self.0.as_ref().map_or(&[], |named| &named.models)
+        self.0.as_ref().map_or(&[], |narrowed| &narrowed.models)
     }
 
     /// Whether it is for an action.
     pub fn covers_action(&self, action: &str) -> bool {
-        let covers =
-            |named: &Arc<Named>| named.actions.is_empty() || named.actions.iter().any(|name| name == action);
-        self.0.as_ref().is_none_or(covers)
+        self.actions().is_empty() || self.actions().iter().any(|name| name == action)
     }
 
     /// Whether it is for a model, by its configured name.
     pub fn covers_model(&self, model: &ModelName) -> bool {
-        self.0.as_ref().is_none_or(|named| named.models.is_empty() || named.models.contains(model))
+        self.models().is_empty() || self.models().contains(model)
     }
 }

@@ -6,7 +6,7 @@ use std::{
     path::{Path as File, PathBuf},
 };
 
-use access::{Credential, ManageVault};
+use access::{Credential, ExportSubject};
 use types::{DataSubject, Secret};
 use vault::{ExportWriter, Recipients, SubjectKey};
 
@@ -45,7 +45,7 @@ impl Path {
         recipients: &[String],
         line: Line<'_>,
     ) -> Result<u64, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
+        self.in_tenant::<ExportSubject>(credential, tenant).await?;
         Ok(self.kept.export(tenant, subject, &file, recipients, line).await?)
     }
 }

@@ -7,7 +7,7 @@ use std::{
     path::{Path as File, PathBuf},
 };
 
-use access::{Credential, ManageVault};
+use access::{Credential, EraseSubject, ManageVault, RotateTenantKey};
 use store::KeyCounts;
 use types::DataSubject;
 use vault::{Identities, Recipients, Restored, VaultError, is_age};
@@ -49,7 +49,7 @@ impl Path {
 
     /// Gives a tenant a new key. No data is touched. Returns how many keys were wrapped anew.
     pub async fn rotate_tenant_key(&self, credential: Credential, tenant: &str) -> Result<u64, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
+        self.in_tenant::<RotateTenantKey>(credential, tenant).await?;
         Ok(self.kept.rotate_tenant(tenant).await?)
     }
 
@@ -92,7 +92,7 @@ impl Path {
         subject: &DataSubject,
         now: u64,
     ) -> Result<Erased, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
+        self.in_tenant::<EraseSubject>(credential, tenant).await?;
         Ok(self.kept.shred(tenant, subject, now).await?)
     }
 }

@@ -1,0 +1,6 @@
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970. A clock that is set before that gives 0.
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,408 @@
+//! What may be done, decided by [Cedar](https://www.cedarpolicy.com): the policies that every installation has, and those that a
+//! tenant has uploaded for its own users.
+//!
+//! ```text
+//! Question (who, what, to what, under which circumstances)
+//!     ─ memo: the same question within a second, and nothing has changed since?
+//!     ─ Cedar: shipped policies + those of the principal's tenant ─ any error: no
+//!     ─ Decision (allowed?, by which policies)
+//! ```
+//!
+//! Cedar skips a policy that cannot be evaluated, so a `forbid` with an error in it would allow. Two things stand against
+//! that: a policy is validated strictly before it is taken in, and any error in an evaluation means no.
+//!
+//! A credential may narrow what its owner may do to a role with less: then the question is put twice, with either role,
+//! and both must allow it.
+
+mod memo;
+
+use std::{
+    collections::{HashMap, HashSet},
+    str::FromStr,
+    sync::{
+        Arc, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use types::{DataClass, ModelName, Principal, PriorityClass, Role, Scope, TenantId, UserId};
+
+use self::memo::Memo;
+use crate::{
+    AccessError,
+    action::{self, ACTIONS, Kind},
+};
+
+const SCHEMA: &str = include_str!("schema.cedarschema");
+const SHIPPED: &str = include_str!("shipped.cedar");
+
+/// Most policies that are looked at for one decision, the shipped ones included: Cedar's time grows with their number.
+pub const POLICIES_MAX: usize = 64;
+/// Longest policy, in bytes.
+pub const POLICY_BYTES_MAX: usize = 16 * 1024;
+/// What something is done to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The installation.
+    Server,
+    /// A tenant, or something of it.
+    Tenant(TenantId),
+    /// A model, and what is sent to it.
+    Model(ModelName, PriorityClass, DataClass),
+}
+
+/// What is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Question {
+    pub(crate) principal: Principal,
+    pub(crate) suspended: bool,
+    pub(crate) action: &'static str,
+    pub(crate) target: Target,
+    /// Seconds since 1970.
+    pub(crate) now: u64,
+}
+
+/// What was decided, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The policies that decided it: those that permit, or those that forbid; none if there was none that permits.
+    pub policies: Arc<[String]>,
+    /// What the first that forbids says about itself.
+    pub says: Option<Arc<str>>,
+}
+
+/// A policy that a tenant has uploaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TenantPolicy {
+    /// Its name, unique in the tenant.
+    pub name: String,
+    /// In Cedar's language.
+    pub text: String,
+}
+
+/// All policies.
+pub(crate) struct Policies {
+    schema: Schema,
+    shipped: Arc<PolicySet>,
+    of_tenants: RwLock<HashMap<TenantId, Arc<PolicySet>>>,
+    of_roles: OnceLock<Vec<HashSet<&'static str>>>,
+    names: Names,
+    memo: Memo,
+    /// Counts changes of anything that decisions rest on.
+    generation: AtomicU64,
+}
+
+/// Names of types, read once.
+struct Names {
+    user: EntityTypeName,
+    role: EntityTypeName,
+    tenant: EntityTypeName,
+    server: EntityTypeName,
+    model: EntityTypeName,
+    action: EntityTypeName,
+}
+
+impl Policies {
+    /// The shipped ones.
+    ///
+    /// # Errors
+    /// What is wrong with them: a defect.
+    pub(crate) fn new() -> Result<Self, String> {
+        let (schema, _) = Schema::from_cedarschema_str(SCHEMA).map_err(|error| described(&error))?;
+        let parsed: PolicySet = SHIPPED.parse().map_err(|error| described(&error))?;
+        let mut shipped = PolicySet::new();
+        for policy in parsed.policies() {
+            let id = policy.annotation("id").ok_or("a shipped policy has no id")?;
+            shipped.add(policy.new_id(PolicyId::new(id))).map_err(|error| described(&error))?;
+        }
+        valid(&schema, &shipped)?;
+        let name = |text: &str| text.parse::<EntityTypeName>().map_err(|error| described(&error));
+        let names = Names {
+            user: name("User")?,
+            role: name("Role")?,
+            tenant: name("Tenant")?,
+            server: name("Server")?,
+            model: name("Model")?,
+            action: name("Action")?,
+        };
+        Ok(Self {
+            schema,
+            shipped: Arc::new(shipped),
+            of_tenants: RwLock::default(),
+            of_roles: OnceLock::new(),
+            names,
+            memo: Memo::default(),
+            generation: AtomicU64::new(0),
+        })
+    }
+
+    /// What was decided before may not hold any more.
+    pub(crate) fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Checks what a tenant wants to have, all of it.
+    pub(crate) fn check(&self, policies: &[TenantPolicy]) -> Result<(), AccessError> {
+        self.set_of(policies).map(drop).map_err(AccessError::BadPolicy)
+    }
+
+    /// Takes them in; they must be all that the tenant has.
+    pub(crate) fn set(&self, tenant: TenantId, policies: &[TenantPolicy]) -> Result<(), String> {
+        let set = self.set_of(policies)?;
+        let mut tenants = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
+        if policies.is_empty() {
+            tenants.remove(&tenant);
+        } else {
+            tenants.insert(tenant, Arc::new(set));
+        }
+        drop(tenants);
+        self.changed();
+        Ok(())
+    }
+
+    /// The shipped ones and these.
+    fn set_of(&self, policies: &[TenantPolicy]) -> Result<PolicySet, String> {
+        let mut set = PolicySet::clone(&self.shipped);
+        for TenantPolicy { name, text } in policies {
+            if text.len() > POLICY_BYTES_MAX {
+                return Err(format!("policy `{name}` is longer than {POLICY_BYTES_MAX} bytes"));
+            }
+            let of_this = |why: String| format!("policy `{name}`: {why}");
+            let parsed: PolicySet = text.parse().map_err(|error| of_this(described(&error)))?;
+            if parsed.templates().next().is_some() {
+                return Err(of_this("it has slots (`?principal`), and nobody would fill them".to_owned()));
+            }
+            let mut statements: Vec<&Policy> = parsed.policies().collect();
+            if statements.is_empty() {
+                return Err(of_this("there is no `permit` and no `forbid` in it".to_owned()));
+            }
+            // Cedar counts them as it reads: `policy0`, `policy1`, and so on.
+            let place = |statement: &&Policy| {
+                statement.id().to_string().trim_start_matches("policy").parse::<usize>().ok()
+            };
+            statements.sort_by_key(place);
+            for (number, statement) in statements.iter().enumerate() {
+                let id = PolicyId::new(format!("tenant.{name}.{}", number + 1));
+                set.add(statement.new_id(id)).map_err(|error| of_this(described(&error)))?;
+            }
+        }
+        let count = set.policies().count();
+        if count > POLICIES_MAX {
+            let room = POLICIES_MAX - self.shipped.policies().count();
+            return Err(format!(
+                "a tenant has at most {room} statements, these are {}",
+                count + room - POLICIES_MAX
+            ));
+        }
+        valid(&self.schema, &set)?;
+        Ok(set)
+    }
+
+    /// Decides, from memory if the same was asked a moment ago and nothing has changed since.
+    pub(crate) fn decide(&self, question: &Question) -> Decision {
+        let generation = self.generation.load(Ordering::Acquire);
+        if let Some(decision) = self.memo.get(question, generation) {
+            return decision;
+        }
+        let decision = self.decide_fresh(question);
+        self.memo.put(question, generation, &decision);
+        decision
+    }
+
+    /// The same without memory.
+    pub(crate) fn decide_fresh(&self, question: &Question) -> Decision {
+        let set = self.in_force(question.principal.tenant);
+        let own = self.evaluated(&set, question, question.principal.role);
+        match question.principal.scope.role() {
+            Some(role) if own.allowed && role != question.principal.role => {
+                let narrowed = self.evaluated(&set, question, role);
+                if narrowed.allowed { own } else { narrowed }
+            }
+            _ => own,
+        }
+    }
+
+    fn evaluated(&self, set: &PolicySet, question: &Question, role: Role) -> Decision {
+        let asked = self.request(question).and_then(|request| Ok((request, self.entities(question, role)?)));
+        let Ok((request, entities)) = asked else {
+            // What cannot be asked is not allowed.
+            return Decision { allowed: false, policies: Arc::new([]), says: None };
+        };
+        let response = Authorizer::new().is_authorized(&request, set, &entities);
+        let diagnostics = response.diagnostics();
+        let failed: Vec<String> = diagnostics
+            .errors()
+            .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
+            .collect();
+        if !failed.is_empty() {
+            let says = Some("a policy could not be evaluated, so the answer is no".into());
+            return Decision { allowed: false, policies: failed.into(), says };
+        }
+        let mut reasons: Vec<&PolicyId> = diagnostics.reason().collect();
+        reasons.sort_unstable();
+        let allowed = response.decision() == cedar_policy::Decision::Allow;
+        let says = reasons.first().filter(|_| !allowed).and_then(|id| set.policy(id)?.annotation("says"));
+        Decision {
+            allowed,
+            says: says.map(Arc::from),
+            policies: reasons.iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn request(&self, question: &Question) -> Result<Request, String> {
+        let Question { principal, action, target, now, .. } = question;
+        let mut context = vec![
+            long("hour", now / 3_600 % 24),
+            // 1970 began with a Thursday.
+            long("weekday", (now / 86_400 + 3) % 7),
+            boolean("local", principal.is_local()),
+            boolean("in_scope", in_scope(principal, action, target)),
+        ];
+        if let Some(at) = principal.present_at {
+            context.push(long("step_up_age", now.saturating_sub(at)));
+        }
+        if let Target::Model(_, class, data_class) = target {
+            context.push(long("class", *class as u64));
+            context.push(long("data_class", *data_class as u64));
+        }
+        let context = Context::from_pairs(context).map_err(|error| described(&error))?;
+        let action = uid(&self.names.action, action);
+        // Checked against the schema by the tests, for every action: here it would only take time.
+        Request::new(self.user(principal), action, self.resource(target), context, None)
+            .map_err(|error| described(&error))
+    }
+
+    fn entities(&self, question: &Question, role: Role) -> Result<Entities, String> {
+        let Question { principal, suspended, .. } = question;
+        let tenant = RestrictedExpression::new_entity_uid(self.tenant(principal.tenant));
+        let attributes = HashMap::from([
+            ("tenant".to_owned(), tenant),
+            boolean("suspended", *suspended),
+            long("clearance", principal.data_class_max as u64),
+        ]);
+        let roles = HashSet::from([uid(&self.names.role, role.as_str())]);
+        let user = Entity::new(self.user(principal), attributes, roles).map_err(|error| described(&error))?;
+        Entities::from_entities([user], None).map_err(|error| described(&error))
+    }
+
+    fn user(&self, principal: &Principal) -> EntityUid {
+        uid(&self.names.user, &principal.user.0.to_string())
+    }
+
+    fn tenant(&self, tenant: TenantId) -> EntityUid {
+        uid(&self.names.tenant, &tenant.0.to_string())
+    }
+
+    fn resource(&self, target: &Target) -> EntityUid {
+        match target {
+            Target::Server => uid(&self.names.server, "server"),
+            Target::Tenant(tenant) => self.tenant(*tenant),
+            Target::Model(name, ..) => uid(&self.names.model, name.as_str()),
+        }
+    }
+
+    /// Policies of a tenant or of all, in Cedar's language.
+    pub(crate) fn texts(&self, tenant: TenantId, ids: &[String]) -> Vec<String> {
+        let set = self.in_force(tenant);
+        ids.iter().filter_map(|id| Some(set.policy(&PolicyId::new(id))?.to_string())).collect()
+    }
+
+    fn in_force(&self, tenant: TenantId) -> Arc<PolicySet> {
+        let tenants = self.of_tenants.read().unwrap_or_else(PoisonError::into_inner);
+        tenants.get(&tenant).unwrap_or(&self.shipped).clone()
+    }
+
+    /// The actions that a role allows on what is one's own, of somebody who is present.
+    pub(crate) fn actions_of(&self, role: Role) -> &HashSet<&'static str> {
+        let all = self.of_roles.get_or_init(|| Role::ALL.iter().map(|role| self.allowed(*role)).collect());
+        // There is one for each role, in their order.
+        &all[role as usize]
+    }
+
+    /// The roles that allow an action on what is one's own.
+    pub(crate) fn roles_for(&self, action: &str) -> String {
+        let roles = Role::ALL.iter().filter(|role| self.actions_of(**role).contains(action));
+        roles.map(|role| role.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    fn allowed(&self, role: Role) -> HashSet<&'static str> {
+        let principal = Principal {
+            tenant: TenantId(1),
+            user: UserId(1),
+            role,
+            class_max: PriorityClass::System,
+            data_class_max: DataClass::Restricted,
+            scope: Scope::default(),
+            present_at: Some(0),
+        };
+        let may = |action: &&'static str| {
+            let Some(target) = example(action, &principal) else { return false };
+            let question =
+                Question { principal: principal.clone(), suspended: false, action, target, now: 0 };
+            self.evaluated(&self.shipped, &question, role).allowed
+        };
+        ACTIONS.iter().copied().filter(may).collect()
+    }
+}
+
+/// Something of one's own that an action can be done to.
+fn example(action: &str, principal: &Principal) -> Option<Target> {
+    Some(match action::named(action)?.1 {
+        Kind::Server => Target::Server,
+        Kind::Tenant => Target::Tenant(principal.tenant),
+        Kind::Model => {
+            Target::Model(ModelName::from_str("any").ok()?, principal.class_max, principal.data_class_max)
+        }
+    })
+}
+
+fn in_scope(principal: &Principal, action: &str, target: &Target) -> bool {
+    principal.scope.covers_action(action)
+        && match target {
+            Target::Model(model, ..) => principal.scope.covers_model(model),
+            Target::Server | Target::Tenant(_) => true,
+        }
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn long(name: &str, value: u64) -> (String, RestrictedExpression) {
+    (name.to_owned(), RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX)))
+}
+
+fn boolean(name: &str, value: bool) -> (String, RestrictedExpression) {
+    (name.to_owned(), RestrictedExpression::new_bool(value))
+}
+
+fn valid(schema: &Schema, set: &PolicySet) -> Result<(), String> {
+    let result = Validator::new(schema.clone()).validate(set, ValidationMode::Strict);
+    match result.validation_errors().next() {
+        None => Ok(()),
+        Some(error) => Err(described(error)),
+    }
+}
+
+/// An error and what it comes from, in one line.
+fn described(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

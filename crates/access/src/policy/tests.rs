@@ -1,0 +1,224 @@
+use cedar_policy::Request;
+
+use super::*;
+
+/// The table of what each role may do: in the repository, so that a change of it is seen.
+const ROLES: &str = include_str!("roles.csv");
+
+fn principal(tenant: u64, role: Role) -> Principal {
+    Principal {
+        tenant: TenantId(tenant),
+        user: UserId(7),
+        role,
+        class_max: PriorityClass::Normal,
+        data_class_max: DataClass::Confidential,
+        scope: Scope::default(),
+        present_at: Some(1_000),
+    }
+}
+
+fn question(principal: Principal, action: &str, target: Target) -> Question {
+    let (action, _) = action::named(action).unwrap();
+    Question { principal, suspended: false, action, target, now: 1_000 }
+}
+
+fn policy(name: &str, text: &str) -> TenantPolicy {
+    TenantPolicy { name: name.to_owned(), text: text.to_owned() }
+}
+
+/// Each action has a row, each role a column; nothing else is allowed, and nothing less.
+#[test]
+fn each_role_may_do_what_the_table_says() {
+    let mut lines = ROLES.lines();
+    let roles: Vec<Role> =
+        lines.next().unwrap().split(',').skip(1).map(|role| role.parse().unwrap()).collect();
+    assert_eq!(roles, Role::ALL);
+    let policies = Policies::new().unwrap();
+    let mut actions = Vec::new();
+    for line in lines {
+        let mut fields = line.split(',');
+        let action = fields.next().unwrap();
+        actions.push(action);
+        for (role, expected) in roles.iter().zip(fields) {
+            let caller = principal(1, *role);
+            let target = example(action, &caller).unwrap();
+            let decision = policies.decide_fresh(&question(caller, action, target));
+            assert_eq!(decision.allowed, expected == "yes", "{role} {action}: {:?}", decision.policies);
+            assert_eq!(policies.actions_of(*role).contains(action), decision.allowed, "{role} {action}");
+        }
+    }
+    assert_eq!(actions, ACTIONS);
+}
+
+/// What we ask is what the schema describes: the evaluation itself does not check it.
+#[test]
+fn every_question_fits_the_schema() {
+    let policies = Policies::new().unwrap();
+    for action in ACTIONS {
+        let caller = principal(1, Role::Owner);
+        let target = example(action, &caller).unwrap();
+        let question = question(caller, action, target);
+        let request = policies.request(&question).unwrap();
+        let again = Request::new(
+            request.principal().unwrap().clone(),
+            request.action().unwrap().clone(),
+            request.resource().unwrap().clone(),
+            request.context().unwrap().clone(),
+            Some(&policies.schema),
+        );
+        assert!(again.is_ok(), "{action}: {:?}", again.err());
+        let tenant = Entity::new_no_attrs(policies.tenant(TenantId(1)), HashSet::new());
+        let entities = policies.entities(&question, Role::Owner).unwrap();
+        let all = entities.iter().cloned().chain([tenant]);
+        assert!(Entities::from_entities(all, Some(&policies.schema)).is_ok(), "{action}");
+    }
+}
+
+/// For every action that is about a tenant, and for every role: nothing of another tenant, but for the owner of the
+/// installation; and what others have stored not even for them.
+#[test]
+fn there_is_a_wall_between_tenants() {
+    let policies = Policies::new().unwrap();
+    for action in ACTIONS {
+        if action::named(action).unwrap().1 != Kind::Tenant {
+            continue;
+        }
+        for &role in Role::ALL {
+            let decision =
+                policies.decide_fresh(&question(principal(1, role), action, Target::Tenant(TenantId(2))));
+            let crosses = role == Role::Owner
+                && !action.ends_with("chat_completions")
+                && action != "store_chat_completion";
+            assert_eq!(decision.allowed, crosses, "{role} {action}");
+        }
+    }
+}
+
+#[test]
+fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
+    let policies = Policies::new().unwrap();
+    let everything = [policy("all", "permit (principal, action, resource);")];
+    policies.check(&everything).unwrap();
+    policies.set(TenantId(1), &everything).unwrap();
+    let member = || principal(1, Role::Member);
+    let ask = |principal: Principal, action: &str, target: Target| {
+        let decision = policies.decide(&question(principal, action, target));
+        (decision.allowed, decision.policies.first().cloned().unwrap_or_default())
+    };
+    let no = |policy: &str| (false, policy.to_owned());
+    let own = Target::Tenant(TenantId(1));
+    // It gives what its tenant can give.
+    assert!(ask(member(), "manage_keys", own.clone()).0);
+    assert_eq!(ask(member(), "manage_keys", Target::Tenant(TenantId(2))), no("wall.tenant"));
+    for action in ["list_sequences", "kill_sequence", "read_metrics", "move_model", "manage_vault"] {
+        assert_eq!(ask(member(), action, Target::Server).1, "wall.server".to_owned(), "{action}");
+    }
+    let absent = Principal { present_at: None, ..member() };
+    assert_eq!(ask(absent, "erase_subject", own.clone()), no("presence.step_up"));
+    let model: ModelName = "m".parse().unwrap();
+    let restricted = Target::Model(model.clone(), PriorityClass::Normal, DataClass::Restricted);
+    assert_eq!(ask(member(), "generate", restricted), no("data.clearance"));
+    let narrow = Principal { scope: Scope::new(None, vec!["embed".to_owned()], Vec::new()), ..member() };
+    let sent = Target::Model(model, PriorityClass::Normal, DataClass::Public);
+    assert_eq!(ask(narrow, "generate", sent), no("key.scope"));
+    let suspended = Question { suspended: true, ..question(member(), "read_usage", own.clone()) };
+    assert!(policies.decide(&suspended).policies.contains(&"account.suspended".to_owned()));
+    // And to nobody else.
+    assert!(!ask(principal(2, Role::Member), "manage_keys", Target::Tenant(TenantId(2))).0);
+
+    policies.set(TenantId(1), &[]).unwrap();
+    assert!(!ask(member(), "manage_keys", own).0);
+}
+
+#[test]
+fn a_policy_holds_from_the_next_decision_on() {
+    let policies = Policies::new().unwrap();
+    let ask = |role| {
+        let sent = Target::Model("m".parse().unwrap(), PriorityClass::Normal, DataClass::Confidential);
+        policies.decide(&question(principal(1, role), "generate", sent))
+    };
+    assert!(ask(Role::Member).allowed);
+    let night = "@says(\"not at night\")\nforbid (principal in Role::\"member\", action == Action::\"generate\", resource)\n\
+                 when { context.hour < 6 && context.data_class >= 2 };";
+    policies.set(TenantId(1), &[policy("night", night)]).unwrap();
+    let decision = ask(Role::Member);
+    assert_eq!(
+        (decision.allowed, &*decision.policies, decision.says.as_deref()),
+        (false, &["tenant.night.1".to_owned()][..], Some("not at night"))
+    );
+    assert!(ask(Role::Analyst).allowed);
+    assert!(policies.texts(TenantId(1), &decision.policies)[0].contains("context.hour < 6"));
+}
+
+#[test]
+fn a_policy_that_does_not_validate_is_refused() {
+    let policies = Policies::new().unwrap();
+    let long = format!("// {}\npermit (principal, action, resource);", "x".repeat(POLICY_BYTES_MAX));
+    let one = "permit (principal, action, resource);";
+    let many = one.repeat(POLICIES_MAX);
+    for (text, says) in [
+        ("permit (principal, action, resource)", "policy `p`"),
+        ("", "no `permit` and no `forbid`"),
+        ("permit (principal == ?principal, action, resource);", "slots"),
+        ("permit (principal, action == Action::\"fly\", resource);", "fly"),
+        ("forbid (principal, action, resource) when { principal.rank > 3 };", "rank"),
+        ("forbid (principal, action, resource) when { principal.clearance > \"x\" };", "type"),
+        // Would be an error in every decision that is not about a model.
+        ("forbid (principal, action, resource) when { context.data_class > 2 };", "data_class"),
+        ("forbid (principal, action, resource) when { context.step_up_age > 2 };", "step_up_age"),
+        (&long, "longer than"),
+        (&many, "at most"),
+    ] {
+        let error = policies.check(&[policy("p", text)]).unwrap_err();
+        assert!(matches!(&error, AccessError::BadPolicy(why) if why.contains(says)), "{text:.60}: {error}");
+    }
+}
+
+/// What is remembered is what would be decided: over a million random questions, while policies and clocks change.
+#[test]
+fn memoised_and_fresh_decisions_agree() {
+    let policies = Policies::new().unwrap();
+    let sets = [
+        vec![],
+        vec![policy("a", "forbid (principal, action, resource) when { context.hour == 1 };")],
+        vec![policy(
+            "b",
+            "permit (principal, action == Action::\"read_usage\", resource) when { context.weekday == 3 };",
+        )],
+    ];
+    let rounds = if std::env::var_os("LLMOS_TEST_FULL").is_some() { 1_000_000 } else { 50_000 };
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut random = |below: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    };
+    let mut now = 0;
+    for _ in 0..rounds {
+        // A second is long: many questions come back within it.
+        now += u64::from(random(200) == 0) * random(4_000);
+        if random(2_000) == 0 {
+            policies.set(TenantId(random(2) + 1), &sets[random(3) as usize]).unwrap();
+        }
+        let role = |number| Role::ALL[number as usize];
+        let narrowed = (random(3) == 0).then(|| role(random(7)));
+        let actions = if random(4) == 0 { vec![ACTIONS[random(20) as usize].to_owned()] } else { Vec::new() };
+        let caller = Principal {
+            user: UserId(random(3)),
+            scope: Scope::new(narrowed, actions, Vec::new()),
+            present_at: [None, Some(now.saturating_sub(random(2) * 900)), Some(0)][random(3) as usize],
+            data_class_max: DataClass::ALL[random(4) as usize],
+            ..principal(random(2) + 1, role(random(7)))
+        };
+        let (action, kind) = action::named(ACTIONS[random(20) as usize]).unwrap();
+        let target = match kind {
+            Kind::Server => Target::Server,
+            Kind::Tenant => Target::Tenant(TenantId(random(2) + 1)),
+            Kind::Model => {
+                let data_class = DataClass::ALL[random(4) as usize];
+                Target::Model("m".parse().unwrap(), PriorityClass::Normal, data_class)
+            }
+        };
+        let question = Question { principal: caller, suspended: random(10) == 0, action, target, now };
+        assert_eq!(policies.decide(&question), policies.decide_fresh(&question), "{question:?}");
+    }
+}

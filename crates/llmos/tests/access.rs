@@ -1,0 +1,238 @@
+//! Who may what, on the real binary: every route with every role, every id of another tenant, and policies that a tenant has.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
+
+mod harness;
+
+use std::{collections::HashMap, fs};
+
+use harness::{Answer, Server, Site};
+use serde_json::{Value, json};
+
+/// Which action each route is.
+const ROUTES: &str = include_str!("../../gateway/src/routes.csv");
+/// Which role may which action.
+const ROLES: &str = include_str!("../../access/src/policy/roles.csv");
+/// What is at the local socket only: it names files of the machine.
+const ON_THE_MACHINE: [&str; 3] =
+    ["/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
+/// What needs somebody who is there, and so is no use of a key's.
+const IN_PERSON: [&str; 5] =
+    ["manage_vault", "manage_policies", "rotate_tenant_key", "erase_subject", "export_subject"];
+
+/// An id that nothing has.
+const NOTHING: &str = "chatcmpl-0123456789abcdef0123456789abcdef";
+
+struct Key {
+    id: String,
+    secret: String,
+}
+
+fn key(server: &Server<'_>, tenant: &str, user: &str, role: &str) -> Key {
+    let made =
+        server.json(&["keys", "create", "--label", "x", "--tenant", tenant, "--user", user, "--role", role]);
+    let text = |field: &str| made[field].as_str().unwrap().to_owned();
+    Key { id: text("id"), secret: text("secret") }
+}
+
+/// What a route takes, as somebody would send it who may do it.
+fn body(method: &str, path: &str) -> Option<Value> {
+    let chat = json!({ "model": "mock", "messages": [{ "role": "user", "content": "hi" }], "max_tokens": 4 });
+    Some(match (method, path) {
+        ("post", "/v1/chat/completions") => chat,
+        ("post", "/v1/completions") => json!({ "model": "mock", "prompt": "hi", "max_tokens": 4 }),
+        ("post", "/v1/embeddings") => json!({ "model": "mock", "input": "hi" }),
+        ("post", "/v1/rerank") => json!({ "model": "mock", "query": "hi", "documents": ["ho"] }),
+        ("post", "/v1/chat/completions/{id}") => json!({ "metadata": {} }),
+        ("post", "/api/v1/keys") => json!({
+            "label": "x", "tenant": "clinic", "user": "new", "role": "member", "class_max": "normal",
+            "data_class_max": "public",
+        }),
+        ("post", "/api/v1/keys/{id}/rotations") => json!({ "overlap_s": 0 }),
+        ("patch", "/api/v1/users") => json!({ "tenant": "clinic", "user": "nobody" }),
+        ("put", "/api/v1/policies/{tenant}/{name}") => {
+            json!({ "text": "permit (principal, action, resource);" })
+        }
+        ("post", "/api/v1/decisions") => {
+            json!({ "tenant": "clinic", "user": "nobody", "action": "generate" })
+        }
+        ("post", "/api/v1/vault/rotations") => json!({ "tenant": "clinic" }),
+        ("post", "/api/v1/subjects/shred") => json!({ "tenant": "clinic", "subject": "nobody" }),
+        _ => return None,
+    })
+}
+
+fn ask(server: &Server<'_>, method: &str, path: &str, key: &str) -> Answer {
+    let filled = path
+        .replace("{id}", if path.starts_with("/v1/chat") { NOTHING } else { "0" })
+        .replace("{model}", "nosuchmodel")
+        .replace("{tenant}", "clinic")
+        .replace("{name}", "none")
+        .replace("{days}", "1");
+    server.request(&method.to_uppercase(), &filled, key, &[], body(method, path).as_ref())
+}
+
+/// The matrix: made of the table of routes and the table of roles, so that neither can have more than the other.
+#[test]
+fn every_route_is_for_the_roles_of_its_action() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let mut lines = ROLES.lines().map(|line| line.split(',').collect::<Vec<_>>());
+    let roles: Vec<&str> = lines.next().unwrap()[1..].to_vec();
+    let allowed: HashMap<&str, Vec<&str>> = lines.map(|row| (row[0], row[1..].to_vec())).collect();
+    let keys: Vec<Key> = roles.iter().map(|role| key(&server, "clinic", role, role)).collect();
+    let mut asked = 0;
+    for route in ROUTES.lines().skip(1) {
+        let [method, path, action] = route.split(',').collect::<Vec<_>>()[..] else { panic!("{route}") };
+        if action == "anybody" || ON_THE_MACHINE.contains(&path) {
+            continue;
+        }
+        assert_eq!(ask(&server, method, path, "no key").status, 401, "{route}");
+        for (at, role) in roles.iter().enumerate() {
+            let answer = ask(&server, method, path, &keys[at].secret);
+            let code = answer.body["error"]["code"].as_str().unwrap_or_default();
+            let expected = match (allowed[action][at], IN_PERSON.contains(&action)) {
+                ("no", _) => "not_allowed",
+                ("yes", true) => "step_up_required",
+                _ => "",
+            };
+            if expected.is_empty() {
+                assert!(![401, 403].contains(&answer.status), "{route} of {role}: {}", answer.body);
+            } else {
+                assert_eq!((answer.status, code), (403, expected), "{route} of {role}");
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 200, "{asked}");
+    for path in ON_THE_MACHINE {
+        assert_eq!(server.request("POST", path, server.key(), &[], Some(&json!({}))).status, 404, "{path}");
+    }
+}
+
+/// What another tenant has is not there: the same status and the same words as for what nobody has.
+#[test]
+fn a28_ids_of_another_tenant_are_as_if_they_were_not() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let ours = key(&server, "clinic", "chief", "administrator");
+    let theirs = key(&server, "lab", "boss", "administrator");
+    let chat = json!({
+        "model": "mock", "store": true, "messages": [{ "role": "user", "content": "their secret" }],
+    });
+    let stored = server.request("POST", "/v1/chat/completions", &theirs.secret, &[], Some(&chat)).body;
+    let stored = stored["id"].as_str().unwrap();
+
+    let same = |method: &str, theirs: &str, nobodys: &str, body: Option<Value>| {
+        let seen = |path: &str, body: Option<&Value>| {
+            let mut answer = server.request(method, path, &ours.secret, &[], body);
+            answer.body["error"]["request_id"] = Value::Null;
+            (answer.status, answer.body.to_string().replace(path.rsplit('/').next().unwrap(), "ID"))
+        };
+        let (status, text) = seen(theirs, body.as_ref());
+        assert_eq!((status, &text), (404, &seen(nobodys, body.as_ref()).1), "{method} {theirs}");
+    };
+    for (method, body) in [("GET", None), ("DELETE", None), ("POST", Some(json!({ "metadata": {} })))] {
+        let path = |id: &str| format!("/v1/chat/completions/{id}");
+        same(method, &path(stored), &path(NOTHING), body);
+    }
+    same("DELETE", &format!("/api/v1/keys/{}", theirs.id), "/api/v1/keys/000000000000", None);
+    let rotation = Some(json!({ "overlap_s": 0 }));
+    let rotations = |id: &str| format!("/api/v1/keys/{id}/rotations");
+    let (one, other) = (rotations(&theirs.id), rotations("000000000000"));
+    let refused = |path: &str| server.request("POST", path, &ours.secret, &[], rotation.as_ref());
+    assert_eq!((refused(&one).status, refused(&other).status), (404, 404));
+
+    let in_body = |method: &str, path: &str, body: &dyn Fn(&str) -> Value| {
+        let seen = |tenant: &str| {
+            let mut answer = server.request(method, path, &ours.secret, &[], Some(&body(tenant)));
+            answer.body["error"]["request_id"] = Value::Null;
+            (answer.status, answer.body.to_string().replace(tenant, "TENANT"))
+        };
+        let (theirs, nobodys) = (seen("lab"), seen("nolab"));
+        assert_eq!((theirs.0, &theirs), (404, &nobodys), "{method} {path}");
+    };
+    in_body(
+        "PATCH",
+        "/api/v1/users",
+        &|tenant| json!({ "tenant": tenant, "user": "boss", "suspended": true }),
+    );
+    in_body(
+        "POST",
+        "/api/v1/decisions",
+        &|tenant| json!({ "tenant": tenant, "user": "boss", "action": "generate", "resource": "model:mock" }),
+    );
+    in_body("POST", "/api/v1/keys", &|tenant| {
+        json!({
+            "label": "x", "tenant": tenant, "user": "mole", "role": "member", "class_max": "normal",
+            "data_class_max": "public",
+        })
+    });
+    // Nor are they in lists.
+    for path in ["/api/v1/keys", "/api/v1/users", "/api/v1/usage/2", "/v1/chat/completions"] {
+        let text = server.request("GET", path, &ours.secret, &[], None).body.to_string();
+        assert!(
+            !text.contains("\"lab\"") && !text.contains("boss") && !text.contains("secret"),
+            "{path}: {text}"
+        );
+    }
+    // They are untouched.
+    assert_eq!(server.chat(&theirs.secret, "hi").status, 200);
+}
+
+#[test]
+fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let ann = key(&server, "clinic", "ann", "member");
+    let bob = key(&server, "lab", "bob", "member");
+    let write = |name: &str, text: &str| {
+        fs::write(site.folder().join(name), text).unwrap();
+        name.to_owned()
+    };
+    let weekend = write(
+        "weekend.cedar",
+        "@says(\"the model rests\")\nforbid (principal, action == Action::\"generate\", resource == Model::\"mock\");",
+    );
+    let why = |who: &str, action: &str, resource: &[&str]| {
+        server.json(&[&["why", "access", who, action], resource].concat())
+    };
+    let decided = why("clinic/ann", "generate", &["model:mock"]);
+    assert_eq!((&decided["allowed"], &decided["policies"][0]["name"]), (&json!(true), &json!("role.member")));
+
+    server.json(&["policies", "set", "weekend", &weekend, "--tenant", "clinic"]);
+    let refused = server.chat(&ann.secret, "hi");
+    assert_eq!((refused.status, &refused.body["error"]["code"]), (403, &json!("forbidden_by_policy")));
+    assert!(refused.body["error"]["message"].as_str().unwrap().contains("the model rests"));
+    assert_eq!(server.chat(&bob.secret, "hi").status, 200);
+    for who in ["clinic/ann".to_owned(), format!("key:{}", ann.id)] {
+        let decided = why(&who, "generate", &["model:mock"]);
+        assert_eq!(decided["allowed"], false);
+        assert_eq!(decided["policies"][0]["name"], "tenant.weekend.1");
+        assert!(decided["policies"][0]["text"].as_str().unwrap().contains("Model::\"mock\""));
+    }
+    let decided = why("clinic/ann", "manage_keys", &[]);
+    assert_eq!((&decided["policies"], &decided["roles"]), (&json!([]), &json!("administrator, owner")));
+    let told = site.run(&["why", "access", "clinic/ann", "manage_keys", "tenant:lab"]);
+    assert!(told.stdout.contains("may not manage_keys: this belongs to another tenant"), "{}", told.stdout);
+    assert!(told.stdout.contains("wall.tenant"), "{}", told.stdout);
+
+    // It is there after a restart.
+    let address = server.json(&["policies", "list", "--tenant", "clinic"]);
+    assert_eq!(address["policies"][0]["name"], "weekend");
+    drop(server);
+    let server = site.serve(&[]);
+    assert_eq!(server.chat(&ann.secret, "hi").status, 403);
+    let bad = write("bad.cedar", "forbid (principal, action, resource) when { context.data_class > 1 };");
+    let refused = site.run(&["policies", "set", "bad", &bad, "--tenant", "clinic"]);
+    assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("policy `bad`") || refused.stderr.contains("data_class"),
+        "{}",
+        refused.stderr
+    );
+    assert_eq!(site.run(&["policies", "remove", "none", "--tenant", "clinic"]).code, Some(5));
+    server.json(&["policies", "remove", "weekend", "--tenant", "clinic"]);
+    assert_eq!(server.chat(&ann.secret, "hi").status, 200);
+    assert_eq!(site.run(&["why", "access", "clinic/nobody", "generate", "model:mock"]).code, Some(5));
+    assert_eq!(site.run(&["why", "access", "clinic/ann", "generate"]).code, Some(1));
+}
