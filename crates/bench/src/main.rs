@@ -63,6 +63,7 @@ enum Selection {
     All,
     Engine,
     Estimate,
+    Access,
     Vault,
     Flow,
 }
@@ -73,6 +74,7 @@ impl Selection {
             Self::All => &Suite::ALL,
             Self::Engine => &[Suite::Engine],
             Self::Estimate => &[Suite::Estimate],
+            Self::Access => &[Suite::Access],
             Self::Vault => &[Suite::Vault],
             Self::Flow => &[Suite::Flow],
         }

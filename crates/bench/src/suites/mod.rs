@@ -1,5 +1,6 @@
 //! The suites: each measures the figures of one part of llmos.
 
+mod access;
 mod engine;
 mod estimate;
 mod flow;
@@ -34,6 +35,7 @@ const MODELS_MAX: usize = 8;
 pub(crate) enum Suite {
     Engine,
     Estimate,
+    Access,
     Vault,
     Flow,
 }
@@ -54,13 +56,14 @@ pub(crate) struct Options {
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 4] = [Self::Engine, Self::Estimate, Self::Vault, Self::Flow];
+    pub(crate) const ALL: [Self; 5] = [Self::Engine, Self::Estimate, Self::Access, Self::Vault, Self::Flow];
 
     /// Its name in the table of figures.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Engine => "engine",
             Self::Estimate => "estimate",
+            Self::Access => "access",
             Self::Vault => "vault",
             Self::Flow => "flow",
         }
@@ -70,6 +73,7 @@ impl Suite {
         match self {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
+            Self::Access => access::run().await,
             Self::Vault => vault::run().await,
             Self::Flow => flow::run(options.flows.as_deref(), options.python.as_deref()),
         }

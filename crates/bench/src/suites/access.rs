@@ -1,0 +1,108 @@
+//! Suite `access`: what it costs to find out who somebody is, and what they may do.
+//!
+//! In this process, on one thread, by CPU time: what is measured is the crate that the server links.
+
+use access::{Access, Credential, Generate, ManageKeys, ModelUse, NewKey};
+use anyhow::{Context, Result, ensure};
+use rustix::time::{ClockId, clock_gettime};
+use store::Store;
+use types::{DataClass, ModelName, Principal, PriorityClass, Role, Scope, Secret, UserId};
+
+use crate::{
+    figures::{Findings, Outcome},
+    progress,
+    statistics::Summary,
+};
+
+/// Keys that are live beside the one that is shown.
+const KEYS: usize = 1_000;
+const ROUNDS: usize = 9;
+const CHECKS: u32 = 20_000;
+const FRESH: u32 = 5_000;
+
+pub(super) async fn run() -> Result<Findings> {
+    let mut findings = Findings::default();
+    let folder = tempfile::tempdir().context("a folder for the keys")?;
+    let store = Store::open(&folder.path().join("state.db")).await?;
+    let access = Access::open(store, &folder.path().join("pepper")).await?;
+    let first = access.bootstrap().await?.context("there were keys before")?;
+    let owner = access.authenticate(Credential::ApiKey(first)).await?;
+    let by = access.authorize_in::<ManageKeys>(&owner, "a new tenant").await?;
+    progress(&format!("access: making {KEYS} keys"));
+    let mut key = None;
+    for number in 0..KEYS {
+        key = Some(access.create_key(&by, new_key(number)).await?.1);
+    }
+    let key = key.context("no key was made")?;
+    let model: ModelName = "smollm2".parse()?;
+
+    let (mut checks, mut memos, mut fresh) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        progress(&format!("access: checking and deciding, {round} of {ROUNDS}"));
+        let begun = cpu_s();
+        let mut principal = None;
+        for _ in 0..CHECKS {
+            let shown = Secret::from(key.expose().to_vec());
+            principal = Some(access.authenticate(Credential::ApiKey(shown)).await?);
+        }
+        checks.push(micros(begun, CHECKS));
+        let principal = principal.context("nobody was checked")?;
+
+        let begun = cpu_s();
+        for _ in 0..CHECKS {
+            access.authorize::<Generate>(&principal, wanted(&model))?;
+        }
+        memos.push(micros(begun, CHECKS));
+
+        // Each time somebody else, so that nothing is remembered.
+        let callers: Vec<Principal> = (0..FRESH)
+            .map(|number| Principal {
+                user: UserId(u64::from(number) + u64::from(FRESH) * round as u64 + 1_000_000),
+                ..principal.clone()
+            })
+            .collect();
+        let begun = cpu_s();
+        for caller in &callers {
+            let proof = access.authorize::<Generate>(caller, wanted(&model))?;
+            ensure!(proof.policies() == ["role.member"], "another policy decided: {:?}", proof.policies());
+        }
+        fresh.push(micros(begun, FRESH));
+    }
+    for (figure, values) in
+        [("key_check_us", &checks), ("decision_memo_us", &memos), ("decision_fresh_us", &fresh)]
+    {
+        let summary = Summary::of(values).context("nothing was measured")?;
+        findings.outcomes.insert(figure, Outcome::Measured(summary));
+    }
+    // What it is compared with, the codecs wired straight to a mock driver, is not there yet.
+    findings.outcomes.insert("path_cpu_ratio", Outcome::Skipped);
+    findings.number("live keys", KEYS as f64, "");
+    Ok(findings)
+}
+
+fn new_key(number: usize) -> NewKey {
+    NewKey {
+        label: "benchmark".to_owned(),
+        tenant: "a new tenant".to_owned(),
+        user: format!("user {number}"),
+        role: Role::Member,
+        class_max: PriorityClass::Interactive,
+        data_class_max: DataClass::Restricted,
+        scope: Scope::default(),
+        expires_at: None,
+    }
+}
+
+fn wanted(model: &ModelName) -> ModelUse {
+    ModelUse { model: model.clone(), class: None, data_class: None }
+}
+
+/// CPU time of this thread, in seconds.
+fn cpu_s() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+}
+
+fn micros(begun: f64, times: u32) -> f64 {
+    (cpu_s() - begun) * 1e6 / f64::from(times)
+}
