@@ -32,7 +32,7 @@ const HOUSE: [(&str, Place); 16] = [
     ("gateway", Place::Floor(7)),
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
-    ("bench", Place::Beside(&["modelfile", "planner", "store", "types", "vault"])),
+    ("bench", Place::Beside(&["access", "modelfile", "planner", "store", "types", "vault"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.
