@@ -65,9 +65,11 @@ pub enum AccessError {
         /// The role that was to be given, or changed.
         granted: Role,
     },
-    /// A key would allow more than its owner may.
-    #[error("`{parameter}` is {asked}, but the user may have at most {max}; `llmos users set` changes that")]
+    /// A key would allow more than its owner may, or whoever makes it.
+    #[error("`{parameter}` is {asked}, but {whose} at most {max}; `llmos users set` changes that")]
     WiderThanOwner {
+        /// Who has no more, as a part of the sentence.
+        whose: &'static str,
         /// `role`, `class_max` or `data_class_max`.
         parameter: &'static str,
         /// What was asked for.

@@ -3,9 +3,18 @@
 use std::sync::Arc;
 
 use store::Rights;
-use types::{Principal, Role};
+use types::{Principal, Role, Scope, TenantId};
 
-use crate::{AccessError, NewKey, policy::Policies};
+use crate::{
+    AccessError, Action, Authorized, ManageKeys, NewKey,
+    clock::now_s,
+    keyring::{Held, Keyring, shortened},
+    policy::Policies,
+};
+
+/// Who has no more, in a sentence.
+const OWNER: &str = "the user may have";
+const GRANTER: &str = "whoever gives it has";
 
 /// Somebody who gives rights to others, or takes them.
 pub(crate) struct Granter {
@@ -18,43 +27,103 @@ impl Granter {
         Self { principal, policies }
     }
 
+    /// Whether they may do something in this tenant.
+    pub(crate) fn covers<A: Action<Resource = TenantId>>(&self, tenant: TenantId) -> bool {
+        Authorized::<A>::decide(&self.policies, &self.principal, tenant, now_s()).is_ok()
+    }
+
+    /// A key of a tenant whose keys they look after.
+    pub(crate) async fn held(&self, keyring: &Keyring, id: &str) -> Result<Held, AccessError> {
+        let held = keyring.held(id).await?.filter(|held| self.covers::<ManageKeys>(held.tenant));
+        held.ok_or_else(|| AccessError::UnknownKey(shortened(id)))
+    }
+
     /// Whether one role allows all that another one does.
     pub(crate) fn contains(&self, wide: Role, narrow: Role) -> bool {
         self.policies.actions_of(narrow).is_subset(self.policies.actions_of(wide))
     }
 
-    /// A key gives no more than its owner has; and a new user, whose rights are those of their first key, has no more than
-    /// whoever makes it.
+    /// A key gives no more than its owner has, and no more than whoever makes it has themselves: they see its secret.
     pub(crate) fn check_key(&self, new: &NewKey, owner: Option<Rights>) -> Result<(), AccessError> {
-        let Principal { role, class_max, data_class_max, .. } = self.principal;
+        let asked = Rights { role: new.role, class_max: new.class_max, data_class_max: new.data_class_max };
         self.check_role(owner.map_or(new.role, |owner| owner.role))?;
-        let most = owner.unwrap_or(Rights { role, class_max, data_class_max });
-        let wider = |parameter, asked, max| Err(AccessError::WiderThanOwner { parameter, asked, max });
-        if !self.contains(most.role, new.role) {
-            return wider("role", new.role.as_str(), most.role.as_str());
+        if let Some(owner) = owner {
+            self.check_within(asked, owner, OWNER)?;
         }
-        if new.class_max > most.class_max {
-            return wider("class_max", new.class_max.as_str(), most.class_max.as_str());
+        self.check_within(asked, self.own(), GRANTER)?;
+        self.check_scope(&new.scope)
+    }
+
+    /// To renew the secret of a key is to have what it gives.
+    pub(crate) fn check_renewal(&self, held: &Held) -> Result<(), AccessError> {
+        self.check_role(held.owner.role)?;
+        let (owner, key) = (held.owner, held.key);
+        let gives = Rights {
+            role: held.owner.role,
+            class_max: owner.class_max.min(key.class_max),
+            data_class_max: owner.data_class_max.min(key.data_class_max),
+        };
+        self.check_within(gives, self.own(), GRANTER)?;
+        self.check_scope(&held.scope)
+    }
+
+    /// A key is taken only from those who are no more than whoever takes it.
+    pub(crate) fn check_revocation(&self, held: &Held) -> Result<(), AccessError> {
+        self.check_role(held.owner.role)
+    }
+
+    fn own(&self) -> Rights {
+        let Principal { role, class_max, data_class_max, .. } = self.principal;
+        Rights { role, class_max, data_class_max }
+    }
+
+    fn check_within(&self, asked: Rights, most: Rights, whose: &'static str) -> Result<(), AccessError> {
+        let wider = |parameter, asked, max| Err(AccessError::WiderThanOwner { whose, parameter, asked, max });
+        if !self.contains(most.role, asked.role) {
+            return wider("role", asked.role.as_str(), most.role.as_str());
         }
-        if new.data_class_max > most.data_class_max {
-            return wider("data_class_max", new.data_class_max.as_str(), most.data_class_max.as_str());
+        if asked.class_max > most.class_max {
+            return wider("class_max", asked.class_max.as_str(), most.class_max.as_str());
+        }
+        if asked.data_class_max > most.data_class_max {
+            return wider("data_class_max", asked.data_class_max.as_str(), most.data_class_max.as_str());
         }
         Ok(())
     }
 
-    /// Who changes somebody has all that they had and will have; what they had more before may stay.
+    /// Who shows a key that is for some actions or models makes none that is for others.
+    fn check_scope(&self, asked: &Scope) -> Result<(), AccessError> {
+        let own = &self.principal.scope;
+        let out = |what, name: Option<String>| {
+            let name = name.unwrap_or_else(|| "all".to_owned());
+            Err(AccessError::OutOfScope { what, name })
+        };
+        if !own.actions().is_empty() {
+            let outside = asked.actions().iter().find(|action| !own.covers_action(action));
+            if asked.actions().is_empty() || outside.is_some() {
+                return out("action", outside.cloned());
+            }
+        }
+        if !own.models().is_empty() {
+            let outside = asked.models().iter().find(|model| !own.covers_model(model));
+            if asked.models().is_empty() || outside.is_some() {
+                return out("model", outside.map(ToString::to_string));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who changes somebody is no less than they were and will be.
     pub(crate) fn check_change(&self, was: Rights, becomes: Rights) -> Result<(), AccessError> {
         self.check_role(was.role)?;
         self.check_role(becomes.role)?;
-        let wider = |parameter, asked, max| Err(AccessError::WiderThanOwner { parameter, asked, max });
-        if becomes.class_max > was.class_max.max(self.principal.class_max) {
-            return wider("class_max", becomes.class_max.as_str(), self.principal.class_max.as_str());
-        }
-        if becomes.data_class_max > was.data_class_max.max(self.principal.data_class_max) {
-            let max = self.principal.data_class_max.as_str();
-            return wider("data_class_max", becomes.data_class_max.as_str(), max);
-        }
-        Ok(())
+        // What they had more before may stay.
+        let most = Rights {
+            role: self.principal.role,
+            class_max: was.class_max.max(self.principal.class_max),
+            data_class_max: was.data_class_max.max(self.principal.data_class_max),
+        };
+        self.check_within(becomes, most, GRANTER)
     }
 
     /// Nobody gives or takes a role that allows more than their own, or than their key's.

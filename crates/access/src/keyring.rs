@@ -23,6 +23,8 @@ use crate::{
     quota::Account,
 };
 
+/// What the tenant and the user of the local socket are called.
+pub(crate) const LOCAL: &str = "local";
 /// Most keys that are not revoked. Bounds the memory of the index: about 150 bytes a key.
 pub const KEYS_MAX: usize = 100_000;
 
@@ -49,6 +51,14 @@ pub(crate) struct Keyring {
 struct Live {
     keys: HashMap<KeyId, LiveKey>,
     users: HashMap<UserId, LiveUser>,
+}
+
+/// Whose a key is, and what it gives.
+pub(crate) struct Held {
+    pub(crate) tenant: TenantId,
+    pub(crate) owner: Rights,
+    pub(crate) key: Rights,
+    pub(crate) scope: Scope,
 }
 
 /// A key that is not revoked.
@@ -183,21 +193,35 @@ impl Keyring {
         new: NewKey,
     ) -> Result<(KeyView, Secret), AccessError> {
         let _changing = self.changing.lock().await;
-        let users = self.store.users().await?;
-        let owner = users.iter().find(|owner| owner.tenant == new.tenant && owner.user == new.user);
+        let owner = self.store.user(&new.tenant, &new.user).await?;
         granter.check_key(&new, owner.map(|owner| owner.rights))?;
         self.create_next(new).await
     }
 
-    /// The tenant of a key, revoked ones included.
-    pub(crate) async fn tenant_of_key(&self, id: &str) -> Result<Option<TenantId>, AccessError> {
-        if let Some(known_form) = KeyId::parse(id.as_bytes())
-            && let Some(key) = self.live.read().map_err(poisoned)?.keys.get(&known_form)
-        {
-            return Ok(Some(key.tenant));
+    /// Whose a key is, revoked ones included. For what lives the store is not asked: a leaked key is taken away also when the store
+    /// does not answer.
+    pub(crate) async fn held(&self, id: &str) -> Result<Option<Held>, AccessError> {
+        if let Some(held) = self.held_now(id)? {
+            return Ok(Some(held));
         }
-        let keys = self.store.keys().await?;
-        Ok(keys.into_iter().find(|record| record.key.id == id).map(|record| record.owner.tenant_id))
+        Ok(self.store.key(id).await?.map(|record| Held {
+            tenant: record.owner.tenant_id,
+            owner: record.owner.rights,
+            key: record.key.rights,
+            scope: scope(&record.key).unwrap_or_default(),
+        }))
+    }
+
+    fn held_now(&self, id: &str) -> Result<Option<Held>, AccessError> {
+        let Some(id) = KeyId::parse(id.as_bytes()) else { return Ok(None) };
+        let live = self.live.read().map_err(poisoned)?;
+        let found = live.keys.get(&id).and_then(|key| Some((key, live.users.get(&key.user)?)));
+        Ok(found.map(|(key, owner)| Held {
+            tenant: key.tenant,
+            owner: owner.rights,
+            key: key.rights,
+            scope: key.scope.clone(),
+        }))
     }
 
     /// What somebody may do now who has this name, as with a key that narrows nothing; and whether they are suspended.
@@ -206,8 +230,7 @@ impl Keyring {
         tenant: &str,
         user: &str,
     ) -> Result<Option<(Principal, bool)>, AccessError> {
-        let users = self.store.users().await?;
-        let found = users.into_iter().find(|found| found.tenant == tenant && found.user == user);
+        let found = self.store.user(tenant, user).await?;
         Ok(found.map(|found| {
             let Rights { role, class_max, data_class_max } = found.rights;
             let principal = Principal {
@@ -230,9 +253,10 @@ impl Keyring {
         Ok(live.keys.get(&id).and_then(|key| live.principal(key, now_s())))
     }
 
-    /// The tenant of this name.
+    /// The tenant of this name. That of the local socket is no row of the store.
     pub(crate) async fn tenant(&self, name: &str) -> Result<Option<TenantId>, AccessError> {
-        Ok(self.store.tenant(name).await?)
+        let found = self.store.tenant(name).await?;
+        Ok(found.or_else(|| (name == LOCAL).then_some(TenantId(0))))
     }
 
     /// Where everything is kept.
@@ -315,8 +339,7 @@ impl Keyring {
         change: UserChange,
     ) -> Result<UserView, AccessError> {
         let _changing = self.changing.lock().await;
-        let users = self.store.users().await?;
-        let Some(was) = users.into_iter().find(|found| found.tenant == tenant && found.user == user) else {
+        let Some(was) = self.store.user(tenant, user).await? else {
             return Err(AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() });
         };
         let rights = Rights {
@@ -402,6 +425,8 @@ fn scope(key: &NewKeyRecord) -> Option<Scope> {
 fn view(record: KeyRecord) -> KeyView {
     let KeyRecord { key, old, revoked_at, .. } = record;
     let scope = scope(&key).unwrap_or_default();
+    // Its role stands beside it.
+    let scope = Scope::new(None, scope.actions().to_vec(), scope.models().to_vec());
     let NewKeyRecord { id, label, tenant, user, rights, created_at, expires_at, .. } = key;
     let Rights { role, class_max, data_class_max } = rights;
     let key = NewKey { label, tenant, user, role, class_max, data_class_max, scope, expires_at };

@@ -1,14 +1,12 @@
 //! What concerns policies as such: those that tenants upload, and why something is allowed or not.
 
-use std::sync::Arc;
-
 use store::{PolicyRecord, Store};
-use tokio::sync::Mutex;
 use types::{ModelName, Principal, TenantId};
 
 use crate::{
     Access, AccessError, Authorized, Decision, ExplainAccess, ManagePolicies, OpenError, Target,
     TenantPolicy,
+    access::{ANY_TENANT, carried_through},
     action::{self, Kind},
     clock::now_s,
     key_values::check_name,
@@ -40,9 +38,6 @@ pub struct Explanation {
     pub roles: String,
 }
 
-/// One change of policies at a time, so that what was checked together is taken in together.
-static CHANGING: Mutex<()> = Mutex::const_new(());
-
 /// Takes in what tenants have uploaded before. What does not validate any more stops the start: to leave it out might allow
 /// what it forbids.
 pub(crate) async fn take_in(policies: &Policies, store: &Store) -> Result<(), OpenError> {
@@ -57,7 +52,7 @@ pub(crate) async fn take_in(policies: &Policies, store: &Store) -> Result<(), Op
 impl Access {
     /// The policies of a tenant, by name.
     pub async fn policies(&self, by: &Authorized<ManagePolicies>) -> Result<Vec<TenantPolicy>, AccessError> {
-        self.policies_of(*by.resource()).await
+        policies_of(self.keyring.store(), *by.resource()).await
     }
 
     /// Adds a policy, or puts it in the place of the one of this name. It holds from the next decision on.
@@ -70,16 +65,19 @@ impl Access {
         policy: TenantPolicy,
     ) -> Result<(), AccessError> {
         check_name("name", &policy.name)?;
-        let _changing = CHANGING.lock().await;
-        let tenant = *by.resource();
-        let mut all = self.policies_of(tenant).await?;
-        all.retain(|other| other.name != policy.name);
-        all.push(policy.clone());
-        all.sort_by(|one, other| one.name.cmp(&other.name));
-        self.rulebook().check(&all)?;
-        let TenantPolicy { name, text } = policy;
-        self.records().put_policy(PolicyRecord { tenant, name, text, created_at: now_s() }).await?;
-        self.rulebook().set(tenant, &all).map_err(AccessError::BadPolicy)
+        let (keyring, policies, tenant) = (self.keyring.clone(), self.policies.clone(), *by.resource());
+        carried_through(async move {
+            let _changing = policies.changing().await;
+            let mut all = policies_of(keyring.store(), tenant).await?;
+            all.retain(|other| other.name != policy.name);
+            all.push(policy.clone());
+            all.sort_by(|one, other| one.name.cmp(&other.name));
+            policies.check(&all)?;
+            let TenantPolicy { name, text } = policy;
+            keyring.store().put_policy(PolicyRecord { tenant, name, text, created_at: now_s() }).await?;
+            policies.set(tenant, &all).map_err(AccessError::BadPolicy)
+        })
+        .await
     }
 
     /// Removes a policy.
@@ -88,16 +86,20 @@ impl Access {
         by: &Authorized<ManagePolicies>,
         name: &str,
     ) -> Result<(), AccessError> {
-        let _changing = CHANGING.lock().await;
-        let tenant = *by.resource();
-        let mut all = self.policies_of(tenant).await?;
-        let before = all.len();
-        all.retain(|other| other.name != name);
-        if all.len() == before {
-            return Err(AccessError::UnknownPolicy(name.chars().take(64).collect()));
-        }
-        self.records().delete_policy(tenant, name).await?;
-        self.rulebook().set(tenant, &all).map_err(AccessError::BadPolicy)
+        let (keyring, policies, tenant) = (self.keyring.clone(), self.policies.clone(), *by.resource());
+        let name = name.to_owned();
+        carried_through(async move {
+            let _changing = policies.changing().await;
+            let mut all = policies_of(keyring.store(), tenant).await?;
+            let before = all.len();
+            all.retain(|other| other.name != name);
+            if all.len() == before {
+                return Err(AccessError::UnknownPolicy(name.chars().take(64).collect()));
+            }
+            keyring.store().delete_policy(tenant, &name).await?;
+            policies.set(tenant, &all).map_err(AccessError::BadPolicy)
+        })
+        .await
     }
 
     /// Whether somebody may do something now, and which policies decide it. `resource` is `server`, `model:NAME` or
@@ -117,9 +119,9 @@ impl Access {
             .ok_or_else(|| types::OutOfRange::new("action", "an unknown name", crate::ACTIONS.join(", ")))?;
         let target = self.target(&principal, kind, resource).await?;
         let question = Question { principal, suspended, action, target, now: now_s() };
-        let decision = self.rulebook().decide_fresh(&question);
-        let texts = self.rulebook().texts(question.principal.tenant, &decision.policies);
-        Ok(Explanation { decision, texts, roles: self.rulebook().roles_for(action) })
+        let decision = self.policies.decide_fresh(&question);
+        let texts = self.policies.texts(question.principal.tenant, &decision.policies);
+        Ok(Explanation { decision, texts, roles: self.policies.roles_for(action) })
     }
 
     async fn seen_by(
@@ -129,18 +131,15 @@ impl Access {
     ) -> Result<(Principal, bool), AccessError> {
         let (found, unknown) = match who {
             Who::User { tenant, user } => (
-                self.keys_and_users().principal_named(tenant, user).await?,
+                self.keyring.principal_named(tenant, user).await?,
                 AccessError::UnknownUser { tenant: tenant.clone(), user: user.clone() },
             ),
             Who::Key(id) => (
-                self.keys_and_users().principal_of_key(id)?.map(|principal| (principal, false)),
+                self.keyring.principal_of_key(id)?.map(|principal| (principal, false)),
                 AccessError::UnknownKey(id.chars().take(64).collect()),
             ),
         };
-        let seen = found.filter(|(principal, _)| {
-            self.authorize::<ExplainAccess>(by.principal(), principal.tenant).is_ok()
-        });
-        seen.ok_or(unknown)
+        found.filter(|(principal, _)| self.covers(by, principal.tenant)).ok_or(unknown)
     }
 
     async fn target(
@@ -162,8 +161,7 @@ impl Access {
             (Kind::Tenant, None) => Ok(Target::Tenant(principal.tenant)),
             (Kind::Tenant, Some(("tenant", name))) => {
                 // Whoever may not see another tenant learns no more than that it is none of theirs, be it there or not.
-                let tenant = self.keys_and_users().tenant(name).await?;
-                Ok(Target::Tenant(tenant.unwrap_or(TenantId(u64::MAX))))
+                Ok(Target::Tenant(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
             }
             (Kind::Model, Some(("model", name))) => model(name),
             (kind, _) => {
@@ -176,19 +174,11 @@ impl Access {
             }
         }
     }
+}
 
-    async fn policies_of(&self, tenant: TenantId) -> Result<Vec<TenantPolicy>, AccessError> {
-        let records = self.records().policies().await?;
-        Ok(records.iter().filter(|record| record.tenant == tenant).map(policy).collect())
-    }
-
-    fn records(&self) -> &Store {
-        self.keys_and_users().store()
-    }
-
-    fn rulebook(&self) -> &Arc<Policies> {
-        self.policies_in_force()
-    }
+async fn policies_of(store: &Store, tenant: TenantId) -> Result<Vec<TenantPolicy>, AccessError> {
+    let records = store.policies().await?;
+    Ok(records.iter().filter(|record| record.tenant == tenant).map(policy).collect())
 }
 
 fn policy(record: &PolicyRecord) -> TenantPolicy {

@@ -38,7 +38,7 @@ pub(crate) struct Gateway {
 
 /// What each door serves.
 pub(crate) struct Routers {
-    /// Everything that names no files of this machine.
+    /// Everything that names no files and processes of this machine.
     pub(crate) tcp: Router,
     /// All of it.
     pub(crate) local: Router,
@@ -54,7 +54,7 @@ pub(crate) struct Routers {
     tags(
         (name = "openai", description = "OpenAI's protocol, and Jina's for reranking"),
         (name = "health", description = "Whether and how the server does"),
-        (name = "admin", description = "Looks after the installation and its tenants; what names files is only at the local socket in the data directory"),
+        (name = "admin", description = "Looks after the installation and its tenants; what names files and processes is only at the local socket in the data directory"),
     ),
     modifiers(&ApiKey),
     security(("api_key" = [])),
@@ -90,7 +90,6 @@ fn public() -> OpenApiRouter<Arc<Gateway>> {
 /// What looks after the installation and its tenants. At both doors: who may what is decided in the path.
 fn administration() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::default()
-        .routes(routes!(admin::version))
         .routes(routes!(admin::processes))
         .routes(routes!(admin::kill_sequence))
         .routes(routes!(admin::load_model, admin::unload_model))
@@ -107,9 +106,10 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin_vault::shred))
 }
 
-/// What names files of this machine: for those who work on it.
+/// What names files and processes of this machine: for those who work on it.
 fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::default()
+        .routes(routes!(admin::version))
         .routes(routes!(admin_vault::back_up))
         .routes(routes!(admin_vault::restore))
         .routes(routes!(admin_vault::export))
@@ -215,9 +215,11 @@ mod tests {
     }
 
     #[test]
-    fn what_names_files_is_not_public() {
+    fn what_names_files_and_processes_is_not_public() {
         let (_, document) = public().merge(administration()).split_for_parts();
-        for path in ["/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"] {
+        for path in
+            ["/api/v1/version", "/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"]
+        {
             assert!(!document.paths.paths.contains_key(path), "{path}");
         }
     }

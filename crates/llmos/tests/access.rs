@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 const ROUTES: &str = include_str!("../../gateway/src/routes.csv");
 /// Which role may which action.
 const ROLES: &str = include_str!("../../access/src/policy/roles.csv");
-/// What is at the local socket only: it names files of the machine.
-const ON_THE_MACHINE: [&str; 3] =
-    ["/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
+/// What is at the local socket only: it names files and processes of the machine.
+const ON_THE_MACHINE: [&str; 4] =
+    ["/api/v1/version", "/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
 /// What needs somebody who is there, and so is no use of a key's.
 const IN_PERSON: [&str; 5] =
     ["manage_vault", "manage_policies", "rotate_tenant_key", "erase_subject", "export_subject"];
@@ -104,8 +104,9 @@ fn every_route_is_for_the_roles_of_its_action() {
         }
     }
     assert!(asked > 200, "{asked}");
-    for path in ON_THE_MACHINE {
-        assert_eq!(server.request("POST", path, server.key(), &[], Some(&json!({}))).status, 404, "{path}");
+    for route in ROUTES.lines().filter(|route| ON_THE_MACHINE.iter().any(|path| route.contains(path))) {
+        let [method, path, _] = route.split(',').collect::<Vec<_>>()[..] else { panic!("{route}") };
+        assert_eq!(ask(&server, method, path, server.key()).status, 404, "{route}");
     }
 }
 
@@ -179,6 +180,38 @@ fn a28_ids_of_another_tenant_are_as_if_they_were_not() {
     assert_eq!(server.chat(&theirs.secret, "hi").status, 200);
 }
 
+/// In the tenant where the first owner is, too.
+#[test]
+fn a31_an_administrator_does_not_become_an_owner() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let admin = key(&server, "default", "chief", "administrator");
+    let owner = server.json(&["keys", "list"])["keys"][0].clone();
+    assert_eq!(owner["role"], "owner");
+    let id = owner["id"].as_str().unwrap();
+    let post = |path: &str, body: Value| server.request("POST", path, &admin.secret, &[], Some(&body));
+    let of = |user: &str, role: &str| {
+        json!({
+            "label": "x", "tenant": "default", "user": user, "role": role, "class_max": "normal",
+            "data_class_max": "public",
+        })
+    };
+    let change = |body: Value| server.request("PATCH", "/api/v1/users", &admin.secret, &[], Some(&body));
+    for refused in [
+        post(&format!("/api/v1/keys/{id}/rotations"), json!({ "overlap_s": 0 })),
+        server.request("DELETE", &format!("/api/v1/keys/{id}"), &admin.secret, &[], None),
+        post("/api/v1/keys", of("owner", "member")),
+        post("/api/v1/keys", of("new", "owner")),
+        post("/api/v1/keys", of("new", "operator")),
+        change(json!({ "tenant": "default", "user": "chief", "role": "owner" })),
+        change(json!({ "tenant": "default", "user": "owner", "suspended": true })),
+    ] {
+        let code = refused.body["error"]["code"].as_str().unwrap_or_default();
+        assert_eq!((refused.status, code), (403, "wider_than_granter"), "{}", refused.body);
+    }
+    assert_eq!(server.chat(server.key(), "hi").status, 200);
+}
+
 #[test]
 fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
     let site = Site::new();
@@ -230,6 +263,17 @@ fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
         "{}",
         refused.stderr
     );
+    // What would be the end of the process, if it were parsed.
+    let deep = format!(
+        "permit (principal, action, resource) when {{ {}true{} }};",
+        "(".repeat(8_000),
+        ")".repeat(8_000)
+    );
+    let deep = write("deep.cedar", &deep);
+    let refused = site.run(&["policies", "set", "deep", &deep, "--tenant", "clinic"]);
+    assert!(refused.code == Some(1) && refused.stderr.contains("brackets"), "{}", refused.stderr);
+    assert_eq!(site.run(&["policies", "list", "--tenant", "nobody"]).code, Some(5));
+    assert_eq!(site.run(&["policies", "set", "x", &weekend, "--tenant", "nobody"]).code, Some(5));
     assert_eq!(site.run(&["policies", "remove", "none", "--tenant", "clinic"]).code, Some(5));
     server.json(&["policies", "remove", "weekend", "--tenant", "clinic"]);
     assert_eq!(server.chat(&ann.secret, "hi").status, 200);

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
 use access::{
-    AccessError, Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence,
-    ListModels, ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ReadApi,
-    ReadMetrics, ReadUsage, TenantPolicy, UsageRecord, UserChange, UserView, Who,
+    Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence, ListModels,
+    ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ReadApi, ReadMetrics,
+    ReadUsage, TenantPolicy, UsageRecord, UserChange, UserView, Who,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -108,8 +108,7 @@ impl Path {
         credential: Credential,
         key: NewKey,
     ) -> Result<(KeyView, Secret), PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize_in::<ManageKeys>(&principal, &key.tenant).await?;
+        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
         Ok(self.access.create_key(&authorized, key).await?)
     }
 
@@ -120,8 +119,7 @@ impl Path {
         id: &str,
         overlap_s: u64,
     ) -> Result<(KeyView, Secret), PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize_key(&principal, id).await?;
+        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
         Ok(self.access.rotate_key(&authorized, id, overlap_s).await?)
     }
 
@@ -139,12 +137,7 @@ impl Path {
         user: &str,
         change: UserChange,
     ) -> Result<UserView, PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        let unknown = AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
-        let authorized = match self.access.authorize_in::<ManageUsers>(&principal, tenant).await {
-            Err(AccessError::UnknownTenant(_)) => Err(unknown),
-            authorized => authorized,
-        }?;
+        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
         Ok(self.access.change_user(&authorized, tenant, user, change).await?)
     }
 
@@ -156,8 +149,7 @@ impl Path {
 
     /// Revokes a key.
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize_key(&principal, id).await?;
+        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
         Ok(self.access.revoke_key(&authorized, id).await?)
     }
 

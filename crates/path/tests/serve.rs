@@ -203,5 +203,5 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
     assert_eq!((erased.key_destroyed, erased.chat_completions), (true, 1));
     assert_eq!(count(&anna).await, 0);
     let unknown = path.shred(here(), "no such", &user, 200).await.err().unwrap();
-    assert!(matches!(unknown, PathError::Kept(KeptError::NoTenant(_))));
+    assert!(matches!(unknown, PathError::Access(AccessError::UnknownTenant(_))), "{unknown}");
 }

@@ -109,6 +109,15 @@ impl Store {
             .map_err(|error| self.failed(error))
     }
 
+    /// The key of this id, be it revoked.
+    pub async fn key(&self, id: &str) -> Result<Option<KeyRecord>, StoreError> {
+        query_as(select_keys!("WHERE k.id = $1"))
+            .bind(id)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
+    }
+
     /// Whether there is any key, be it revoked.
     pub async fn has_any_key(&self) -> Result<bool, StoreError> {
         let count: sqlx::Result<i64> =
@@ -138,6 +147,16 @@ impl Store {
             .fetch_optional(self.readers())
             .await;
         id.map(|id| id.map(|id| TenantId(id.cast_unsigned()))).map_err(|error| self.failed(error))
+    }
+
+    /// The user of this name in the tenant of this name.
+    pub async fn user(&self, tenant: &str, user: &str) -> Result<Option<UserRecord>, StoreError> {
+        query_as(select_users!("WHERE t.name = $1 AND u.name = $2"))
+            .bind(tenant)
+            .bind(user)
+            .fetch_optional(self.readers())
+            .await
+            .map_err(|error| self.failed(error))
     }
 
     /// All users, by tenant and name.

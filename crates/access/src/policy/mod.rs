@@ -15,6 +15,7 @@
 //! and both must allow it.
 
 mod memo;
+mod nesting;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -29,6 +30,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
     PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
+use tokio::sync::{Mutex, MutexGuard};
 use types::{DataClass, ModelName, Principal, PriorityClass, Role, Scope, TenantId, UserId};
 
 use self::memo::Memo;
@@ -44,6 +46,8 @@ const SHIPPED: &str = include_str!("shipped.cedar");
 pub const POLICIES_MAX: usize = 64;
 /// Longest policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 16 * 1024;
+/// Most bytes of all policies of a tenant: each decision for one of its users looks at all of them.
+const TENANT_BYTES_MAX: usize = 64 * 1024;
 /// What something is done to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -94,8 +98,10 @@ pub(crate) struct Policies {
     of_roles: OnceLock<Vec<HashSet<&'static str>>>,
     names: Names,
     memo: Memo,
-    /// Counts changes of anything that decisions rest on.
+    /// Counts changes of what decisions rest on beside their questions.
     generation: AtomicU64,
+    /// Held while policies are changed, so that what was checked together is taken in together.
+    changing: Mutex<()>,
 }
 
 /// Names of types, read once.
@@ -139,12 +145,13 @@ impl Policies {
             names,
             memo: Memo::default(),
             generation: AtomicU64::new(0),
+            changing: Mutex::new(()),
         })
     }
 
-    /// What was decided before may not hold any more.
-    pub(crate) fn changed(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
+    /// Waits for one's turn to change policies.
+    pub(crate) async fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
     }
 
     /// Checks what a tenant wants to have, all of it.
@@ -162,18 +169,28 @@ impl Policies {
             tenants.insert(tenant, Arc::new(set));
         }
         drop(tenants);
-        self.changed();
+        // What was decided before may not hold any more.
+        self.generation.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
     /// The shipped ones and these.
     fn set_of(&self, policies: &[TenantPolicy]) -> Result<PolicySet, String> {
+        let bytes: usize = policies.iter().map(|policy| policy.text.len()).sum();
+        if bytes > TENANT_BYTES_MAX {
+            return Err(format!(
+                "a tenant's policies have at most {TENANT_BYTES_MAX} bytes, these have {bytes}"
+            ));
+        }
         let mut set = PolicySet::clone(&self.shipped);
         for TenantPolicy { name, text } in policies {
             if text.len() > POLICY_BYTES_MAX {
                 return Err(format!("policy `{name}` is longer than {POLICY_BYTES_MAX} bytes"));
             }
             let of_this = |why: String| format!("policy `{name}`: {why}");
+            if let Some(why) = nesting::too_deep(text) {
+                return Err(of_this(why));
+            }
             let parsed: PolicySet = text.parse().map_err(|error| of_this(described(&error)))?;
             if parsed.templates().next().is_some() {
                 return Err(of_this("it has slots (`?principal`), and nobody would fill them".to_owned()));

@@ -156,6 +156,16 @@ fn a_policy_that_does_not_validate_is_refused() {
     let long = format!("// {}\npermit (principal, action, resource);", "x".repeat(POLICY_BYTES_MAX));
     let one = "permit (principal, action, resource);";
     let many = one.repeat(POLICIES_MAX);
+    // Without a limit, this is the end of the process.
+    let deep = format!(
+        "permit (principal, action, resource) when {{ {}true{} }};",
+        "(".repeat(8_000),
+        ")".repeat(8_000)
+    );
+    let chain = format!(
+        "permit (principal, action, resource) when {{ {}true }};",
+        "if true then true else ".repeat(600)
+    );
     for (text, says) in [
         ("permit (principal, action, resource)", "policy `p`"),
         ("", "no `permit` and no `forbid`"),
@@ -167,11 +177,34 @@ fn a_policy_that_does_not_validate_is_refused() {
         ("forbid (principal, action, resource) when { context.data_class > 2 };", "data_class"),
         ("forbid (principal, action, resource) when { context.step_up_age > 2 };", "step_up_age"),
         (&long, "longer than"),
+        (&deep, "brackets"),
+        (&chain, "`if`s"),
         (&many, "at most"),
     ] {
         let error = policies.check(&[policy("p", text)]).unwrap_err();
         assert!(matches!(&error, AccessError::BadPolicy(why) if why.contains(says)), "{text:.60}: {error}");
     }
+}
+
+/// As much as a tenant may have, as nested as it may be, on a stack as small as that of a worker thread.
+#[test]
+fn the_largest_policies_are_no_trouble() {
+    let condition = format!("{}true{}", "(".repeat(10), ")".repeat(10));
+    let conditions = vec![condition; 600].join("&&");
+    let large = format!("forbid (principal, action, resource) when {{ !({conditions}) }};");
+    assert!(large.len() > POLICY_BYTES_MAX * 8 / 10 && large.len() < POLICY_BYTES_MAX);
+    let all: Vec<TenantPolicy> = (0..4).map(|number| policy(&number.to_string(), &large)).collect();
+    let work = move || {
+        let policies = Policies::new().unwrap();
+        policies.set(TenantId(1), &all).unwrap();
+        let question = question(principal(1, Role::Analyst), "read_usage", Target::Tenant(TenantId(1)));
+        let begun = std::time::Instant::now();
+        assert!(policies.decide_fresh(&question).allowed);
+        assert!(begun.elapsed() < std::time::Duration::from_millis(500), "{:?}", begun.elapsed());
+        let five = [all, vec![policy("5", &large)]].concat();
+        assert!(matches!(policies.check(&five), Err(AccessError::BadPolicy(why)) if why.contains("bytes")));
+    };
+    std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
 }
 
 /// What is remembered is what would be decided: over a million random questions, while policies and clocks change.
