@@ -27,7 +27,7 @@ pub(super) async fn run() -> Result<Findings> {
     let access = Access::open(store, &folder.path().join("pepper")).await?;
     let first = access.bootstrap().await?.context("there were keys before")?;
     let owner = access.authenticate(Credential::ApiKey(first)).await?;
-    let by = access.authorize_in::<ManageKeys>(&owner, "a new tenant").await?;
+    let by = access.authorize::<ManageKeys>(&owner, owner.tenant)?;
     let count = ROUNDS * KEYS as usize;
     progress(&format!("access: making {count} keys"));
     let mut keys = Vec::new();
