@@ -1,0 +1,125 @@
+// Debian's chromium, driven by playwright-core, as a person would use it.
+import { createHash, X509Certificate } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+
+import { chromium } from './modules.mjs';
+
+const PROGRAM = '/usr/bin/chromium';
+const LAUNCH_MS_MAX = 20_000;
+const STEP_MS_MAX = 10_000;
+const PAGES_OF_LOGIN_MAX = 4;
+
+const SWITCHES = [
+  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+  '--disable-component-update', '--disable-sync',
+  // Nothing but this machine: neither a proxy nor a name from outside.
+  '--no-proxy-server', '--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1',
+];
+
+/**
+ * Launches the browser, headless. It trusts the servers whose `certificates` (of `makeCertificates`) it is given, by
+ * their public key, and checks any other certificate as always.
+ * Returns `{ newPage(), close() }`; each page has its own cookies, as if in its own browser.
+ */
+export async function launchBrowser({ certificates = [] } = {}) {
+  const trusted = await Promise.all([certificates].flat().map(async ({ certificate }) => {
+    const { publicKey } = new X509Certificate(await readFile(certificate));
+    return createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('base64');
+  }));
+  // The browser leaves files in its temporary folder, so it gets one that we delete.
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'llmos-browser-'));
+  const removeFolder = () => rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  let browser;
+  try {
+    browser = await chromium.launch({
+      executablePath: PROGRAM,
+      headless: true,
+      timeout: LAUNCH_MS_MAX,
+      args: [...SWITCHES, ...(trusted.length ? [`--ignore-certificate-errors-spki-list=${trusted.join(',')}`] : [])],
+      env: { ...process.env, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder },
+    });
+  } catch (error) {
+    await removeFolder();
+    throw error;
+  }
+  return {
+    async newPage() {
+      const context = await browser.newContext();
+      context.setDefaultTimeout(STEP_MS_MAX);
+      context.setDefaultNavigationTimeout(STEP_MS_MAX);
+      return context.newPage();
+    },
+    async close() {
+      await browser.close();
+      await removeFolder();
+    },
+  };
+}
+
+/**
+ * Plugs a virtual passkey authenticator into the page: CTAP2, built in, with user verification, touched at once.
+ * Returns `{ credentials(), setVerified(boolean), remove() }`; an authenticator that is not verified stands for a
+ * person whose finger is not known.
+ */
+export async function addAuthenticator(page) {
+  const devtools = await page.context().newCDPSession(page);
+  await devtools.send('WebAuthn.enable', { enableUI: false });
+  const { authenticatorId } = await devtools.send('WebAuthn.addVirtualAuthenticator', {
+    options: {
+      protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true,
+      isUserVerified: true, automaticPresenceSimulation: true,
+    },
+  });
+  return {
+    credentials: async () => (await devtools.send('WebAuthn.getCredentials', { authenticatorId })).credentials,
+    setVerified: (isUserVerified) => devtools.send('WebAuthn.setUserVerified', { authenticatorId, isUserVerified }),
+    async remove() {
+      await devtools.send('WebAuthn.removeVirtualAuthenticator', { authenticatorId });
+      await devtools.detach();
+    },
+  };
+}
+
+/** Waits for the first of `places`, `{ NAME: selector }`, or for the page to leave `origin`; returns its name or 'left'. */
+function firstOf(page, origin, places) {
+  const waits = Object.entries(places).map(([name, selector]) =>
+    page.locator(selector).first().waitFor({ timeout: STEP_MS_MAX }).then(() => name));
+  const left = page.waitForURL((url) => url.origin !== origin, { timeout: STEP_MS_MAX, waitUntil: 'commit' })
+    .then(() => 'left');
+  return Promise.any([left, ...waits]).catch(() => {
+    throw new Error(`nothing that was expected came at ${page.url()}: ${Object.keys(places).join(', ')}, left`);
+  });
+}
+
+/**
+ * Signs in at the pages of provider.mjs, where `page` is, and consents if asked. Comes back when the browser is on
+ * its way to the relying party; throws what the page says when the password is wrong. `allow: false` denies.
+ */
+export async function signInAtProvider(page, name, password, { allow = true } = {}) {
+  const { origin } = new URL(page.url());
+  let signedIn = false;
+  for (let pages = 0; pages < PAGES_OF_LOGIN_MAX; pages += 1) {
+    const forms = signedIn ? { message: '#message', consent: '#consent' } : { signIn: '#sign-in', consent: '#consent' };
+    const found = await firstOf(page, origin, { ...forms, error: '#error' });
+    if (found === 'left') return;
+    if (found === 'message' || found === 'error') throw new Error(await page.locator('body').innerText());
+    if (found === 'signIn') {
+      await page.fill('#name', name);
+      await page.fill('#password', password);
+      await page.click('#submit');
+      signedIn = true;
+    } else {
+      await page.click(allow ? '#allow' : '#deny');
+      await page.waitForURL((url) => url.origin !== origin, { waitUntil: 'commit' });
+      return;
+    }
+  }
+  throw new Error(`the login did not end after ${PAGES_OF_LOGIN_MAX} pages`);
+}
+
+/** Answers yes to the provider's question of RP-initiated logout. */
+export async function signOutAtProvider(page) {
+  await page.click('#sign-out');
+}
