@@ -46,7 +46,8 @@ export async function launchBrowser({ certificates = [] } = {}) {
   }
   return {
     async newPage() {
-      const context = await browser.newContext();
+      // The language is fixed: glewlwyd's buttons are found by their words.
+      const context = await browser.newContext({ locale: 'en-US' });
       context.setDefaultTimeout(STEP_MS_MAX);
       context.setDefaultNavigationTimeout(STEP_MS_MAX);
       return context.newPage();
@@ -122,4 +123,33 @@ export async function signInAtProvider(page, name, password, { allow = true } = 
 /** Answers yes to the provider's question of RP-initiated logout. */
 export async function signOutAtProvider(page) {
   await page.click('#sign-out');
+}
+
+/**
+ * Signs in at glewlwyd's page, where `page` is, grants all scopes if asked and goes on. Comes back when the browser is
+ * on its way to the relying party; throws what the page says when the password is wrong.
+ */
+export async function signInAtGlewlwyd(page, name, password) {
+  const { origin } = new URL(page.url());
+  const steps = { signIn: '#passwordForm', grant: 'text=Client access grant', go: 'text=What do you wish for?' };
+  for (let pages = 0; pages < PAGES_OF_LOGIN_MAX; pages += 1) {
+    const found = await firstOf(page, origin, { ...steps, message: '.toast-body' });
+    if (found === 'left') return;
+    if (found === 'message') throw new Error(await page.locator('.toast-body').first().innerText());
+    // Each step comes once; without it, its page may still be there for a moment and would be found again.
+    delete steps[found];
+    if (found === 'signIn') {
+      await page.fill('#username', name);
+      await page.fill('#password', password);
+      await page.click('#loginbut');
+    } else if (found === 'grant') {
+      for (const box of await page.locator('input[id^="grant-"]').all()) await box.check();
+      await page.getByRole('button', { name: 'Grant access' }).click();
+    } else {
+      await page.getByTitle('Continue to client application').click();
+      await page.waitForURL((url) => url.origin !== origin, { waitUntil: 'commit' });
+      return;
+    }
+  }
+  throw new Error(`the login did not end after ${PAGES_OF_LOGIN_MAX} pages`);
 }
