@@ -209,7 +209,7 @@ function clientOf({ id, secret, redirectUris, postLogoutUri, backchannelLogoutUr
     authorization_type: ['code', 'refresh_token'],
     ...(postLogoutUri ? { post_logout_redirect_uri: postLogoutUri } : {}),
     ...(backchannelLogoutUri
-      ? { backchannel_logout_uri: backchannelLogoutUri, backchannel_logout_session_required: true } : {}),
+      ? { backchannel_logout_uri: backchannelLogoutUri, backchannel_logout_session_required: '1' } : {}),
     scope: [],
     enabled: true,
   };
