@@ -125,6 +125,19 @@ export async function signOutAtProvider(page) {
   await page.click('#sign-out');
 }
 
+/** Checks the box of each scope that is asked for; openid has none that could be changed. */
+async function grantAllAtGlewlwyd(page) {
+  const scopes = new URL(page.url()).searchParams.get('scope').split(' ').filter((scope) => scope !== 'openid');
+  // The heading is there before the boxes are; each is waited for.
+  for (const scope of scopes) await page.locator(`[id="grant-${scope}"]`).check();
+  const sent = page.waitForRequest((request) => request.method() === 'PUT' && request.url().includes('/auth/grant/'));
+  await page.getByRole('button', { name: 'Grant access' }).click();
+  // The page draws itself anew with every answer of its server. Should it forget a box, say so, not a scope too few.
+  const granted = (await sent).postDataJSON().scope.split(' ');
+  const missing = scopes.filter((scope) => !granted.includes(scope));
+  if (missing.length) throw new Error(`glewlwyd's page did not grant ${missing.join(' ')}`);
+}
+
 /**
  * Signs in at glewlwyd's page, where `page` is, grants all scopes if asked and goes on. Comes back when the browser is
  * on its way to the relying party; throws what the page says when the password is wrong.
@@ -143,8 +156,7 @@ export async function signInAtGlewlwyd(page, name, password) {
       await page.fill('#password', password);
       await page.click('#loginbut');
     } else if (found === 'grant') {
-      for (const box of await page.locator('input[id^="grant-"]').all()) await box.check();
-      await page.getByRole('button', { name: 'Grant access' }).click();
+      await grantAllAtGlewlwyd(page);
     } else {
       await page.getByTitle('Continue to client application').click();
       await page.waitForURL((url) => url.origin !== origin, { waitUntil: 'commit' });

@@ -135,7 +135,10 @@ async function run(folder) {
   };
 }
 
-/** The pages of the package without links, which the server does not follow, and with the file config.json where the package has a folder of this name. */
+/**
+ * The pages of the package: copies, since the server follows no links, and with the file config.json where the package
+ * has a folder of this name.
+ */
 async function makeWebapp(folder) {
   const source = path.join(SHARE, 'webapp');
   await cp(source, folder, { recursive: true, dereference: true, filter: (from) => path.basename(from) !== 'config.json' });

@@ -84,18 +84,16 @@ test('a wrong password and a no are told', limit, async () => {
 });
 
 test('a person logs in at glewlwyd', limit, async () => {
-  const { text, login: { header, claims, query } } = await login(glewlwyd.issuer,
+  const { text, login: { header, claims, tokens, query } } = await login(glewlwyd.issuer,
     (at) => signInAtGlewlwyd(at, ada.name, ada.password));
   assert.equal(text, `signed in as ${claims.sub}`);
   assert.equal(header.alg, 'ES256');
-  assert.deepEqual(groupsOf(claims), ada.groups);
+  assert.deepEqual(claims.groups, ada.groups);
   assert.equal(query.iss, glewlwyd.issuer);
-  if (process.env.LLMOS_TEST_SHOW) console.log(JSON.stringify(party.logins.at(-1), null, 1));
+  assert.deepEqual(tokens.scope.split(' ').sort(), ['email', 'openid', 'profile']);
+  if (process.env.LLMOS_TEST_SHOW) console.log(JSON.stringify(party.logins, null, 1));
   await assert.rejects(login(glewlwyd.issuer, (at) => signInAtGlewlwyd(at, ada.name, 'wrong')), /Authentication error/);
 });
-
-/** Glewlwyd writes many values of a user's property as one text with commas. */
-const groupsOf = ({ groups }) => (Array.isArray(groups) ? groups : groups.split(','));
 
 test('an authenticator makes and uses a passkey', limit, async () => {
   const page = await browser.newPage();
