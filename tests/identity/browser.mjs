@@ -1,10 +1,9 @@
 // Debian's chromium, driven by playwright-core, as a person would use it.
 import { createHash, X509Certificate } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import os from 'node:os';
-import path from 'node:path';
+import { readFile } from 'node:fs/promises';
 
 import { chromium } from './modules.mjs';
+import { temporaryFolder } from './temporary.mjs';
 
 const PROGRAM = '/usr/bin/chromium';
 const LAUNCH_MS_MAX = 20_000;
@@ -29,8 +28,7 @@ export async function launchBrowser({ certificates = [] } = {}) {
     return createHash('sha256').update(publicKey.export({ type: 'spki', format: 'der' })).digest('base64');
   }));
   // The browser leaves files in its temporary folder, so it gets one that we delete.
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'llmos-browser-'));
-  const removeFolder = () => rm(folder, { recursive: true, force: true, maxRetries: 5 });
+  const { folder, remove } = await temporaryFolder('browser');
   let browser;
   try {
     browser = await chromium.launch({
@@ -41,7 +39,7 @@ export async function launchBrowser({ certificates = [] } = {}) {
       env: { ...process.env, TMPDIR: folder, XDG_CONFIG_HOME: folder, XDG_CACHE_HOME: folder },
     });
   } catch (error) {
-    await removeFolder();
+    remove();
     throw error;
   }
   return {
@@ -54,7 +52,7 @@ export async function launchBrowser({ certificates = [] } = {}) {
     },
     async close() {
       await browser.close();
-      await removeFolder();
+      remove();
     },
   };
 }
@@ -83,7 +81,7 @@ export async function addAuthenticator(page) {
   };
 }
 
-/** Waits for the first of `places`, `{ NAME: selector }`, or for the page to leave `origin`; returns its name or 'left'. */
+/** Waits for the first of `places`, `{ NAME: selector }`, and returns its name; 'left' if the page left `origin`. */
 function firstOf(page, origin, places) {
   const waits = Object.entries(places).map(([name, selector]) =>
     page.locator(selector).first().waitFor({ timeout: STEP_MS_MAX }).then(() => name));
@@ -146,7 +144,14 @@ export async function signInAtGlewlwyd(page, name, password) {
   const { origin } = new URL(page.url());
   const steps = { signIn: '#passwordForm', grant: 'text=Client access grant', go: 'text=What do you wish for?' };
   for (let pages = 0; pages < PAGES_OF_LOGIN_MAX; pages += 1) {
-    const found = await firstOf(page, origin, { ...steps, message: '.toast-body' });
+    let found = await firstOf(page, origin, { ...steps, message: '.toast-body' });
+    if (found === 'go' && steps.grant) {
+      // The page offers to go on before it knows what is granted, and who goes on then has granted openid alone. What
+      // it asks its server last is which schemes there are.
+      await page.waitForFunction(() => performance.getEntriesByType('resource')
+        .some(({ name }) => name.includes('/api/auth/scheme/')));
+      if (await page.locator(steps.grant).isVisible()) found = 'grant';
+    }
     if (found === 'left') return;
     if (found === 'message') throw new Error(await page.locator('.toast-body').first().innerText());
     // Each step comes once; without it, its page may still be there for a moment and would be found again.
@@ -164,4 +169,11 @@ export async function signInAtGlewlwyd(page, name, password) {
     }
   }
   throw new Error(`the login did not end after ${PAGES_OF_LOGIN_MAX} pages`);
+}
+
+/** Answers yes to glewlwyd's question of RP-initiated logout. */
+export async function signOutAtGlewlwyd(page) {
+  // The client's name comes with the list of what the logout ends; a click before that breaks the page.
+  await page.getByText(/The client \S+ wishes you to close/).waitFor();
+  await page.locator('.card-body').getByRole('button', { name: 'Logout' }).first().click();
 }

@@ -1,9 +1,10 @@
 // A certificate authority for one test run and a server certificate from it for localhost and 127.0.0.1.
 import { execFile } from 'node:child_process';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { promisify } from 'node:util';
+
+import { temporaryFolder } from './temporary.mjs';
 
 const OPENSSL_MS_MAX = 10_000;
 const CERTIFICATE_DAYS = '2';
@@ -15,10 +16,9 @@ const run = promisify(execFile);
  * Returns the paths `{ folder, ca, certificate, key }` (PEM) and `remove()`, which deletes the folder.
  */
 export async function makeCertificates() {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'llmos-certificates-'));
+  const { folder, remove } = await temporaryFolder('certificates');
   const at = (name) => path.join(folder, name);
   const openssl = (...words) => run('openssl', words, { cwd: folder, timeout: OPENSSL_MS_MAX });
-  const remove = () => rm(folder, { recursive: true, force: true });
 
   try {
     // Both configurations are complete, so that nothing depends on the openssl.cnf of the machine.
@@ -45,7 +45,7 @@ export async function makeCertificates() {
       '-set_serial', `0x${Date.now().toString(16)}`, '-days', CERTIFICATE_DAYS,
       '-extfile', 'server.cnf', '-extensions', 'extensions', '-out', 'server.pem');
   } catch (error) {
-    await remove();
+    remove();
     throw error;
   }
   return { folder, ca: at('ca.pem'), certificate: at('server.pem'), key: at('server.key'), remove };

@@ -1,14 +1,14 @@
 // Debian's glewlwyd as a second OpenID provider: written by other people, in another language, with other habits.
 import { execFile, spawn } from 'node:child_process';
 import { generateKeyPairSync } from 'node:crypto';
-import { cp, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
-import os from 'node:os';
+import { cp, mkdir, open, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
 import { ask } from './http.mjs';
 import { freePort } from './ports.mjs';
+import { temporaryFolder } from './temporary.mjs';
 
 const PROGRAM = '/usr/bin/glewlwyd';
 const SHARE = '/usr/share/glewlwyd';
@@ -36,7 +36,7 @@ const MIME_TYPES = [
  * Starts glewlwyd over https with `certificates` (of `makeCertificates`).
  *
  * - `accounts`: `[{ name, password, groups, email }]`; glewlwyd wants 8 characters of password
- * - `clients`: `[{ id, secret, redirectUris, postLogoutUri, backchannelLogoutUri }]`
+ * - `clients`: `[{ id, secret, redirectUris, postLogoutUris, backchannelLogoutUri }]`
  * - `algorithm`: `'ES256'` (as it is when left out) or `'RS256'`
  * - `scopes`: more scopes than openid that accounts may grant
  *
@@ -54,14 +54,14 @@ export async function startGlewlwyd(options) {
 }
 
 async function startOnce({ certificates, accounts, clients, algorithm = 'ES256', scopes = ['profile', 'email'] }) {
-  const folder = await mkdtemp(path.join(os.tmpdir(), 'llmos-glewlwyd-'));
+  const { folder, remove } = await temporaryFolder('glewlwyd');
   const port = await freePort();
   const url = `https://localhost:${port}`;
   const issuer = `${url}/api/${PLUGIN}`;
   let server;
   const stop = async () => {
     await server?.stop();
-    await rm(folder, { recursive: true, force: true });
+    remove();
   };
   try {
     await makeWebapp(path.join(folder, 'webapp'));
@@ -76,7 +76,9 @@ async function startOnce({ certificates, accounts, clients, algorithm = 'ES256',
     await server.answers(`${url}/config`, ca);
 
     const api = await administrator(url, ca);
-    await addGroupsProperty(api);
+    await addProperty(api, 'user', 'groups');
+    // The plugin reads this name, the package's database has it without the s.
+    await addProperty(api, 'client', 'post_logout_redirect_uris');
     for (const name of scopes) {
       await api('POST', 'scope/', { name, display_name: name, description: name, password_required: true,
         password_max_age: 0, scheme: {} });
@@ -141,7 +143,8 @@ async function run(folder) {
  */
 async function makeWebapp(folder) {
   const source = path.join(SHARE, 'webapp');
-  await cp(source, folder, { recursive: true, dereference: true, filter: (from) => path.basename(from) !== 'config.json' });
+  const filter = (from) => path.basename(from) !== 'config.json';
+  await cp(source, folder, { recursive: true, dereference: true, filter });
   await cp(path.join(SHARE, 'templates', 'config.json'), path.join(folder, 'config.json'));
 }
 
@@ -193,15 +196,15 @@ async function administrator(url, ca) {
   return (...request) => call(cookie, ...request);
 }
 
-/** Users of the package's database have no groups; this adds the property, with many values for each user. */
-async function addGroupsProperty(api) {
-  const module = (await api('GET', 'mod/user/database')).json();
-  module.parameters['data-format'].groups = { multiple: true, read: true, write: true };
-  await api('PUT', 'mod/user/database', module);
-  await api('PUT', 'mod/user/database/reset');
+/** Adds a property with many values to all users or clients; the database of the package knows a few only. */
+async function addProperty(api, kind, name) {
+  const module = (await api('GET', `mod/${kind}/database`)).json();
+  module.parameters['data-format'][name] = { multiple: true, read: true, write: true };
+  await api('PUT', `mod/${kind}/database`, module);
+  await api('PUT', `mod/${kind}/database/reset`);
 }
 
-function clientOf({ id, secret, redirectUris, postLogoutUri, backchannelLogoutUri }) {
+function clientOf({ id, secret, redirectUris, postLogoutUris = [], backchannelLogoutUri }) {
   return {
     client_id: id,
     name: id,
@@ -210,7 +213,7 @@ function clientOf({ id, secret, redirectUris, postLogoutUri, backchannelLogoutUr
     token_endpoint_auth_method: ['client_secret_basic', 'client_secret_post'],
     redirect_uri: redirectUris,
     authorization_type: ['code', 'refresh_token'],
-    ...(postLogoutUri ? { post_logout_redirect_uri: postLogoutUri } : {}),
+    post_logout_redirect_uris: postLogoutUris,
     ...(backchannelLogoutUri
       ? { backchannel_logout_uri: backchannelLogoutUri, backchannel_logout_session_required: '1' } : {}),
     scope: [],
@@ -246,6 +249,8 @@ function pluginOf({ issuer, algorithm, allScopes }) {
       'session-cookie-name': 'GLEWLWYD2_OIDC_SID',
       'session-cookie-expiration': 86400,
       'back-channel-logout-allowed': true,
+      // Without it glewlwyd's page of logout does not get its list of clients and breaks.
+      'front-channel-logout-allowed': true,
       'access-token-duration': 3600,
       'refresh-token-duration': 86400,
       'code-duration': 600,

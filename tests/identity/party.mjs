@@ -91,13 +91,13 @@ export async function startParty() {
     backchannelLogoutUri: `${origin}/backchannel`,
     logins,
     logouts,
+    discovery: (issuer) => providers.get(issuer).discovery,
     async know({ issuer, id, secret, ca, scope }) {
       const discovery = (await ask(`${issuer}/.well-known/openid-configuration`, { ca })).json();
       if (discovery.issuer !== issuer) throw new Error(`${issuer} calls itself ${discovery.issuer}`);
       const verify = async (token) => verifyToken(token, (await ask(discovery.jwks_uri, { ca })).json());
       const known = (token) => JSON.parse(Buffer.from(token.split('.')[1], 'base64url')).iss === issuer;
       providers.set(issuer, { issuer, id, secret, ca, scope, discovery, verify, known });
-      return discovery;
     },
     async stop() {
       const closed = new Promise((resolve) => server.close(resolve));

@@ -168,7 +168,8 @@ function accountOf(byName, name) {
 
 /** What oidc-provider wants to know of a resource; its access tokens are JWTs. */
 function resource(audience, scope, algorithm = 'RS256') {
-  return { audience, scope, accessTokenFormat: 'jwt', accessTokenTTL: TOKEN_SECONDS, jwt: { sign: { alg: algorithm } } };
+  const jwt = { sign: { alg: algorithm } };
+  return { audience, scope, accessTokenFormat: 'jwt', accessTokenTTL: TOKEN_SECONDS, jwt };
 }
 
 function clientOf({ id, secret, redirectUris = [], postLogoutUris = [], backchannelLogoutUri, algorithm = 'RS256',
@@ -179,7 +180,9 @@ function clientOf({ id, secret, redirectUris = [], postLogoutUris = [], backchan
     ...(secret ? { client_secret: secret } : { token_endpoint_auth_method: 'none' }),
     redirect_uris: redirectUris,
     response_types: people ? ['code'] : [],
-    grant_types: [...(people ? ['authorization_code', 'refresh_token'] : []), ...(secret ? ['client_credentials'] : [])],
+    grant_types: [
+      ...(people ? ['authorization_code', 'refresh_token'] : []), ...(secret ? ['client_credentials'] : []),
+    ],
     post_logout_redirect_uris: postLogoutUris,
     ...(backchannelLogoutUri
       ? { backchannel_logout_uri: backchannelLogoutUri, backchannel_logout_session_required: true } : {}),
