@@ -37,8 +37,10 @@ const MIME_TYPES = [
  *
  * - `accounts`: `[{ name, password, groups, email }]`; glewlwyd wants 8 characters of password
  * - `clients`: `[{ id, secret, redirectUris, postLogoutUris, backchannelLogoutUri }]`
+ *   (the last at http://localhost only: glewlwyd trusts the CAs of the system and no other)
  * - `algorithm`: `'ES256'` (as it is when left out) or `'RS256'`
  * - `scopes`: more scopes than openid that accounts may grant
+ * - `issuerInAnswer`: false leaves `iss` (RFC 9207) out of the authorization response
  *
  * Returns `{ issuer, stop() }`.
  */
@@ -53,7 +55,9 @@ export async function startGlewlwyd(options) {
   }
 }
 
-async function startOnce({ certificates, accounts, clients, algorithm = 'ES256', scopes = ['profile', 'email'] }) {
+async function startOnce(options) {
+  const { certificates, accounts, clients, scopes = ['profile', 'email'] } = options;
+  const { algorithm = 'ES256', issuerInAnswer = true } = options;
   const { folder, remove } = await temporaryFolder('glewlwyd');
   const port = await freePort();
   const url = `https://localhost:${port}`;
@@ -89,7 +93,7 @@ async function startOnce({ certificates, accounts, clients, algorithm = 'ES256',
         email: account.email, groups: account.groups ?? [], scope: allScopes, enabled: true });
     }
     for (const client of clients) await api('POST', 'client/', clientOf(client));
-    await api('POST', 'mod/plugin/', pluginOf({ issuer, algorithm, allScopes }));
+    await api('POST', 'mod/plugin/', pluginOf({ issuer, algorithm, allScopes, issuerInAnswer }));
   } catch (error) {
     if (server) error.message += `\nglewlwyd said:\n${await server.log()}`;
     await stop();
@@ -221,7 +225,7 @@ function clientOf({ id, secret, redirectUris, postLogoutUris = [], backchannelLo
   };
 }
 
-function pluginOf({ issuer, algorithm, allScopes }) {
+function pluginOf({ issuer, algorithm, allScopes, issuerInAnswer }) {
   const rsa = algorithm === 'RS256';
   const { privateKey, publicKey } = rsa
     ? generateKeyPairSync('rsa', { modulusLength: 2048 }) : generateKeyPairSync('ec', { namedCurve: 'P-256' });
@@ -231,7 +235,7 @@ function pluginOf({ issuer, algorithm, allScopes }) {
     display_name: 'OpenID Connect',
     parameters: {
       iss: issuer,
-      'oauth-as-iss-id': true,
+      'oauth-as-iss-id': issuerInAnswer,
       'jwt-type': rsa ? 'rsa' : 'ecdsa',
       'jwt-key-size': '256',
       key: privateKey.export({ type: 'pkcs8', format: 'pem' }),
