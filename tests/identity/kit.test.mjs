@@ -19,6 +19,7 @@ const limit = { timeout: TEST_MS_MAX };
 
 const ada = { name: 'ada', password: 'ada-password', groups: ['staff', 'admins'], email: 'ada@example.org' };
 const client = { id: 'party', secret: 'party-secret-party-secret-party-secret' };
+const service = { id: 'service', secret: 'service-secret' };
 
 /** What to stop in the end, the last started first. */
 const started = [];
@@ -47,8 +48,7 @@ before(async () => {
   // All of them are waited for, so that what has started is stopped also when another did not start.
   const starts = await Promise.allSettled([
     keep(launchBrowser({ certificates }), (it) => it.close()),
-    keep(startProvider({ certificates, accounts: [ada], clients: [known, { id: 'service', secret: 'service-secret' }] }),
-      (it) => it.stop()),
+    keep(startProvider({ certificates, accounts: [ada], clients: [known, service] }), (it) => it.stop()),
     keep(startGlewlwyd({ certificates, accounts: [ada], clients: [known] }), (it) => it.stop()),
   ]);
   for (const { status, reason } of starts) if (status === 'rejected') throw reason;
@@ -175,11 +175,11 @@ test('access tokens are of RFC 9068 and verify, before and after a change of key
     [audience, 'ada', client.id, 'read groups', provider.issuer]);
   assert.deepEqual(claims.groups, ada.groups);
 
-  const service = await provider.accessToken({ client: 'service', audience, scope: 'read', algorithm: 'ES256' });
-  assert.equal(verifyToken(service, await jwks()).claims.sub, 'service');
+  const ofService = await provider.accessToken({ client: service.id, audience, scope: 'read', algorithm: 'ES256' });
+  assert.equal(verifyToken(ofService, await jwks()).claims.sub, service.id);
   const asked = await ask(`${provider.issuer}/token`, {
     ca,
-    headers: { authorization: `Basic ${Buffer.from('service:service-secret').toString('base64')}` },
+    headers: { authorization: `Basic ${Buffer.from(`${service.id}:${service.secret}`).toString('base64')}` },
     body: new URLSearchParams({ grant_type: 'client_credentials', resource: audience, scope: 'read' }),
   });
   assert.equal(verifyToken(asked.json().access_token, await jwks()).claims.aud, audience);
