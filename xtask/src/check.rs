@@ -1,5 +1,6 @@
 //! The rules of this repository that the compiler does not know. `ARCHITECTURE.md` says why they hold.
 
+mod asvs;
 mod floors;
 mod sources;
 
@@ -14,9 +15,11 @@ use anyhow::{Context, Result, bail};
 use crate::checkout;
 
 /// The folders that hold our sources.
-const SOURCE_FOLDERS: [&str; 3] = ["crates", "xtask", "tests"];
+const SOURCE_FOLDERS: [&str; 4] = ["crates", "xtask", "fuzz", "tests"];
 /// Folders that are not ours, wherever they are.
-const FOREIGN_FOLDERS: [&str; 3] = ["target", "__pycache__", ".pytest_cache"];
+const FOREIGN_FOLDERS: [&str; 4] = ["target", "node_modules", "__pycache__", ".pytest_cache"];
+/// What our sources end with.
+const SOURCE_ENDINGS: [&str; 5] = ["rs", "py", "js", "mjs", "ts"];
 /// How deep folders may lie in one another: more is a link that leads back.
 const DEPTH_MAX: usize = 16;
 
@@ -43,11 +46,26 @@ pub(crate) fn check() -> Result<()> {
         bail!("no sources found below {}", root.display());
     }
     files.sort();
+    let mut tests = asvs::Tests::default();
     for file in &files {
         let path = file.strip_prefix(&root)?.to_string_lossy();
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {path}"))?;
         findings.extend(sources::findings(&path, &text));
+        tests.add(&path, &text);
     }
+    let table =
+        fs::read_to_string(root.join(asvs::TABLE)).with_context(|| format!("cannot read {}", asvs::TABLE))?;
+    let requirements = root.join(asvs::REQUIREMENTS);
+    let requirements = if requirements.is_file() {
+        Some(
+            fs::read_to_string(&requirements)
+                .with_context(|| format!("cannot read {}", asvs::REQUIREMENTS))?,
+        )
+    } else {
+        eprintln!("{}", asvs::not_compared(&requirements));
+        None
+    };
+    findings.extend(asvs::findings(&table, requirements.as_deref(), &tests));
     for Finding { place, problem } in &findings {
         eprintln!("{place}: {problem}");
     }
@@ -55,10 +73,11 @@ pub(crate) fn check() -> Result<()> {
         bail!("{} rules broken; ARCHITECTURE.md says why they hold", findings.len());
     }
     eprintln!("{} source files follow the rules", files.len());
+    eprintln!("OWASP ASVS 5.0, levels 1 and 2: {}", asvs::counts(&table));
     Ok(())
 }
 
-/// All Rust and Python files below a folder.
+/// All source files below a folder.
 fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     if depth == 0 {
         bail!("{} lies deeper than {DEPTH_MAX} folders", folder.display());
@@ -68,7 +87,7 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
         let name = path.file_name().unwrap_or_default();
         if path.is_dir() && !FOREIGN_FOLDERS.iter().any(|foreign| name == *foreign) {
             collect(&path, depth - 1, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "rs" || ending == "py") {
+        } else if path.extension().is_some_and(|ending| SOURCE_ENDINGS.iter().any(|ours| ending == *ours)) {
             files.push(path);
         }
     }
