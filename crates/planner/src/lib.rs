@@ -10,6 +10,9 @@
 mod control;
 pub mod flow;
 mod random;
+pub mod task_graph;
+mod words;
 
 pub use control::{Budget, Control, Progress, Unlimited};
 pub use random::Random;
+pub use words::ReadError;

@@ -1,0 +1,104 @@
+//! Checks schedules. Shares no code with the solvers: it reads the problem as it was given.
+
+use super::{Schedule, TaskGraph};
+
+/// What is wrong with a schedule.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Wrong {
+    /// Tasks are missing, or there are too many.
+    #[error("{found} tasks are placed, and the graph has {expected}")]
+    Shape {
+        /// Tasks that are placed.
+        found: usize,
+        /// Tasks of the graph.
+        expected: usize,
+    },
+    /// A task runs where it cannot, or where nothing is.
+    #[error("task {task} cannot run on processor {processor}")]
+    Processor {
+        /// The task.
+        task: usize,
+        /// Where it was placed.
+        processor: u32,
+    },
+    /// A task begins before time does.
+    #[error("task {0} begins before tick 0")]
+    Early(usize),
+    /// A task does not take what it costs.
+    #[error("task {task} takes {found} ticks, and costs {expected}")]
+    Length {
+        /// The task.
+        task: usize,
+        /// Ticks from start to finish.
+        found: i128,
+        /// What it costs there.
+        expected: i64,
+    },
+    /// A task begins before its data is there.
+    #[error("task {to} begins at {start}, and what it needs of task {from} is there at {ready}")]
+    Order {
+        /// The task before.
+        from: u32,
+        /// The task that is too early.
+        to: u32,
+        /// When it begins.
+        start: i64,
+        /// When it may begin.
+        ready: i128,
+    },
+    /// Two tasks at once.
+    #[error("tasks {first} and {second} run at the same time on processor {processor}")]
+    Overlap {
+        /// The one that begins first.
+        first: usize,
+        /// The other.
+        second: usize,
+        /// Where.
+        processor: u32,
+    },
+}
+
+/// Checks a schedule: every task runs once, where it can, for as long as it costs there, alone on its processor, and after all
+/// that it needs has come. Returns the makespan.
+pub fn schedule(graph: &TaskGraph, schedule: &Schedule) -> Result<i64, Wrong> {
+    let placed = &schedule.placed;
+    if placed.len() != graph.tasks() {
+        return Err(Wrong::Shape { found: placed.len(), expected: graph.tasks() });
+    }
+    let mut makespan = 0;
+    for (task, place) in placed.iter().enumerate() {
+        let processor = place.processor;
+        let Some(expected) = graph.cost(task as u32, processor) else {
+            return Err(Wrong::Processor { task, processor });
+        };
+        if place.start < 0 {
+            return Err(Wrong::Early(task));
+        }
+        let found = i128::from(place.finish) - i128::from(place.start);
+        if found != i128::from(expected) {
+            return Err(Wrong::Length { task, found, expected });
+        }
+        makespan = makespan.max(place.finish);
+    }
+    for edge in graph.edges() {
+        let (from, to) = (placed[edge.from as usize], placed[edge.to as usize]);
+        let mut ready = i128::from(from.finish);
+        if from.processor != to.processor {
+            let factor = i128::from(graph.links().factor(from.processor, to.processor));
+            ready += (i128::from(edge.data) * factor + 999) / 1000;
+        }
+        if i128::from(to.start) < ready {
+            return Err(Wrong::Order { from: edge.from, to: edge.to, start: to.start, ready });
+        }
+    }
+    let mut by_time: Vec<usize> = (0..placed.len()).collect();
+    by_time.sort_by_key(|task| (placed[*task].processor, placed[*task].start, placed[*task].finish));
+    // Tasks that take no time may stand at the edge of others, but not within them.
+    for pair in by_time.windows(2) {
+        let (first, second) = (placed[pair[0]], placed[pair[1]]);
+        if first.processor == second.processor && second.start < first.finish {
+            return Err(Wrong::Overlap { first: pair[0], second: pair[1], processor: first.processor });
+        }
+    }
+    Ok(makespan)
+}
