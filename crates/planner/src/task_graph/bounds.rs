@@ -10,16 +10,16 @@
 //! mean becomes dearer. Any weights give a bound, so rounding does no harm.
 //!
 //! **Windows.** Tasks that cannot start before `a` and have at least `b` to follow them have to be worked off in between: the bound is
-//! `a + work(these) + b`, for some `a` and `b` out of all.
+//! `a + work(these) + b`, for some `a` and `b` out of all, the least among them: then it is the work of all tasks.
 
 use super::{TaskGraph, graph::Choice};
 
 /// Rounds in which the weights are improved.
-const ROUNDS: usize = 60;
-/// Weights begin here and stay below twice as much, so that times `TICKS_MAX` they stay within 128 bits.
-const WEIGHT: i64 = 1 << 20;
+const ROUNDS: i64 = 40;
+/// The greatest weight, so that times `TICKS_MAX` it stays within 64 bits; sums need more.
+const WEIGHT: i64 = 1 << 12;
 /// Values of `a`, and of `b`, that are tried at most.
-const WINDOWS_MAX: usize = 24;
+const WINDOWS_MAX: usize = 16;
 /// Most steps over edges and pairs of processors; above it the paths are those without delays.
 const PATH_STEPS_MAX: usize = 1 << 26;
 
@@ -31,9 +31,7 @@ pub fn lower_bound(graph: &TaskGraph) -> i64 {
     let ends = ends(graph);
     let path = (0..graph.tasks()).map(|task| ends.head[task] + ends.through[task] + ends.tail[task]).max();
     let weights = weights(graph);
-    let all: Vec<u32> = (0..graph.tasks() as u32).collect();
-    let work = work(graph, &weights, &all);
-    path.unwrap_or_default().max(work).max(windows(graph, &ends, &weights))
+    path.unwrap_or_default().max(windows(graph, &ends, &weights))
 }
 
 /// By task: the earliest start, the least cost where it can be, and the least that follows its end.
@@ -103,7 +101,7 @@ fn ends(graph: &TaskGraph) -> Ends {
     ends
 }
 
-/// The processors' weights, none below 0 and not all 0.
+/// The processors' weights, from 1 to [`WEIGHT`].
 fn weights(graph: &TaskGraph) -> Vec<i64> {
     let processors = graph.processors();
     let mut weights = vec![WEIGHT; processors];
@@ -113,61 +111,51 @@ fn weights(graph: &TaskGraph) -> Vec<i64> {
         load.fill(0);
         let mut total: i128 = 0;
         for task in 0..graph.tasks() as u32 {
-            let priced =
-                |choice: &&Choice| i128::from(choice.cost) * i128::from(weights[choice.processor as usize]);
-            if let Some(choice) = graph.choices(task).iter().min_by_key(priced) {
+            if let Some(choice) = graph.choices(task).iter().min_by_key(|choice| price(choice, &weights)) {
                 load[choice.processor as usize] += choice.cost;
-                total += priced(&choice);
+                total += i128::from(price(choice, &weights));
             }
         }
         let bound = total / weights.iter().map(|weight| i128::from(*weight)).sum::<i128>().max(1);
         if bound > best_bound {
             (best, best_bound) = (weights.clone(), bound);
         }
-        // Steps become smaller, as 1 / (4 + round / 4), of how far a load is from the greatest.
+        // By how far a load is from the mean, as a part of the greatest load; steps become smaller.
         let most = load.iter().max().copied().unwrap_or_default().max(1);
         let mean = load.iter().sum::<i64>() / processors as i64;
-        let slower = 4 + round as i128 / 4;
+        let slower = 4 + round / 4;
         for (weight, load) in weights.iter_mut().zip(&load) {
-            let step = i128::from(*weight) * i128::from(load - mean) / i128::from(most) / slower;
-            *weight = (i128::from(*weight) + step).clamp(1, i128::from(WEIGHT) * 2) as i64;
+            *weight += *weight * ((load - mean) * WEIGHT / most) / (slower * WEIGHT);
         }
-        let greatest = weights.iter().max().copied().unwrap_or(WEIGHT);
+        let greatest = weights.iter().max().copied().unwrap_or(WEIGHT).max(1);
         for weight in &mut weights {
-            *weight = (*weight * WEIGHT / greatest.max(1)).max(1);
+            *weight = (*weight * WEIGHT / greatest).max(1);
         }
     }
     best
 }
 
-/// The time in which these tasks can be worked off at the least, whatever their order.
-fn work(graph: &TaskGraph, weights: &[i64], tasks: &[u32]) -> i64 {
-    let least = |task: &u32| {
-        let priced =
-            |choice: &Choice| i128::from(choice.cost) * i128::from(weights[choice.processor as usize]);
-        graph.choices(*task).iter().map(priced).min().unwrap_or_default()
-    };
-    let priced: i128 = tasks.iter().map(least).sum();
-    let weight: i128 = weights.iter().map(|weight| i128::from(*weight)).sum();
-    ((priced + weight - 1) / weight.max(1)) as i64
+fn price(choice: &Choice, weights: &[i64]) -> i64 {
+    choice.cost * weights[choice.processor as usize]
 }
 
 fn windows(graph: &TaskGraph, ends: &Ends, weights: &[i64]) -> i64 {
     let weight: i128 = weights.iter().map(|weight| i128::from(*weight)).sum::<i128>().max(1);
-    let mut best = 0;
+    let cheapest = |task: u32| {
+        let prices = graph.choices(task).iter().map(|choice| price(choice, weights));
+        i128::from(prices.min().unwrap_or_default())
+    };
+    let prices: Vec<i128> = (0..graph.tasks() as u32).map(cheapest).collect();
+    let mut by_tail: Vec<usize> = (0..graph.tasks()).collect();
+    by_tail.sort_by_key(|task| std::cmp::Reverse(ends.tail[*task]));
     let tails = sample(&ends.tail);
+    let mut best = 0;
     for head in sample(&ends.head) {
-        let mut inside: Vec<u32> =
-            (0..graph.tasks() as u32).filter(|task| ends.head[*task as usize] >= head).collect();
-        inside.sort_by_key(|task| std::cmp::Reverse(ends.tail[*task as usize]));
-        let (mut priced, mut next) = (0, inside.iter().peekable());
+        let mut inside = by_tail.iter().filter(|task| ends.head[**task] >= head).peekable();
+        let mut priced = 0;
         for tail in tails.iter().rev() {
-            while let Some(task) = next.next_if(|task| ends.tail[**task as usize] >= *tail) {
-                let choices = graph.choices(*task).iter();
-                priced += choices
-                    .map(|choice| i128::from(choice.cost) * i128::from(weights[choice.processor as usize]))
-                    .min()
-                    .unwrap_or_default();
+            while let Some(task) = inside.next_if(|task| ends.tail[**task] >= *tail) {
+                priced += prices[*task];
             }
             // No task inside: nothing has to happen between.
             if priced > 0 {

@@ -18,14 +18,14 @@ pub(super) fn run(graph: &TaskGraph, race: &mut Race<'_>) -> Vec<Schedule> {
     let least = upward(Stands::Least, 4);
     let groups = groups(graph);
     let mut members: Vec<Box<dyn Fn() -> Schedule + '_>> = vec![
-        Box::new(|| list::look_ahead_by(graph, &mean)),
         Box::new(|| list::by_table(graph, &least, &table)),
+        Box::new(|| list::by_rank(graph, &upward(Stands::Least, 0), None)),
+        Box::new(|| list::look_ahead_by(graph, &mean)),
         Box::new(|| list::batch(graph, Batch::Sufferage)),
         Box::new(|| list::by_table(graph, &mean, &table)),
-        Box::new(|| list::by_rank(graph, &upward(Stands::Least, 0), None)),
-        Box::new(|| list::look_ahead_by(graph, &least)),
         Box::new(|| list::peft(graph)),
         Box::new(|| list::cpop(graph)),
+        Box::new(|| list::look_ahead_by(graph, &least)),
         Box::new(|| list::by_rank(graph, &least, None)),
         Box::new(|| list::by_table(graph, &upward(Stands::Most, 4), &table)),
         Box::new(|| list::by_rank(graph, &upward(Stands::Mean, 1), None)),

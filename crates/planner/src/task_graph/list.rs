@@ -9,8 +9,9 @@ use super::{
     ranks::{Means, Stands},
 };
 
-/// Ready tasks that the batch rules compare at most; the others wait.
-const BATCH_MAX: usize = 1 << 10;
+/// Ready tasks times processors that the batch rules compare at most, but always so many tasks; the others wait.
+const BATCH_FINISHES_MAX: usize = 1 << 13;
+const BATCH_MIN: usize = 8;
 
 /// Which of the ready tasks is next, by the batch rules of Maheswaran et al. ("Dynamic Mapping of a Class of Independent Tasks
 /// onto Heterogeneous Computing Systems", JPDC 59, 1999).
@@ -250,47 +251,55 @@ pub(super) fn cpop(graph: &TaskGraph) -> Schedule {
     })
 }
 
-/// The batch rules. A ready task's best and second-best places are kept, and looked for anew only where one of them was taken:
-/// elsewhere nothing changed, and there nothing becomes sooner.
+/// The batch rules. For each ready task the finish on every processor is kept, and looked for anew only where the task that was
+/// placed took its time.
 pub(super) fn batch(graph: &TaskGraph, rule: Batch) -> Schedule {
     struct Ready {
         task: u32,
-        best: (Choice, i64),
-        second: Option<(u32, i64)>,
+        finishes: Vec<(Choice, i64)>,
     }
+    let most = (BATCH_FINISHES_MAX / graph.processors().max(1)).max(BATCH_MIN);
     let mut builder = Builder::new(graph, None);
-    let look = |builder: &Builder<'_>, task| {
-        let best = builder.soonest(task);
-        let others = builder.choices(task).filter(|choice| choice.processor != best.0.processor);
-        let others = others.map(|choice| (builder.finish(task, choice, i64::MAX), choice.processor));
-        Ready { task, best, second: others.min().map(|(finish, processor)| (processor, finish)) }
-    };
     let mut waiting = std::collections::VecDeque::from(builder.ready());
     let mut ready: Vec<Ready> = Vec::new();
     let mut freed = Vec::new();
     loop {
-        while ready.len() < BATCH_MAX
+        while ready.len() < most
             && let Some(task) = waiting.pop_front()
         {
-            ready.push(look(&builder, task));
+            let finish = |choice: &Choice| (*choice, builder.finish(task, *choice, i64::MAX));
+            ready.push(Ready { task, finishes: graph.choices(task).iter().map(finish).collect() });
         }
-        let score = |one: &Ready| match rule {
-            Batch::MinMin => one.best.1,
-            Batch::MaxMin => -one.best.1,
-            // A task with one place only must not lose it.
-            Batch::Sufferage => one.second.map_or(i64::MIN, |(_, second)| one.best.1 - second),
+        let score = |one: &Ready| {
+            let (mut best, mut second) = (i64::MAX, i64::MAX);
+            for (_, finish) in &one.finishes {
+                second = second.min(best.max(*finish));
+                best = best.min(*finish);
+            }
+            match rule {
+                Batch::MinMin => best,
+                Batch::MaxMin => -best,
+                // What has one place only must not lose it: its second is as late as can be.
+                Batch::Sufferage => best - second,
+            }
         };
         let next = ready.iter().enumerate().min_by_key(|(_, one)| (score(one), one.task));
         let Some((place, _)) = next else {
             return builder.schedule();
         };
-        let Ready { task, best: (choice, finish), .. } = ready.swap_remove(place);
-        builder.place(task, choice, finish, &mut freed);
+        let Ready { task, finishes } = ready.swap_remove(place);
+        let soonest = finishes.into_iter().min_by_key(|(choice, finish)| (*finish, choice.processor));
+        let (taken, end) = soonest.unwrap_or((Choice { processor: 0, cost: 0 }, 0));
+        builder.place(task, taken, end, &mut freed);
         waiting.extend(freed.drain(..));
+        let begin = end - taken.cost;
         for one in &mut ready {
-            let second = one.second.map(|(processor, _)| processor);
-            if one.best.0.processor == choice.processor || second == Some(choice.processor) {
-                *one = look(&builder, one.task);
+            let there = one.finishes.iter_mut().find(|(choice, _)| choice.processor == taken.processor);
+            if let Some((choice, finish)) = there
+                && *finish >= begin
+                && *finish - choice.cost <= end
+            {
+                *finish = builder.finish(one.task, *choice, i64::MAX);
             }
         }
     }

@@ -21,7 +21,8 @@ pub enum Algorithm {
     LookAhead,
     /// The critical path on one processor.
     Cpop,
-    /// The task that is finished first is next. At most 1,024 ready tasks are compared with each other.
+    /// The task that is finished first is next. At most 8,192 / P ready tasks are compared with each
+    /// other.
     MinMin,
     /// The task that is finished last is next.
     MaxMin,
