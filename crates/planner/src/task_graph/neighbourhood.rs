@@ -13,7 +13,7 @@ use super::{
 use crate::Random;
 
 /// Tasks that are lifted together, from two to this many.
-const GROUP_MAX: u32 = 14;
+const GROUP_MAX: u32 = 8;
 /// How much worse a plan may be than the last, on average, as a part of the best makespan: at first,
 const LOOSEST: i64 = ONE / 100;
 /// and what of 64 parts is left of it after each step of a cycle.
