@@ -9,6 +9,7 @@
 
 mod control;
 pub mod flow;
+pub mod job_shop;
 mod random;
 pub mod task_graph;
 mod words;

@@ -1,27 +1,22 @@
 //! Annealing. Tasks are lifted, mostly critical ones, and put where the path through them is short; to the length of that path noise
-//! is added, other for each processor, so that now and then a worse place is taken. As the noise falls, so does the makespan. A
+//! is added, other for each place, so that now and then a worse one is taken. As the noise falls, so does the makespan. A
 //! usual annealing would try a random place and mostly refuse it (Kirkpatrick, Gelatt and Vecchi, "Optimization by Simulated
 //! Annealing", Science 220, 1983); here the lengths of all places are known, so one is drawn out of all: each step moves.
 //!
 //! How long the search may go on is not known, and a result has to be that of its number of evaluations. So it cools in cycles, each
 //! twice as long as the one before.
 
-use super::{
-    chance::{ONE, exponential},
-    plan::Plan,
-    race::Race,
-    related::related,
-};
+use super::{chance::ONE, plan::Plan, race::Race, related::related};
 use crate::Random;
 
 /// Noise at the beginning of a cycle, as a part of the best makespan,
-const HOTTEST: i64 = ONE / 30;
+const HOTTEST: i64 = ONE / 100;
 /// what of 64 parts is left of it after each step,
 const COOLING: i64 = 59;
 /// and the steps of a cycle.
 const STEPS: u64 = 64;
 /// Evaluations of the first cycle, for each task.
-const CYCLE: u64 = 24;
+const CYCLE: u64 = 100;
 /// Of 16 tasks so many are taken from a longest path, the others from all.
 const CRITICAL: u32 = 12;
 /// Of 16 times so often a task is not lifted alone,
@@ -68,7 +63,7 @@ fn step(plan: &mut Plan<'_>, random: &mut Random, noise: i64, group: &mut Vec<u3
         plan.lift(*task);
     }
     for task in group.iter() {
-        let place = plan.best_place(*task, random, |random| exponential(random, noise));
+        let place = plan.best_place(*task, random, noise);
         plan.put(*task, place);
     }
 }

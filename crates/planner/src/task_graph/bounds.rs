@@ -152,14 +152,14 @@ fn windows(graph: &TaskGraph, ends: &Ends, weights: &[i64]) -> i64 {
     let mut best = 0;
     for head in sample(&ends.head) {
         let mut inside = by_tail.iter().filter(|task| ends.head[**task] >= head).peekable();
-        let mut priced = 0;
+        let mut work = 0;
         for tail in tails.iter().rev() {
             while let Some(task) = inside.next_if(|task| ends.tail[**task] >= *tail) {
-                priced += prices[*task];
+                work += prices[*task];
             }
             // No task inside: nothing has to happen between.
-            if priced > 0 {
-                best = best.max(head + ((priced + weight - 1) / weight) as i64 + tail);
+            if work > 0 {
+                best = best.max(head + ((work + weight - 1) / weight) as i64 + tail);
             }
         }
     }

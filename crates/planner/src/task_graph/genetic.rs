@@ -57,7 +57,7 @@ pub(super) fn evolve(plan: &mut Plan<'_>, founders: &[Schedule], race: &mut Race
 fn put_anew(plan: &mut Plan<'_>, random: &mut Random) {
     let task = pick(plan, random);
     plan.lift(task);
-    let place = plan.best_place(task, random, |_| 0);
+    let place = plan.best_place(task, random, 0);
     plan.put(task, place);
 }
 

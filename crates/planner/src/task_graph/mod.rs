@@ -48,4 +48,5 @@ pub use graph::{
 };
 pub use hdag::read;
 pub use schedule::{Placed, Schedule};
+pub(crate) use solve::solve_from;
 pub use solve::{Algorithm, Solution, first_schedule, solve};

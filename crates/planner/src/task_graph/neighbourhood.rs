@@ -48,7 +48,7 @@ pub(super) fn search(plan: &mut Plan<'_>, race: &mut Race<'_>, random: &mut Rand
                     plan.lift(*task);
                 }
                 for task in &group {
-                    let place = plan.best_place(*task, random, |_| 0);
+                    let place = plan.best_place(*task, random, 0);
                     plan.put(*task, place);
                 }
                 race.count(plan);

@@ -17,7 +17,7 @@
 //! All tasks stand in one linear order, in which everything follows what it waits for. A place is allowed if it keeps to that
 //! order, which makes cycles impossible and costs few places, as the order is that of the starts.
 
-use super::{Placed, Schedule, TaskGraph};
+use super::{Placed, Schedule, TaskGraph, chance::exponential};
 use crate::Random;
 
 /// No task.
@@ -248,14 +248,8 @@ impl<'g> Plan<'g> {
         self.home = Some(Home { task, processor, index });
     }
 
-    /// The best place of a lifted task: of each processor the one with the shortest path, of these the one that is best after
-    /// `noise` is added; of equals any.
-    pub(super) fn best_place(
-        &self,
-        task: u32,
-        random: &mut Random,
-        mut noise: impl FnMut(&mut Random) -> i64,
-    ) -> Place {
+    /// The place of a lifted task with the shortest path after exponential noise of this mean is added; of equals any.
+    pub(super) fn best_place(&self, task: u32, random: &mut Random, noise: i64) -> Place {
         let mut best = Place { processor: 0, cost: 0, index: 0, length: i64::MAX };
         let mut best_score = i64::MAX;
         let mut equals = 0;
@@ -271,13 +265,11 @@ impl<'g> Plan<'g> {
                 let slot = &self.slots[after.task as usize];
                 need = need.max(slot.rest + self.graph.delay(after.data, processor, slot.processor));
             }
-            let extra = noise(random);
-            if ready + cost + need + extra > best_score {
+            if ready + cost + need > best_score {
                 continue;
             }
-            let place =
-                self.gap(Place { processor, cost, index: 0, length: 0 }, (ready, need), (low, high), random);
-            let score = place.length + extra;
+            let any = Place { processor, cost, index: 0, length: 0 };
+            let (place, score) = self.gap(any, (ready, need), (low, high), random, noise);
             equals = if score == best_score { equals + 1 } else { 1 };
             if score < best_score || (score == best_score && random.below(equals) == 0) {
                 (best, best_score) = (place, score);
@@ -286,38 +278,44 @@ impl<'g> Plan<'g> {
         best
     }
 
-    /// The best gap of a sequence within the window.
+    /// The best gap of a sequence within the window, and its length with noise.
     fn gap(
         &self,
         place: Place,
         (ready, need): (i64, i64),
         (low, high): (u32, u32),
         random: &mut Random,
-    ) -> Place {
+        noise: i64,
+    ) -> (Place, i64) {
         let lane = &self.lanes[place.processor as usize];
-        let finish = |index: usize| self.slots[lane[index] as usize].finish;
-        let rest = |index: usize| lane.get(index).map_or(0, |task| self.slots[*task as usize].rest);
         // Gap `i` is before the task `lane[i]`; it may be `first..=last`.
         let first = self.index_from(place.processor, low);
         let last = first + lane[first..].partition_point(|task| self.slots[*task as usize].position < high);
-        // The last gap that does not delay the task, and the first that does not delay what follows.
+        // The last gap that does not delay the task, and the first that does not delay what follows. At the edges of the window a
+        // neighbour outside of it may still be in the way.
         let no_wait =
             first + lane[first..last].partition_point(|task| self.slots[*task as usize].finish <= ready);
         let no_delay =
             first + lane[first..last].partition_point(|task| self.slots[*task as usize].rest > need);
+        let at = |index: usize| {
+            let before = if index == 0 { 0 } else { self.slots[lane[index - 1] as usize].finish };
+            let after = lane.get(index).map_or(0, |task| self.slots[*task as usize].rest);
+            Place { index, length: ready.max(before) + place.cost + need.max(after), ..place }
+        };
+        let scored = |place: Place, random: &mut Random| {
+            if noise == 0 { place.length } else { place.length + exponential(random, noise) }
+        };
         if no_delay <= no_wait {
-            let index = no_delay + random.below((no_wait - no_delay + 1) as u32) as usize;
-            let before = if index == 0 { 0 } else { finish(index - 1) };
-            // At the edges of the window a neighbour outside of it may be in the way.
-            let length = ready.max(before) + place.cost + need.max(rest(index));
-            return Place { index, length, ..place };
+            // All of these are equally good.
+            let place = at(no_delay + random.below((no_wait - no_delay + 1) as u32) as usize);
+            return (place, scored(place, random));
         }
-        let mut best = Place { length: i64::MAX, ..place };
+        let mut best = (place, i64::MAX);
         for index in no_wait..=no_delay {
-            let before = if index == 0 { 0 } else { finish(index - 1) };
-            let length = ready.max(before) + place.cost + need.max(rest(index));
-            if length < best.length {
-                best = Place { index, length, ..place };
+            let place = at(index);
+            let score = scored(place, random);
+            if score < best.1 {
+                best = (place, score);
             }
         }
         best

@@ -84,7 +84,18 @@ pub fn solve(
     seed: u64,
     control: &mut dyn Control,
 ) -> Solution {
-    let lower_bound = lower_bound(graph);
+    solve_from(graph, algorithm, budget, seed, control, lower_bound(graph))
+}
+
+/// The same with a bound that is known.
+pub(crate) fn solve_from(
+    graph: &TaskGraph,
+    algorithm: Algorithm,
+    budget: Budget,
+    seed: u64,
+    control: &mut dyn Control,
+    lower_bound: i64,
+) -> Solution {
     let first = match algorithm {
         Algorithm::Peft => list::peft(graph),
         Algorithm::LookAhead => list::look_ahead(graph),
