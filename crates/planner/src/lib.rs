@@ -10,7 +10,9 @@
 mod control;
 pub mod flow;
 pub mod job_shop;
+mod one_machine;
 mod random;
+pub mod rcpsp;
 pub mod task_graph;
 mod words;
 

@@ -34,6 +34,11 @@ impl<'a> Words<'a> {
         Some(&word[..length])
     }
 
+    /// Whether there is no further word.
+    pub(crate) fn is_done(&self) -> bool {
+        self.line.get(self.at..).unwrap_or_default().trim_ascii_start().is_empty()
+    }
+
     pub(crate) fn number(&mut self, what: &str) -> Result<i64, ReadError> {
         let Some(word) = self.next() else {
             return Err(self.wrong(&format!("{what} is missing; is the file cut off?")));

@@ -1,16 +1,7 @@
 //! The bound of one machine.
 
-use std::{cmp::Reverse, collections::BinaryHeap};
-
 use super::JobShop;
-
-/// What a machine has to do: not before `head`, and with `tail` to follow.
-#[derive(Debug, Clone, Copy)]
-struct Work {
-    head: i64,
-    ticks: i64,
-    tail: i64,
-}
+use crate::one_machine::{Work, preemptive};
 
 /// No schedule has a smaller makespan.
 pub fn lower_bound(shop: &JobShop) -> i64 {
@@ -27,52 +18,4 @@ pub fn lower_bound(shop: &JobShop) -> i64 {
         longest = longest.max(whole);
     }
     machines.into_iter().map(preemptive).fold(longest, i64::max)
-}
-
-/// The least makespan of one machine that may be interrupted: always the work with the longest tail runs.
-fn preemptive(mut works: Vec<Work>) -> i64 {
-    works.sort_by_key(|work| Reverse(work.head));
-    let mut open = BinaryHeap::new();
-    let (mut now, mut last) = (0, 0);
-    loop {
-        if open.is_empty() {
-            let Some(next) = works.last() else {
-                return last;
-            };
-            now = now.max(next.head);
-        }
-        while let Some(work) = works.pop_if(|work| work.head <= now) {
-            open.push((work.tail, work.ticks));
-        }
-        if let Some((tail, ticks)) = open.pop() {
-            let until = works.last().map_or(i64::MAX, |next| next.head);
-            let runs = ticks.min(until - now);
-            now += runs;
-            last = last.max(now + tail);
-            if runs < ticks {
-                open.push((tail, ticks - runs));
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_machine_is_bound_by_heads_work_and_tails() {
-        let work = |head, ticks, tail| Work { head, ticks, tail };
-        for (works, expected) in [
-            (vec![], 0),
-            (vec![work(3, 4, 5)], 12),
-            // The second one interrupts the first for its tail: 1, then 2 to 5, then 7 more.
-            (vec![work(0, 8, 0), work(1, 4, 10)], 15),
-            (vec![work(0, 8, 3), work(1, 4, 10)], 15),
-            (vec![work(0, 8, 4), work(1, 4, 10)], 16),
-            (vec![work(0, 1, 0), work(10, 1, 0)], 11),
-        ] {
-            assert_eq!(preemptive(works.clone()), expected, "{works:?}");
-        }
-    }
 }

@@ -4,8 +4,7 @@
 //! [searches](crate::task_graph::Algorithm); operations are tasks in the order of the file, machines are processors.
 //!
 //! The **lower bound** is, over all machines, that of one machine whose operations have heads and tails and may be interrupted: the one
-//! with the longest tail of those that could run runs (Jackson's preemptive schedule; Carlier, "The One-Machine Sequencing Problem",
-//! EJOR 11, 1982); and the longest job.
+//! with the longest tail of those that could run runs (Jackson's preemptive schedule); and the longest job.
 //!
 //! ```
 //! use planner::{Budget, Unlimited, job_shop, task_graph::Algorithm};
