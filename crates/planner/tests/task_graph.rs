@@ -7,7 +7,8 @@ use std::{collections::HashMap, fs, path::Path};
 use planner::{
     Budget, Progress, Random, Unlimited,
     task_graph::{
-        Algorithm, Edge, GraphError, Links, Placed, Schedule, TaskGraph, lower_bound, read, solve, verify,
+        Algorithm, Edge, GraphError, Known, Links, Placed, ReplanError, Schedule, Situation, TaskGraph,
+        lower_bound, read, replan, solve, verify,
     },
 };
 
@@ -280,4 +281,122 @@ fn the_data_sets_are_solved_near_the_best_known() {
     }
     let mean = (logarithms / f64::from(solved)).exp();
     assert!(solved >= 60 && mean < 1.04, "{solved} instances, {mean} times the best known");
+}
+
+/// What is known at a tick of a schedule that runs as planned, with one processor lost: what ran there is begun anew.
+fn situation_at(schedule: &Schedule, now: i64, gone: u32) -> Vec<Known> {
+    let known = |placed: &Placed| {
+        let done = placed.finish <= now;
+        let runs = placed.start < now && placed.processor != gone;
+        if done || runs { Known::Started(*placed) } else { Known::Planned(*placed) }
+    };
+    schedule.placed.iter().map(known).collect()
+}
+
+#[test]
+fn a_schedule_that_runs_is_planned_again_and_most_stays_where_it_is() {
+    let mut random = Random::new(5);
+    for round in 0..30 {
+        let graph = random_graph(&mut random, 100, 6);
+        let old = solve(&graph, Algorithm::Auto, Budget { evaluations: 200 }, round, &mut Unlimited).schedule;
+        let now = old.makespan() / 3;
+        let mut lost = vec![false; 6];
+        // As it runs, nothing has to change, and nothing becomes longer.
+        let known = situation_at(&old, now, 9);
+        let situation = Situation { now, known: &known, lost: &lost };
+        let budget = Budget { evaluations: 100 };
+        let same = replan(&graph, &situation, Some(0), budget, round, &mut Unlimited).unwrap();
+        let makespan = verify::new_plan(&graph, &situation, &same.schedule).unwrap();
+        assert!(same.moved == 0 && makespan <= old.makespan(), "{makespan} {}", old.makespan());
+
+        // A processor is lost on which some tasks can run only: they are late, and so is what runs.
+        let gone = random.below(6);
+        let others = |task: u32| (0..6).any(|at| at != gone && graph.cost(task, at).is_some());
+        lost[gone as usize] = true;
+        let mut known = situation_at(&old, now, gone);
+        for (task, known) in known.iter_mut().enumerate() {
+            match known {
+                Known::Started(placed) if placed.finish > now => placed.finish += 7,
+                Known::Planned(placed) if task % 10 == 0 && placed.start > now => *known = Known::New,
+                _ => {}
+            }
+        }
+        let situation = Situation { now, known: &known, lost: &lost };
+        let stuck = known.iter().enumerate();
+        let mut stuck =
+            stuck.filter(|(task, known)| !matches!(known, Known::Started(_)) && !others(*task as u32));
+        let result = replan(&graph, &situation, Some(5), budget, round, &mut Unlimited);
+        if let Some((task, _)) = stuck.next() {
+            assert_eq!(result, Err(ReplanError::NoProcessor(task)));
+            continue;
+        }
+        let plan = result.unwrap();
+        verify::new_plan(&graph, &situation, &plan.schedule).unwrap();
+        let had_to =
+            known.iter().filter(|known| matches!(known, Known::Planned(old) if old.processor == gone));
+        assert!(plan.moved <= had_to.count() + 5, "{}", plan.moved);
+        let free =
+            replan(&graph, &situation, None, Budget { evaluations: 300 }, round, &mut Unlimited).unwrap();
+        verify::new_plan(&graph, &situation, &free.schedule).unwrap();
+        assert_eq!(
+            free,
+            replan(&graph, &situation, None, Budget { evaluations: 300 }, round, &mut Unlimited).unwrap()
+        );
+        let first =
+            replan(&graph, &situation, None, Budget { evaluations: 0 }, round, &mut Unlimited).unwrap();
+        assert!(free.schedule.makespan() <= first.schedule.makespan() && first.evaluations == 0);
+    }
+}
+
+#[test]
+fn wrong_new_plans_and_situations_are_named() {
+    // 0 → 1 on two processors; 0 has run late, so 1 cannot begin before tick 6.
+    let costs = [Some(3), Some(3), Some(4), Some(4), Some(2), Some(2)];
+    let edges = vec![Edge { from: 0, to: 1, data: 4 }];
+    let graph = TaskGraph::new(&costs, Links::of_nodes(&[0, 1], 0, 500).unwrap(), edges).unwrap();
+    let at = |processor, start, finish| Placed { processor, start, finish };
+    let known = [Known::Started(at(0, 0, 6)), Known::Planned(at(0, 3, 7)), Known::New];
+    let lost = [false, false];
+    let right = Schedule { placed: vec![at(0, 0, 6), at(0, 6, 10), at(1, 5, 7)] };
+    let situation = Situation { now: 5, known: &known, lost: &lost };
+    assert_eq!(verify::new_plan(&graph, &situation, &right), Ok(10));
+    let plan = replan(&graph, &situation, Some(0), PLENTY, 1, &mut Unlimited).unwrap();
+    assert_eq!((plan.schedule, plan.moved), (right.clone(), 0));
+    for (task, wrong, says) in [
+        (0, at(0, 0, 5), "task 0 has started, and is not planned as it is"),
+        (1, at(0, 5, 9), "task 1 begins at 5, and what it needs of task 0 is there at 6"),
+        (1, at(1, 7, 11), "task 1 begins at 7, and what it needs of task 0 is there at 8"),
+        (1, at(0, 6, 9), "task 1 takes 3 ticks, and costs 4"),
+        (2, at(1, 4, 6), "task 2 is to begin in the past or on a lost processor"),
+        (2, at(0, 5, 7), "tasks 0 and 2 run at the same time on processor 0"),
+        (2, at(2, 5, 7), "task 2 cannot run on processor 2"),
+    ] {
+        let mut schedule = right.clone();
+        schedule.placed[task] = wrong;
+        let error = verify::new_plan(&graph, &situation, &schedule).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let lost_one = Situation { lost: &[false, true], ..situation };
+    assert!(verify::new_plan(&graph, &lost_one, &right).unwrap_err().to_string().contains("lost processor"));
+
+    // What has started does not wait for what is done again.
+    let again = [Known::New, Known::Started(at(0, 0, 4)), Known::New];
+    let situation = Situation { now: 5, known: &again, lost: &lost };
+    let plan = replan(&graph, &situation, None, PLENTY, 1, &mut Unlimited).unwrap();
+    assert_eq!(verify::new_plan(&graph, &situation, &plan.schedule), Ok(8));
+
+    let started = |placed| [Known::Started(placed), Known::New, Known::New];
+    for (now, known, lost, says) in [
+        (5, &known[..2], &lost[..], "there are 2 tasks, and the graph has 3"),
+        (5, &known, &lost[..1], "there are 1 processors, and the graph has 2"),
+        (-1, &known, &lost, "or now, is negative"),
+        (i64::MAX, &known, &lost, "or now, is negative"),
+        (5, &started(at(0, 3, 2)), &lost, "a time of task 0"),
+        (5, &started(at(7, 0, 3)), &lost, "task 0 is on a processor that there is not"),
+        (5, &known, &[true, true], "all processors on which task 1 can run are lost"),
+    ] {
+        let situation = Situation { now, known, lost };
+        let error = replan(&graph, &situation, None, PLENTY, 1, &mut Unlimited).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }

@@ -189,6 +189,8 @@ pub struct TaskGraph {
     choices: Vec<Choice>,
     least: Vec<i64>,
     topological: Vec<u32>,
+    /// By task and processor, before which tick a task cannot begin there; empty if there is no such tick.
+    releases: Vec<i64>,
     /// Link factors with one more processor, which is nowhere: what is not placed yet neither sends nor waits.
     factors: Vec<u64>,
 }
@@ -268,6 +270,7 @@ impl TaskGraph {
             choices,
             least,
             topological: Vec::new(),
+            releases: Vec::new(),
             factors,
         };
         graph.topological = graph.sorted()?;
@@ -332,6 +335,23 @@ impl TaskGraph {
     /// The processor that is nowhere: with no delay to or from any.
     pub(super) fn nowhere(&self) -> u32 {
         self.links.processors as u32
+    }
+
+    /// The same graph with a tick for each task and processor, before which the task cannot begin there. List schedulers and bounds do
+    /// not look at it.
+    pub(super) fn with_releases(mut self, releases: Vec<i64>) -> Self {
+        self.releases = releases;
+        self
+    }
+
+    /// Before which tick a task cannot begin on a processor, or anywhere.
+    pub(super) fn release(&self, task: u32, processor: u32) -> i64 {
+        if self.releases.is_empty() {
+            return 0;
+        }
+        let row = &self.releases[task as usize * self.processors()..][..self.processors()];
+        let anywhere = || self.choices(task).iter().map(|choice| row[choice.processor as usize]).min();
+        row.get(processor as usize).copied().or_else(anywhere).unwrap_or_default()
     }
 
     /// Ticks that data travels.

@@ -38,6 +38,7 @@ mod plan;
 mod race;
 mod ranks;
 mod related;
+mod replan;
 mod schedule;
 mod solve;
 pub mod verify;
@@ -47,6 +48,7 @@ pub use graph::{
     COSTS_MAX, EDGES_MAX, Edge, GraphError, Links, PROCESSORS_MAX, TASKS_MAX, TICKS_MAX, TaskGraph,
 };
 pub use hdag::read;
+pub use replan::{Known, NewPlan, ReplanError, Situation, replan};
 pub use schedule::{Placed, Schedule};
 pub(crate) use solve::solve_from;
 pub use solve::{Algorithm, Solution, first_schedule, solve};

@@ -94,7 +94,7 @@ impl Clone for Plan<'_> {
 }
 
 impl<'g> Plan<'g> {
-    /// Everything in this order, which keeps to the edges, on these processors.
+    /// Everything in this order, which keeps to the edges, on these processors; what is nowhere is lifted.
     pub(super) fn new(graph: &'g TaskGraph, order: Vec<u32>, processor: impl Fn(u32) -> u32) -> Self {
         let slot = |task: u32| Slot {
             start: 0,
@@ -151,15 +151,21 @@ impl<'g> Plan<'g> {
             lane.clear();
         }
         for (position, task) in self.order.iter().enumerate() {
+            let slot = &mut self.slots[*task as usize];
+            slot.position = position as u32;
+            (slot.before, slot.after) = (NONE, NONE);
+            if slot.processor == self.graph.nowhere() {
+                slot.cost = self.graph.least(*task);
+                continue;
+            }
             let lane = &mut self.lanes[self.slots[*task as usize].processor as usize];
             let before = lane.last().copied().unwrap_or(NONE);
             if before != NONE {
                 self.slots[before as usize].after = *task;
             }
             let slot = &mut self.slots[*task as usize];
-            slot.position = position as u32;
             slot.cost = self.graph.cost(*task, slot.processor).unwrap_or_default();
-            (slot.before, slot.after) = (before, NONE);
+            slot.before = before;
             lane.push(*task);
         }
         for place in 0..self.order.len() {
@@ -250,13 +256,24 @@ impl<'g> Plan<'g> {
 
     /// The place of a lifted task with the shortest path after exponential noise of this mean is added; of equals any.
     pub(super) fn best_place(&self, task: u32, random: &mut Random, noise: i64) -> Place {
+        self.best_place_where(task, random, noise, |_| true)
+    }
+
+    /// The same of the processors that may be; one of them has to be one where the task can run.
+    pub(super) fn best_place_where(
+        &self,
+        task: u32,
+        random: &mut Random,
+        noise: i64,
+        may_be: impl Fn(u32) -> bool,
+    ) -> Place {
         let mut best = Place { processor: 0, cost: 0, index: 0, length: i64::MAX };
         let mut best_score = i64::MAX;
         let mut equals = 0;
         let (low, high) = self.window(task);
-        for choice in self.graph.choices(task) {
+        for choice in self.graph.choices(task).iter().filter(|choice| may_be(choice.processor)) {
             let (processor, cost) = (choice.processor, choice.cost);
-            let (mut ready, mut need) = (0, 0);
+            let (mut ready, mut need) = (self.graph.release(task, processor), 0);
             for before in self.graph.before(task) {
                 let slot = &self.slots[before.task as usize];
                 ready = ready.max(slot.finish + self.graph.delay(before.data, slot.processor, processor));
@@ -450,7 +467,10 @@ impl<'g> Plan<'g> {
     /// The longest path to the start of a task.
     fn path_to(&self, task: u32) -> i64 {
         let Slot { processor, before, .. } = self.slots[task as usize];
-        let mut start = if before == NONE { 0 } else { self.slots[before as usize].finish };
+        let mut start = self.graph.release(task, processor);
+        if before != NONE {
+            start = start.max(self.slots[before as usize].finish);
+        }
         for before in self.graph.before(task) {
             let from = &self.slots[before.task as usize];
             start = start.max(from.finish + self.graph.delay(before.data, from.processor, processor));
