@@ -57,11 +57,13 @@ fn groups(graph: &TaskGraph) -> Vec<Vec<bool>> {
             groups.push(group);
         }
     };
-    let whole = |processor: &u32| {
-        let costs = (0..graph.tasks() as u32).map(|task| graph.cost(task, *processor));
-        costs.map(Option::unwrap_or_default).sum::<i64>()
-    };
-    let alone = (0..processors).min_by_key(whole);
+    let mut whole = vec![0_i64; processors as usize];
+    for task in 0..graph.tasks() as u32 {
+        for choice in graph.choices(task) {
+            whole[choice.processor as usize] += choice.cost;
+        }
+    }
+    let alone = (0..processors).min_by_key(|processor| whole[*processor as usize]);
     add((0..processors).map(|processor| Some(processor) == alone).collect());
     for from in 0..processors.min(GROUPS_MAX as u32) {
         let factors = || (0..processors).map(|to| graph.links().factor(from, to));
