@@ -28,25 +28,30 @@ const SORT_EVERY: u64 = 32;
 
 /// Searches until the race ends.
 pub(super) fn anneal(plan: &mut Plan<'_>, race: &mut Race<'_>, random: &mut Random) {
-    let mut cycle = CYCLE * plan.tasks() as u64;
-    let mut group = Vec::new();
+    let mut evaluations = CYCLE * plan.tasks() as u64;
     while race.goes_on() {
-        let hottest = (i128::from(race.makespan()) * i128::from(HOTTEST)) / i128::from(ONE);
-        let mut noise = hottest as i64 + 1;
-        for _ in 0..STEPS {
-            for round in 0..cycle.div_ceil(STEPS) {
-                if !race.goes_on() {
-                    return;
-                }
-                if round % SORT_EVERY == 0 {
-                    plan.sort();
-                }
-                step(plan, random, noise, &mut group);
-                race.count(plan);
+        cycle(plan, race, random, evaluations);
+        evaluations = evaluations.saturating_mul(2);
+    }
+}
+
+/// One cycle of about so many evaluations, or until the race ends.
+pub(super) fn cycle(plan: &mut Plan<'_>, race: &mut Race<'_>, random: &mut Random, evaluations: u64) {
+    let mut group = Vec::new();
+    let hottest = (i128::from(race.makespan()) * i128::from(HOTTEST)) / i128::from(ONE);
+    let mut noise = hottest as i64 + 1;
+    for _ in 0..STEPS {
+        for round in 0..evaluations.div_ceil(STEPS) {
+            if !race.goes_on() {
+                return;
             }
-            noise = noise * COOLING / 64;
+            if round % SORT_EVERY == 0 {
+                plan.sort();
+            }
+            step(plan, random, noise, &mut group);
+            race.count(plan);
         }
-        cycle = cycle.saturating_mul(2);
+        noise = noise * COOLING / 64;
     }
 }
 

@@ -9,6 +9,9 @@ use super::{
 };
 use crate::{Budget, Control, Random};
 
+/// In about the time of one evaluation of large-neighbourhood search annealing has so many.
+const ANNEALINGS: u64 = 4;
+
 /// How a schedule is found. The first seven look at each task once, `Ensemble` runs them and more, and the others go on from there
 /// until they are stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +39,7 @@ pub enum Algorithm {
     LargeNeighbourhood,
     /// A genetic algorithm; an evaluation is a child.
     Genetic,
-    /// What is best for its time: the ensemble, then large-neighbourhood search.
+    /// What is best for its time: the ensemble, then large-neighbourhood search and annealing in turn.
     Auto,
 }
 
@@ -115,7 +118,11 @@ pub(crate) fn solve_from(
             ensemble::run(graph, &mut race);
             anneal::anneal(&mut Plan::of(graph, race.best()), &mut race, &mut random);
         }
-        Algorithm::LargeNeighbourhood | Algorithm::Auto => {
+        Algorithm::Auto => {
+            ensemble::run(graph, &mut race);
+            in_turn(&mut Plan::of(graph, race.best()), &mut race, &mut random);
+        }
+        Algorithm::LargeNeighbourhood => {
             ensemble::run(graph, &mut race);
             neighbourhood::search(&mut Plan::of(graph, race.best()), &mut race, &mut random);
         }
@@ -127,4 +134,15 @@ pub(crate) fn solve_from(
     }
     let (schedule, evaluations) = race.end();
     Solution { schedule, lower_bound, evaluations }
+}
+
+/// Cycles of large-neighbourhood search and of annealing, each twice as long as the last of its kind: one is quick to find the next
+/// optimum, the other gets out of it.
+fn in_turn(plan: &mut Plan<'_>, race: &mut Race<'_>, random: &mut Random) {
+    let mut evaluations = neighbourhood::first_cycle(plan);
+    while race.goes_on() {
+        neighbourhood::cycle(plan, race, random, evaluations);
+        anneal::cycle(plan, race, random, evaluations.saturating_mul(ANNEALINGS));
+        evaluations = evaluations.saturating_mul(2);
+    }
 }
