@@ -26,6 +26,7 @@
 //! ```
 
 mod anneal;
+mod bits;
 mod bounds;
 mod chance;
 mod ensemble;
