@@ -1,9 +1,12 @@
-//! Priorities of list schedulers, in sixteenths of a tick: means are no whole numbers.
+//! Priorities of list schedulers, in parts of a tick: means are no whole numbers.
 
 use super::TaskGraph;
 
 /// Parts of a tick. With `TICKS_MAX` no sum overflows.
-const PART: i64 = 16;
+const PART: i64 = 1 << 10;
+
+/// Different link factors that are looked at one by one; above, their mean stands for all.
+const CLASSES_MAX: usize = 8;
 
 /// Which cost stands for a task whose processor is not known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,17 +19,19 @@ pub(super) enum Stands {
     Most,
 }
 
-/// What the ranks are computed from: one cost for each task, one factor for all links.
+/// What the ranks are computed from: one cost for each task, one delay for all links.
 pub(super) struct Means<'g> {
     graph: &'g TaskGraph,
     cost: Vec<i64>,
-    /// In sixteenths of a thousandth of a tick.
-    factor: u64,
+    /// Link factors above 0, and how many pairs of processors have them.
+    classes: Vec<(i64, i64)>,
+    pairs: i64,
+    carried: i64,
 }
 
 impl<'g> Means<'g> {
     /// `carried` in quarters says how much of the mean delay counts: 4 is all of it.
-    pub(super) fn new(graph: &'g TaskGraph, stands: Stands, carried: u64) -> Self {
+    pub(super) fn new(graph: &'g TaskGraph, stands: Stands, carried: i64) -> Self {
         let cost = (0..graph.tasks() as u32).map(|task| {
             let choices = graph.choices(task);
             match stands {
@@ -38,17 +43,30 @@ impl<'g> Means<'g> {
             }
         });
         let processors = graph.processors() as u32;
-        let pairs = u128::from(processors) * u128::from(processors.saturating_sub(1));
+        let pairs = i64::from(processors) * i64::from(processors);
         let all = (0..processors).flat_map(|from| (0..processors).map(move |to| (from, to)));
-        let sum: u128 = all.map(|(from, to)| graph.links().factor(from, to) as u128).sum();
-        let factor = sum * PART as u128 * u128::from(carried) / 4 / pairs.max(1);
-        Self { graph, cost: cost.collect(), factor: u64::try_from(factor).unwrap_or(u64::MAX) }
+        let mut factors: Vec<i64> = all.map(|(from, to)| graph.links().factor(from, to)).collect();
+        factors.sort_unstable();
+        let mut classes: Vec<(i64, i64)> = factors
+            .chunk_by(|one, other| one == other)
+            .map(|class| (class[0], class.len() as i64))
+            .filter(|(factor, _)| *factor > 0)
+            .collect();
+        if classes.len() > CLASSES_MAX {
+            let sum: i128 =
+                classes.iter().map(|(factor, count)| i128::from(*factor) * i128::from(*count)).sum();
+            classes = vec![((sum / i128::from(pairs)) as i64, pairs)];
+        }
+        Self { graph, cost: cost.collect(), classes, pairs, carried }
     }
 
-    /// The mean delay of data between two different processors.
+    /// The mean delay of data between two processors, which may be the same.
     pub(super) fn delay(&self, data: u64) -> i64 {
-        // The mean factor is at most the greatest, with which `data` stays within `TICKS_MAX` thousands.
-        (u128::from(data) * u128::from(self.factor) / 1000) as i64
+        let delay = |(factor, count): &(i64, i64)| {
+            (i128::from(data) * i128::from(*factor) + 999) / 1000 * i128::from(*count)
+        };
+        let sum: i128 = self.classes.iter().map(delay).sum();
+        (sum * i128::from(PART * self.carried) / i128::from(4 * self.pairs.max(1))) as i64
     }
 
     /// HEFT's upward rank: the length of the longest path from the beginning of a task to the end of all.
