@@ -9,7 +9,13 @@
 
 mod control;
 pub mod flow;
+pub mod job_shop;
+mod one_machine;
 mod random;
+pub mod rcpsp;
+pub mod task_graph;
+mod words;
 
 pub use control::{Budget, Control, Progress, Unlimited};
 pub use random::Random;
+pub use words::ReadError;

@@ -1,6 +1,7 @@
 //! The file formats of the first DIMACS challenge (1991): `.min` for flows of least cost, `.max` for greatest flows.
 
 use super::{ARCS_MAX, Arc, MaxFlowProblem, MinCostProblem, NODES_MAX};
+use crate::words::{ReadError as DimacsError, Words};
 
 /// What a file holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,18 +10,6 @@ pub enum Problem {
     MinCost(MinCostProblem),
     /// `p max`.
     MaxFlow(MaxFlowProblem),
-}
-
-/// Why a file cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}, column {column}: {why}")]
-pub struct DimacsError {
-    /// From 1.
-    pub line: usize,
-    /// From 1.
-    pub column: usize,
-    /// What is wrong, and what is expected.
-    pub why: String,
 }
 
 /// Reads a file.
@@ -37,7 +26,7 @@ pub fn read(text: &str) -> Result<Problem, DimacsError> {
     let mut count = 0;
     for (index, line) in text.lines().enumerate() {
         count = index + 1;
-        let mut words = Words { line, at: 0, number: count };
+        let mut words = Words::new(line, count);
         match words.next() {
             None | Some("c") => {}
             Some("p") => reader.problem(&mut words)?,
@@ -57,62 +46,6 @@ struct Reader {
     sink: Option<u32>,
     arcs: Vec<Arc>,
     announced: Option<usize>,
-}
-
-/// The words of a line.
-struct Words<'a> {
-    line: &'a str,
-    at: usize,
-    number: usize,
-}
-
-impl<'a> Words<'a> {
-    fn next(&mut self) -> Option<&'a str> {
-        let rest = self.line.get(self.at..).unwrap_or_default();
-        let begins = rest.find(|character: char| !character.is_ascii_whitespace())?;
-        let word = &rest[begins..];
-        let length = word.find(|character: char| character.is_ascii_whitespace()).unwrap_or(word.len());
-        self.at += begins + length;
-        Some(&word[..length])
-    }
-
-    fn number(&mut self, what: &str) -> Result<i64, DimacsError> {
-        let Some(word) = self.next() else {
-            return Err(self.wrong(&format!("{what} is missing; is the file cut off?")));
-        };
-        word.parse().map_err(|_| self.wrong(&format!("{what} is no whole number of 64 bits")))
-    }
-
-    fn below(&mut self, what: &str, most: usize) -> Result<usize, DimacsError> {
-        let number = self.number(what)?;
-        usize::try_from(number)
-            .ok()
-            .filter(|number| *number <= most)
-            .ok_or_else(|| self.wrong(&format!("{what} is {number}; it may be 0 to {most}")))
-    }
-
-    fn node(&mut self, nodes: usize) -> Result<u32, DimacsError> {
-        let number = self.number("the node")?;
-        let index = usize::try_from(number).ok().and_then(|number| number.checked_sub(1));
-        let index = index.filter(|index| *index < nodes);
-        index
-            .map(|index| index as u32)
-            .ok_or_else(|| self.wrong(&format!("there is no node {number}; they are 1 to {nodes}")))
-    }
-
-    fn end(&mut self) -> Result<(), DimacsError> {
-        match self.next() {
-            None => Ok(()),
-            Some(_) => Err(self.wrong("the line should have ended before")),
-        }
-    }
-
-    /// A complaint about the word that was read last.
-    fn wrong(&self, why: &str) -> DimacsError {
-        let read = self.line.get(..self.at).unwrap_or(self.line);
-        let begins = read.rfind(|character: char| character.is_ascii_whitespace()).map_or(0, |at| at + 1);
-        DimacsError { line: self.number, column: begins + 1, why: why.to_owned() }
-    }
 }
 
 impl Reader {

@@ -32,7 +32,8 @@ mod max_flow;
 mod network_simplex;
 pub mod verify;
 
-pub use dimacs::{DimacsError, Problem, read};
+pub use crate::words::ReadError as DimacsError;
+pub use dimacs::{Problem, read};
 pub use max_flow::max_flow;
 pub use network_simplex::min_cost;
 
