@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::{
     body::{Body as _, Frame, Incoming},
     client::conn::http1::Connection,
@@ -28,13 +28,13 @@ const PROGRESS_BYTES_MIN: u64 = 4 << 10;
 /// The connection behind an answer. It makes progress only while somebody waits for the answer, and closes when
 /// dropped.
 pub(crate) struct Line {
-    connection: Option<Connection<TokioIo<TlsStream<TcpStream>>, Empty<Bytes>>>,
+    connection: Option<Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>>>,
     /// Bytes that came behind the end of the answer.
     surplus: usize,
 }
 
 impl Line {
-    pub(crate) fn new(connection: Connection<TokioIo<TlsStream<TcpStream>>, Empty<Bytes>>) -> Self {
+    pub(crate) fn new(connection: Connection<TokioIo<TlsStream<TcpStream>>, Full<Bytes>>) -> Self {
         Self { connection: Some(connection), surplus: 0 }
     }
 

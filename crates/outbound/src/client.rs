@@ -12,8 +12,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, header};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderValue, Request, Response, Uri, header};
+use http_body_util::Full;
 use hyper::{
     body::{Body as _, Incoming},
     client::conn::http1,
@@ -198,11 +198,16 @@ impl Outbound {
         Err(OutboundError::Redirects { hosts })
     }
 
+    /// Longest time in which a body makes no progress.
+    pub(crate) fn stall(&self) -> Duration {
+        self.waits.stall
+    }
+
     /// One request on a connection of its own, to an address that was checked.
-    async fn ask(
+    pub(crate) async fn ask(
         &self,
         target: &Target,
-        request: Request<Empty<Bytes>>,
+        request: Request<Full<Bytes>>,
     ) -> Result<(Response<Incoming>, Line), OutboundError> {
         let addresses = self.resolve(target).await?;
         let stream = self.connect(target, &addresses).await?;
@@ -299,15 +304,8 @@ fn request(
     target: &Target,
     fetch: &Fetch,
     token: Option<&Secret>,
-) -> Result<Request<Empty<Bytes>>, OutboundError> {
-    let value =
-        |text: &[u8], what| HeaderValue::from_bytes(text).map_err(|_| OutboundError::BadField { what });
-    let mut fields = HeaderMap::new();
-    fields.insert(header::HOST, value(target.authority().as_bytes(), "the host")?);
-    fields.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
-    fields.insert(header::ACCEPT, value(fetch.accept.as_deref().unwrap_or("*/*").as_bytes(), "`accept`")?);
-    fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+) -> Result<Request<Full<Bytes>>, OutboundError> {
+    let mut fields = common(target, fetch.accept.as_deref().unwrap_or("*/*"))?;
     if fetch.from_byte > 0 {
         fields.insert(header::RANGE, value(format!("bytes={}-", fetch.from_byte).as_bytes(), "the range")?);
         if let Some(etag) = &fetch.if_range {
@@ -319,12 +317,31 @@ fn request(
         bearer.set_sensitive(true);
         fields.insert(header::AUTHORIZATION, bearer);
     }
-    let mut request = Request::new(Empty::new());
-    let why = "its path contains characters that HTTP does not allow";
-    *request.uri_mut() =
-        target.resource().parse().map_err(|_| OutboundError::BadUrl { place: target.place(), why })?;
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = resource(target)?;
     *request.headers_mut() = fields;
     Ok(request)
+}
+
+/// What every request says.
+pub(crate) fn common(target: &Target, accept: &str) -> Result<HeaderMap, OutboundError> {
+    let mut fields = HeaderMap::new();
+    fields.insert(header::HOST, value(target.authority().as_bytes(), "the host")?);
+    fields.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
+    fields.insert(header::ACCEPT, value(accept.as_bytes(), "`accept`")?);
+    fields.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Ok(fields)
+}
+
+pub(crate) fn value(text: &[u8], what: &'static str) -> Result<HeaderValue, OutboundError> {
+    HeaderValue::from_bytes(text).map_err(|_| OutboundError::BadField { what })
+}
+
+/// Where a request goes to at its host.
+pub(crate) fn resource(target: &Target) -> Result<Uri, OutboundError> {
+    let why = "its path contains characters that HTTP does not allow";
+    target.resource().parse().map_err(|_| OutboundError::BadUrl { place: target.place(), why })
 }
 
 fn late(place: Place, what: &str, wait: Duration) -> OutboundError {

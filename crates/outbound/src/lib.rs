@@ -1,6 +1,7 @@
 //! The one door to elsewhere.
 //!
-//! **Does**: fetch a file over `https`, from a byte on if one likes, and hand its bytes over as they come. **Must
+//! **Does**: fetch a file over `https`, from a byte on if one likes, and hand its bytes over as they come; ask for something else and
+//! read the short answer (`call.rs`), as single sign-on does. **Must
 //! never** connect to an address that it did not check, or follow a redirect without checking it like a first
 //! request; and nobody else opens a connection to elsewhere (`cargo xtask check` holds that).
 //!
@@ -57,6 +58,7 @@
 
 mod address;
 mod body;
+mod call;
 mod client;
 mod error;
 mod head;
@@ -65,6 +67,7 @@ mod trust;
 
 pub use address::Network;
 pub use body::Body;
+pub use call::{Call, Reply};
 pub use client::{Answer, Fetch, Outbound, REDIRECTS_MAX, Rules};
 pub use error::OutboundError;
 pub use head::Extent;
