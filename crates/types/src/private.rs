@@ -88,6 +88,7 @@ impl From<Vec<f32>> for Vector {
 /// ```
 /// assert_eq!(types::Secret::from("hello".to_owned()).expose(), b"hello");
 /// ```
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
