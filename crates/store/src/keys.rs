@@ -265,9 +265,17 @@ async fn change_user(
     .bind(column_of(tenant.0))
     .execute(&mut *connection)
     .await?;
+    user_by_id(connection, column_of(tenant.0), column_of(user.0)).await
+}
+
+pub(crate) async fn user_by_id(
+    connection: &mut AnyConnection,
+    tenant: i64,
+    user: i64,
+) -> sqlx::Result<Option<UserRecord>> {
     query_as(select_users!("WHERE u.id = $1 AND t.id = $2"))
-        .bind(column_of(user.0))
-        .bind(column_of(tenant.0))
+        .bind(user)
+        .bind(tenant)
         .fetch_optional(&mut *connection)
         .await
 }
@@ -353,7 +361,7 @@ impl FromRow<'_, AnyRow> for KeyRecord {
     }
 }
 
-fn time(row: &AnyRow, column: &str) -> sqlx::Result<Option<u64>> {
+pub(crate) fn time(row: &AnyRow, column: &str) -> sqlx::Result<Option<u64>> {
     row.try_get::<Option<i64>, _>(column)?.map(|seconds| unsigned(column, seconds)).transpose()
 }
 
@@ -362,11 +370,14 @@ fn named<T: FromStr<Err = types::OutOfRange>>(row: &AnyRow, column: &str) -> sql
     row.try_get::<&str, _>(column)?.parse().map_err(|error| damaged(column, error))
 }
 
-fn unsigned(column: &str, value: i64) -> sqlx::Result<u64> {
+pub(crate) fn unsigned(column: &str, value: i64) -> sqlx::Result<u64> {
     u64::try_from(value).map_err(|error| damaged(column, error))
 }
 
-fn damaged(column: &str, why: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>) -> sqlx::Error {
+pub(crate) fn damaged(
+    column: &str,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync + 'static>>,
+) -> sqlx::Error {
     sqlx::Error::ColumnDecode { index: column.to_owned(), source: why.into() }
 }
 

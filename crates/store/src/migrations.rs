@@ -45,6 +45,7 @@ pub(crate) const STATE: Schema = Schema {
         step!("0003_accounts"),
         step!("0004_usage"),
         step!("0005_policies"),
+        step!("0006_sign_in"),
     ],
     backed_up: true,
 };

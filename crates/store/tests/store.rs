@@ -328,7 +328,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
          data_class_max, DROP COLUMN suspended_at; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
          COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
@@ -367,7 +367,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for (past, stored) in [("state-1", 0), ("state-2", 1), ("state-3", 1), ("state-4", 1)] {
+    for (past, stored) in [("state-1", 0), ("state-2", 1), ("state-3", 1), ("state-4", 1), ("state-5", 1)] {
         let file = folder.path().join(past);
         std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
