@@ -1,5 +1,6 @@
 use std::{path::Path, sync::Arc};
 
+use outbound::Outbound;
 use store::{NewUsage, Store, UsageRecord};
 use types::{
     DataClass, Instant, ModelName, Principal, PriorityClass, Role, Scope, Secret, TenantId, Tokens, UserId,
@@ -10,17 +11,23 @@ use crate::{
     UserChange, UserView,
     clock::now_s,
     granter::Granter,
-    key::{Key, KeyId},
+    key::{Form, Key, KeyId},
     keyring::{Keyring, LOCAL},
     policy::Policies,
     quota::{Account, Ledger, Quota, Reservation},
     rules,
+    sign_in::{SignIn, SignInSettings},
 };
 
 /// Who somebody claims to be.
+#[derive(Clone)]
 pub enum Credential {
     /// `Authorization: Bearer llmos_…`.
     ApiKey(Secret),
+    /// The secret of a login session: a cookie of a browser, or a bearer of the commands.
+    LoginSession(Secret),
+    /// An access token that an identity provider made (RFC 9068).
+    AccessToken(Secret),
     /// The peer of the local socket, as the kernel names it.
     LocalSocket {
         /// Its user id.
@@ -30,6 +37,9 @@ pub enum Credential {
     Absent,
 }
 
+/// The tenant and the user that there are first.
+const FIRST_TENANT: &str = "default";
+const FIRST_USER: &str = "owner";
 /// The user who may do everything on any machine.
 const ROOT_UID: u32 = 0;
 
@@ -88,6 +98,7 @@ pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 pub struct Access {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) policies: Arc<Policies>,
+    sign_in: SignIn,
     ledger: Arc<Ledger>,
     started: std::time::Instant,
     server_uid: u32,
@@ -101,13 +112,30 @@ impl Access {
         let policies = Arc::new(Policies::new().map_err(OpenError::Policies)?);
         rules::take_in(&policies, &store).await?;
         let keyring = Arc::new(Keyring::open(store, pepper).await?);
+        let sign_in = SignIn::open(keyring.clone(), SignInSettings::alone(), None).await;
         Ok(Self {
             keyring,
             policies,
+            sign_in: sign_in.map_err(OpenError::Sessions)?,
             ledger: Ledger::new(Vec::new()),
             started: std::time::Instant::now(),
             server_uid: rustix::process::geteuid().as_raw(),
         })
+    }
+
+    /// The same with a door for those who sign in. The providers are reached through `outbound`, and not before somebody comes.
+    pub async fn with_sign_in(
+        self,
+        settings: SignInSettings,
+        outbound: Outbound,
+    ) -> Result<Self, AccessError> {
+        let sign_in = SignIn::open(self.keyring.clone(), settings, Some(outbound)).await?;
+        Ok(Self { sign_in, ..self })
+    }
+
+    /// The door for those who sign in.
+    pub fn sign_in(&self) -> &SignIn {
+        &self.sign_in
     }
 
     /// The same with limits to what may be used. What was used today (UTC) counts on those of the day.
@@ -134,8 +162,8 @@ impl Access {
     pub async fn bootstrap(&self) -> Result<Option<Secret>, AccessError> {
         let key = NewKey {
             label: "bootstrap".to_owned(),
-            tenant: "default".to_owned(),
-            user: "owner".to_owned(),
+            tenant: FIRST_TENANT.to_owned(),
+            user: FIRST_USER.to_owned(),
             role: Role::Owner,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
@@ -146,15 +174,16 @@ impl Access {
         carried_through(async move { keyring.create_first(key).await }).await
     }
 
-    /// Who is it? Takes a few microseconds and never touches the disk.
-    // Nothing waits yet: identity providers will.
-    #[expect(clippy::unused_async)]
+    /// Who is it? Takes a few microseconds and never touches the disk; but for an access token whose key is not known yet, or that
+    /// brings other groups than before.
     pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
         match credential {
             Credential::ApiKey(text) => {
-                let key = Key::parse(&text).ok_or(AccessError::Unauthenticated)?;
+                let key = Key::parse(Form::ApiKey, &text).ok_or(AccessError::Unauthenticated)?;
                 self.keyring.holder(&key)
             }
+            Credential::LoginSession(secret) => self.sign_in.sessions().holder(&secret),
+            Credential::AccessToken(token) => Ok(self.sign_in.token_holder(&token).await?.0),
             Credential::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => {
                 Ok(local_operator())
             }
@@ -216,10 +245,15 @@ impl Access {
 
     /// Follows whether a credential goes on to be one, for what takes long.
     pub fn standing(&self, credential: &Credential) -> Standing {
-        Standing(match credential {
-            Credential::ApiKey(text) => Key::parse(text).map(|key| (Arc::clone(&self.keyring), key.id())),
+        let what = match credential {
+            Credential::ApiKey(text) => Key::parse(Form::ApiKey, text).map(|key| Stands::Key(key.id())),
+            Credential::LoginSession(text) => {
+                Key::parse(Form::Session, text).map(|key| Stands::Session(key.id()))
+            }
+            Credential::AccessToken(token) => Some(Stands::Token(token.clone())),
             Credential::LocalSocket { .. } | Credential::Absent => None,
-        })
+        };
+        Standing(what.map(|what| (self.keyring.clone(), self.sign_in.clone(), what)))
     }
 
     /// May they? The proof holds the resource as it was allowed, with what the caller left open filled in.
@@ -309,16 +343,74 @@ impl Access {
         change: UserChange,
     ) -> Result<UserView, AccessError> {
         let (keyring, granter) = (Arc::clone(&self.keyring), self.granter(by));
+        let sessions = self.sign_in.sessions().clone();
         let (tenant, user) = (tenant.to_owned(), user.to_owned());
         carried_through(async move {
             match keyring.tenant(&tenant).await? {
                 Some(id) if granter.covers::<ManageUsers>(id) => {
-                    keyring.change_user(&granter, &tenant, &user, change).await
+                    let (id, changed) = keyring.change_user(&granter, &tenant, &user, change).await?;
+                    if changed.suspended_at.is_some() {
+                        // They do not come back by themselves when the user does.
+                        sessions.end(|session| session.opened.user == id).await?;
+                    }
+                    Ok(changed)
                 }
                 _ => Err(AccessError::UnknownUser { tenant, user }),
             }
         })
         .await
+    }
+
+    /// A one-time token, good for a day, with which a local account is set up in a browser.
+    pub async fn invite(
+        &self,
+        by: &Authorized<ManageUsers>,
+        tenant: &str,
+        user: &str,
+    ) -> Result<Secret, AccessError> {
+        let found = self.subordinate(by, tenant, user).await?;
+        if self.keyring.has_account(found)? {
+            return Err(AccessError::NotLocal(user.to_owned()));
+        }
+        let sign_in = self.sign_in.clone();
+        carried_through(async move { sign_in.invite(found).await }).await
+    }
+
+    /// Takes from a user who has lost them all passkeys, the app and the recovery codes, and ends their sessions. They add new ones with
+    /// their next sign-in.
+    pub async fn forget_factors(
+        &self,
+        by: &Authorized<ManageUsers>,
+        tenant: &str,
+        user: &str,
+    ) -> Result<(), AccessError> {
+        let found = self.subordinate(by, tenant, user).await?;
+        let sign_in = self.sign_in.clone();
+        carried_through(async move { sign_in.forget_factors(found).await }).await
+    }
+
+    /// A user whom somebody looks after, and who may do no more than they: whoever brings them in can be them.
+    async fn subordinate(
+        &self,
+        by: &Authorized<ManageUsers>,
+        tenant: &str,
+        user: &str,
+    ) -> Result<UserId, AccessError> {
+        let granter = self.granter(by);
+        let found = self.keyring.store().user(tenant, user).await?;
+        let found = found.filter(|found| granter.covers::<ManageUsers>(found.tenant_id));
+        let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
+        let found = found.ok_or_else(unknown)?;
+        granter.check_change(found.rights, found.rights)?;
+        Ok(found.user_id)
+    }
+
+    /// The same for the owner whom [`Self::bootstrap`] has just made.
+    pub async fn invite_first(&self) -> Result<Option<Secret>, AccessError> {
+        match self.keyring.store().user(FIRST_TENANT, FIRST_USER).await? {
+            Some(owner) => self.sign_in.invite(owner.user_id).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
@@ -353,13 +445,21 @@ fn today() -> u64 {
 }
 
 /// Follows whether a credential goes on to be one.
-pub struct Standing(Option<(Arc<Keyring>, KeyId)>);
+pub struct Standing(Option<(Arc<Keyring>, SignIn, Stands)>);
+
+enum Stands {
+    Key(KeyId),
+    Session(KeyId),
+    Token(Secret),
+}
 
 impl Standing {
-    /// Resolves when it gives nothing any more: revoked, expired, its owner suspended. Whoever is at the local socket stays.
+    /// Resolves when it gives nothing any more: revoked, expired, ended, its owner suspended. Whoever is at the local socket stays.
     pub async fn ended(&self) {
         match &self.0 {
-            Some((keyring, id)) => keyring.ended(*id).await,
+            Some((keyring, _, Stands::Key(id))) => keyring.ended(*id).await,
+            Some((_, sign_in, Stands::Session(id))) => sign_in.sessions().ended(*id).await,
+            Some((_, sign_in, Stands::Token(token))) => sign_in.token_ended(token).await,
             None => std::future::pending().await,
         }
     }

@@ -299,6 +299,18 @@ impl Action for MoveModel {
     }
 }
 
+/// Push accounts and groups of an identity provider.
+pub struct ProvisionUsers;
+
+impl Action for ProvisionUsers {
+    type Resource = ();
+    const NAME: &'static str = "provision_users";
+
+    fn target(_: &Principal, (): &()) -> Target {
+        Target::Server
+    }
+}
+
 /// The kind of what an action is done to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -308,7 +320,7 @@ pub(crate) enum Kind {
 }
 
 /// All actions, in the order of the table of roles.
-const ALL: [(&str, Kind); 20] = [
+const ALL: [(&str, Kind); 21] = [
     (Generate::NAME, Kind::Model),
     (Embed::NAME, Kind::Model),
     (StoreChatCompletion::NAME, Kind::Tenant),
@@ -329,6 +341,7 @@ const ALL: [(&str, Kind); 20] = [
     (RotateTenantKey::NAME, Kind::Tenant),
     (EraseSubject::NAME, Kind::Tenant),
     (ExportSubject::NAME, Kind::Tenant),
+    (ProvisionUsers::NAME, Kind::Server),
 ];
 
 /// The names of all actions.

@@ -8,9 +8,20 @@ use crate::policy::Decision;
 /// Why somebody was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessError {
-    /// No key, or one that is not known or revoked. The three are not told apart.
-    #[error("no valid API key: send `Authorization: Bearer <key>`; `llmos keys create` makes one")]
+    /// No credential, or one that is not known, revoked or over. They are not told apart.
+    #[error(
+        "no valid credential: send `Authorization: Bearer <key>`, or sign in at `/auth`; `llmos keys create` makes a key"
+    )]
     Unauthenticated,
+    /// A sign-in that is not complete.
+    #[error("this sign-in lacks the second factor; a browser asks for it at `/auth`")]
+    SecondFactorMissing,
+    /// Somebody else has this name already.
+    #[error("there is a user `{0}` here already who is somebody else; an administrator can look into it")]
+    NameTaken(String),
+    /// An account at a provider signs in there.
+    #[error("`{0}` signs in at a provider, so there is no token for a local account")]
+    NotLocal(String),
     /// No policy permits it.
     #[error("the role `{role}` does not allow `{action}`; it needs one of: {needs}")]
     Denied {
@@ -180,6 +191,9 @@ pub enum OpenError {
     /// The policies cannot be read.
     #[error("the policies cannot be used: {0}")]
     Policies(String),
+    /// The sign-ins cannot be read.
+    #[error("the sign-ins cannot be used: {0}")]
+    Sessions(AccessError),
     /// The pepper file is not what was written.
     #[error(
         "the pepper file `{}` does not have the {expected} bytes it was made with; restore it from a backup, or delete \

@@ -1,11 +1,37 @@
-//! The text of a key: `llmos_<id>_<secret>`. The id is public and names the key; the secret proves it.
+//! The text of a key: `llmos_<id>_<secret>`. The id is public and names the key; the secret proves it. A login session has a secret of
+//! the same make under another name, so that none is ever taken for the other.
 
 use data_encoding::BASE32_DNSSEC;
 use types::Secret;
 use zeroize::Zeroizing;
 
-/// What every key starts with, so that scanners for leaked secrets can find one.
-const PREFIX: &[u8] = b"llmos_";
+/// What a secret is of, and what its text starts with, so that scanners for leaked secrets can find one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    ApiKey,
+    Session,
+    /// A one-time token to set up an account.
+    Setup,
+    /// What a device waits with.
+    Device,
+}
+
+impl Form {
+    const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::ApiKey => b"llmos_",
+            Self::Session => b"llmos-session_",
+            Self::Setup => b"llmos-setup_",
+            Self::Device => b"llmos-device_",
+        }
+    }
+
+    /// Length of the whole text, in characters. Nothing else is even looked at.
+    const fn chars(self) -> usize {
+        self.prefix().len() + ID_CHARS + 1 + SECRET_CHARS
+    }
+}
+
 /// Between id and secret.
 const SEPARATOR: u8 = b'_';
 /// Length of an id: 60 random bits.
@@ -16,11 +42,9 @@ const ID_SOURCE_BYTES: usize = 8;
 pub(crate) const SECRET_BYTES: usize = 32;
 /// Length of a secret, in characters of 5 bits.
 const SECRET_CHARS: usize = (SECRET_BYTES * 8).div_ceil(5);
-/// Length of a whole key, in characters. Nothing else is even looked at.
-const KEY_CHARS: usize = PREFIX.len() + ID_CHARS + 1 + SECRET_CHARS;
 
 /// Public part of a key: 12 characters out of 0-9 and a-v.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct KeyId([u8; ID_CHARS]);
 
 impl KeyId {
@@ -67,12 +91,12 @@ impl Key {
     }
 
     /// Reads a key; none if it is not exactly of the form that [`Self::text`] writes.
-    pub(crate) fn parse(text: &Secret) -> Option<Self> {
+    pub(crate) fn parse(form: Form, text: &Secret) -> Option<Self> {
         let text = text.expose();
-        if text.len() != KEY_CHARS {
+        if text.len() != form.chars() {
             return None;
         }
-        let (id, rest) = text.strip_prefix(PREFIX)?.split_at(ID_CHARS);
+        let (id, rest) = text.strip_prefix(form.prefix())?.split_at(ID_CHARS);
         let (&separator, digits) = rest.split_first()?;
         // The decoder would also take upper case, and each key would have many texts.
         if separator != SEPARATOR || !digits.iter().all(|&byte| is_digit(byte)) {
@@ -84,13 +108,13 @@ impl Key {
     }
 
     /// Its text, for its owner, once.
-    pub(crate) fn text(&self) -> Secret {
-        let mut text = Vec::with_capacity(KEY_CHARS);
-        text.extend_from_slice(PREFIX);
+    pub(crate) fn text(&self, form: Form) -> Secret {
+        let mut text = Vec::with_capacity(form.chars());
+        text.extend_from_slice(form.prefix());
         text.extend_from_slice(self.id.as_bytes());
         text.push(SEPARATOR);
         let digits_from = text.len();
-        text.resize(KEY_CHARS, 0);
+        text.resize(form.chars(), 0);
         BASE32_DNSSEC.encode_mut(&*self.secret, &mut text[digits_from..]);
         Secret::from(text)
     }
@@ -116,13 +140,26 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<Key> {
-        Key::parse(&Secret::from(text.to_owned()))
+        Key::parse(Form::ApiKey, &Secret::from(text.to_owned()))
+    }
+
+    const KEY_CHARS: usize = Form::ApiKey.chars();
+
+    #[test]
+    fn no_form_is_taken_for_another() {
+        let forms = [Form::ApiKey, Form::Session, Form::Setup, Form::Device];
+        let key = Key::random().unwrap();
+        for form in forms {
+            for read in forms {
+                assert_eq!(Key::parse(read, &key.text(form)).is_some(), read == form, "{form:?} as {read:?}");
+            }
+        }
     }
 
     #[test]
     fn a_key_reads_back_as_it_was_written() {
         let (one, two) = (Key::random().unwrap(), Key::random().unwrap());
-        let text = one.text();
+        let text = one.text(Form::ApiKey);
         let text = str::from_utf8(text.expose()).unwrap();
         assert_eq!(text.len(), KEY_CHARS);
         assert!(text.bytes().all(|byte| byte == b'_' || byte.is_ascii_lowercase() || byte.is_ascii_digit()));

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
+use store::{KeyRecord, NewIdentity, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -18,7 +18,7 @@ use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     clock::now_s,
     granter::Granter,
-    key::{ID_CHARS, Key, KeyId},
+    key::{Form, ID_CHARS, Key, KeyId},
     pepper::Pepper,
     quota::Account,
 };
@@ -51,6 +51,8 @@ pub(crate) struct Keyring {
 struct Live {
     keys: HashMap<KeyId, LiveKey>,
     users: HashMap<UserId, LiveUser>,
+    /// Accounts at providers: issuer and subject, and who they are in which tenant.
+    accounts: HashMap<(String, String), Vec<(TenantId, UserId)>>,
 }
 
 /// Whose a key is, and what it gives.
@@ -76,6 +78,7 @@ struct LiveKey {
 
 #[derive(Clone)]
 struct LiveUser {
+    tenant: TenantId,
     tenant_name: Arc<str>,
     name: Arc<str>,
     rights: Rights,
@@ -109,6 +112,7 @@ impl Live {
 impl LiveUser {
     fn of(record: &UserRecord) -> Self {
         Self {
+            tenant: record.tenant_id,
             tenant_name: record.tenant.as_str().into(),
             name: record.user.as_str().into(),
             rights: record.rights,
@@ -124,6 +128,14 @@ impl Keyring {
         let mut live = Live::default();
         for record in &records {
             live.take_in(record);
+        }
+        // Those too who have no key.
+        for user in store.users().await? {
+            live.users.insert(user.user_id, LiveUser::of(&user));
+        }
+        for account in store.identities().await? {
+            let known = live.accounts.entry((account.issuer, account.subject)).or_default();
+            known.push((account.tenant, account.user));
         }
         let taken = watch::Sender::new(());
         Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()), taken })
@@ -154,6 +166,109 @@ impl Keyring {
             tenant_name: found.tenant_name.clone(),
             user_name: found.name.clone(),
         }))
+    }
+
+    /// What a user may do now, with all that they may; none if they are gone or suspended.
+    pub(crate) fn principal_of(&self, user: UserId) -> Result<Option<Principal>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.users.get(&user).filter(|found| !found.suspended).map(|found| Principal {
+            tenant: found.tenant,
+            user,
+            role: found.rights.role,
+            class_max: found.rights.class_max,
+            data_class_max: found.rights.data_class_max,
+            scope: Scope::default(),
+            present_at: None,
+        }))
+    }
+
+    /// The names of a user's tenant and their own.
+    pub(crate) fn names_of(&self, user: UserId) -> Result<Option<(Arc<str>, Arc<str>)>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.users.get(&user).map(|found| (found.tenant_name.clone(), found.name.clone())))
+    }
+
+    /// Who an account at a provider is in a tenant, if they have exactly these rights and need not be written down again. None also
+    /// if they are suspended.
+    pub(crate) fn account_with(
+        &self,
+        account: &(String, String),
+        tenant: &str,
+        rights: Rights,
+    ) -> Result<Option<UserId>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        let known = live.accounts.get(account).into_iter().flatten().find(|(_, user)| {
+            let found = live.users.get(user);
+            found.is_some_and(|found| {
+                *found.tenant_name == *tenant && found.rights == rights && !found.suspended
+            })
+        });
+        Ok(known.map(|(_, user)| *user))
+    }
+
+    /// The users that an account at a provider is, of all tenants.
+    pub(crate) fn users_of_account(&self, account: &(String, String)) -> Result<Vec<UserId>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.accounts.get(account).into_iter().flatten().map(|(_, user)| *user).collect())
+    }
+
+    /// Whether a user is somebody's account at a provider.
+    pub(crate) fn has_account(&self, user: UserId) -> Result<bool, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.accounts.values().flatten().any(|(_, known)| *known == user))
+    }
+
+    /// Takes note of somebody who signs in at a provider, with the rights that its groups give them now.
+    ///
+    /// # Errors
+    /// [`AccessError::NameTaken`] if the name is that of a user who is somebody else; [`AccessError::Unauthenticated`] if they are
+    /// suspended.
+    pub(crate) async fn sign_in(&self, new: NewIdentity) -> Result<UserId, AccessError> {
+        let _changing = self.changing.lock().await;
+        let (account, name) = ((new.issuer.clone(), new.subject.clone()), new.user.clone());
+        let found = self.store.sign_in(new).await?.ok_or(AccessError::NameTaken(name))?;
+        let mut live = self.live.write().map_err(poisoned)?;
+        live.users.insert(found.user_id, LiveUser::of(&found));
+        let known = live.accounts.entry(account).or_default();
+        if !known.contains(&(found.tenant_id, found.user_id)) {
+            known.push((found.tenant_id, found.user_id));
+        }
+        drop(live);
+        // What they may do may be less than before.
+        self.taken.send_replace(());
+        if found.suspended_at.is_some() { Err(AccessError::Unauthenticated) } else { Ok(found.user_id) }
+    }
+
+    /// Suspends a user, or lets them do again what they may. Suspended they are from the first moment on, also when the store then
+    /// fails.
+    pub(crate) async fn set_suspended(&self, user: UserId, suspended: bool) -> Result<(), AccessError> {
+        let _changing = self.changing.lock().await;
+        let found = self.live.read().map_err(poisoned)?.users.get(&user).cloned();
+        let Some(found) = found.filter(|found| found.suspended != suspended) else { return Ok(()) };
+        if suspended {
+            self.set_user(user, LiveUser { suspended, ..found.clone() })?;
+        }
+        let at = suspended.then(now_s);
+        let changed = self.store.change_user(found.tenant, user, found.rights, at).await?;
+        match changed {
+            Some(changed) => self.set_user(user, LiveUser::of(&changed)),
+            None => Ok(()),
+        }
+    }
+
+    /// What secrets are hashed with.
+    pub(crate) fn pepper(&self) -> &Pepper {
+        &self.pepper
+    }
+
+    /// Tells those who watch that something was taken from somebody.
+    pub(crate) fn tell_taken(&self) {
+        self.taken.send_replace(());
+    }
+
+    /// Changes when something is taken from somebody.
+    pub(crate) fn taken(&self) -> watch::Receiver<()> {
+        self.taken.subscribe()
     }
 
     /// Counts what was used.
@@ -297,7 +412,7 @@ impl Keyring {
         };
         let record = self.store.insert_key(record).await?;
         self.live.write().map_err(poisoned)?.take_in(&record);
-        Ok((view(record), key.text()))
+        Ok((view(record), key.text(Form::ApiKey)))
     }
 
     /// Gives a key a new secret. The one before is accepted for `overlap_s` seconds more.
@@ -316,7 +431,7 @@ impl Keyring {
         let rotated = self.store.rotate_key(id, self.pepper.hash(&key), now_s() + overlap_s).await?;
         let record = rotated.ok_or_else(|| AccessError::UnknownKey(id.to_owned()))?;
         self.live.write().map_err(poisoned)?.take_in(&record);
-        Ok((view(record), key.text()))
+        Ok((view(record), key.text(Form::ApiKey)))
     }
 
     /// All keys of those tenants, oldest first.
@@ -337,7 +452,7 @@ impl Keyring {
         tenant: &str,
         user: &str,
         change: UserChange,
-    ) -> Result<UserView, AccessError> {
+    ) -> Result<(UserId, UserView), AccessError> {
         let _changing = self.changing.lock().await;
         let Some(was) = self.store.user(tenant, user).await? else {
             return Err(AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() });
@@ -372,7 +487,7 @@ impl Keyring {
         let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
         let changed = changed.ok_or_else(unknown)?;
         self.set_user(was.user_id, LiveUser::of(&changed))?;
-        Ok(user_view(changed))
+        Ok((was.user_id, user_view(changed)))
     }
 
     fn set_user(&self, id: UserId, user: LiveUser) -> Result<(), AccessError> {

@@ -23,13 +23,16 @@ mod pepper;
 mod policy;
 mod quota;
 mod rules;
+mod scim;
+mod sessions;
+mod sign_in;
 
 pub use access::{Access, Book, Credential, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportSubject,
     Generate, KillSequence, ListModels, ListSequences, ManageKeys, ManagePolicies, ManageUsers, ManageVault,
-    ModelUse, MoveModel, ReadApi, ReadChatCompletions, ReadMetrics, ReadUsage, RotateTenantKey,
-    StoreChatCompletion,
+    ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadChatCompletions, ReadMetrics, ReadUsage,
+    RotateTenantKey, StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
@@ -37,4 +40,10 @@ pub use keyring::KEYS_MAX;
 pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
 pub use quota::{Limits, Quota, Reservation, Whose};
 pub use rules::{Explanation, Who};
-pub use store::UsageRecord;
+pub use scim::{SCIM_MEMBERS_MAX, ScimAccount, ScimError, ScimGroup, ScimPage, ScimView, ScimWanted};
+pub use sessions::{SESSIONS_MAX, SESSIONS_OF_USER_MAX, SessionKind, SessionLimits, Stage};
+pub use sign_in::{
+    DeviceCodes, DeviceError, DeviceView, FactorKind, FactorView, RECOVERY_CODES, RoleMapping, SessionView,
+    SignIn, SignInError, SignInSettings, SignedIn,
+};
+pub use store::{ScimAccountRecord, ScimColumn, ScimGroupRecord, UsageRecord};

@@ -67,6 +67,15 @@ impl Pepper {
         self.mac(key).verify_slice(hash).is_ok()
     }
 
+    /// A key or a hash for something else, which no key of the store can have: its inputs are longer.
+    pub(crate) fn derive(&self, purpose: &'static str, about: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+        let mut mac = self.0.clone().chain_update(b"llmos pepper, derived for ").chain_update(purpose);
+        for part in about {
+            mac = mac.chain_update((part.len() as u64).to_be_bytes()).chain_update(part);
+        }
+        Zeroizing::new(mac.finalize().into_bytes().into())
+    }
+
     /// Both parts have a fixed length, so no two keys give the same input.
     fn mac(&self, key: &Key) -> Hmac<Sha256> {
         self.0.clone().chain_update(key.id().as_bytes()).chain_update(key.secret())

@@ -150,7 +150,7 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
         ("absent", Credential::Absent),
         ("empty", Credential::ApiKey(Secret::from(String::new()))),
         ("malformed", Credential::ApiKey(Secret::from("sk-1234".to_owned()))),
-        ("unknown", Credential::ApiKey(Key::random().unwrap().text())),
+        ("unknown", Credential::ApiKey(Key::random().unwrap().text(Form::ApiKey))),
         ("wrong secret", tampered(&key)),
         ("revoked", copy(&revoked)),
         ("revoked and wrong secret", tampered(&revoked)),
