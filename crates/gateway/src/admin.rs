@@ -15,8 +15,8 @@ use types::{ModelName, OutOfRange, Scope, SequenceId};
 
 use crate::{
     admin_types::{
-        CreatedKey, Key, KeyRequest, KeyRotationRequest, Keys, Processes, Replica, Sequence, Usage,
-        UsageReport, User, UserRequest, Users, Version,
+        CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, NamedUser, Processes, Replica,
+        Sequence, Usage, UsageReport, User, UserRequest, Users, Version,
     },
     body::JsonBody,
     credential::Caller,
@@ -374,6 +374,54 @@ pub(crate) async fn change_user(
         suspended,
     };
     Ok(Json(User::from(gateway.path.change_user(credential, &tenant, &user, change).await?)))
+}
+
+/// Invite a user
+///
+/// Makes a one-time token, good for a day, with which a local account adds its second factor at `/auth`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/invitations",
+    tag = "admin",
+    request_body = NamedUser,
+    responses(
+        (status = 201, description = "The token, shown this once", body = Invitation),
+        (status = "4XX", description = "Not allowed, no such user, or one who signs in at a provider", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn invite(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    JsonBody(request): JsonBody<NamedUser>,
+) -> Result<(StatusCode, Json<Invitation>), ApiError> {
+    let token = gateway.path.invite(credential, &request.tenant, &request.user).await?;
+    let token = String::from_utf8_lossy(token.expose()).into_owned();
+    let mut url = gateway.path.sign_in().public_url().clone();
+    url.set_path("/auth");
+    Ok((StatusCode::CREATED, Json(Invitation { url: url.to_string(), token })))
+}
+
+/// Forget the second factors of a user
+///
+/// They have lost them: their passkeys, app and recovery codes are gone, their sessions end, and they add new ones with their next
+/// sign-in.
+#[utoipa::path(
+    post,
+    path = "/api/v1/users/forgotten-factors",
+    tag = "admin",
+    request_body = NamedUser,
+    responses(
+        (status = 204, description = "They are forgotten"),
+        (status = "4XX", description = "Not allowed, or no such user", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn forget_factors(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    JsonBody(request): JsonBody<NamedUser>,
+) -> Result<StatusCode, ApiError> {
+    gateway.path.forget_factors(credential, &request.tenant, &request.user).await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// What was used

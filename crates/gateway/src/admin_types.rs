@@ -212,6 +212,25 @@ pub struct Users {
     pub users: Vec<User>,
 }
 
+/// Body of what is done to one user.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NamedUser {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+}
+
+/// Answer of `POST /api/v1/users/invitations`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Invitation {
+    /// Where it is redeemed.
+    pub url: String,
+    /// The token: good once, for a day.
+    pub token: String,
+}
+
 /// Body of `PATCH /api/v1/users`. What is absent stays.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

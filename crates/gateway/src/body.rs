@@ -2,9 +2,9 @@
 
 use axum::{
     body::Body,
-    extract::{FromRequest, Request},
+    extract::{FromRequest, FromRequestParts, Request},
 };
-use http::{HeaderMap, header};
+use http::{HeaderMap, header, request::Parts};
 use http_body_util::BodyExt;
 use hyper::body::Body as HttpBody;
 use serde::de::DeserializeOwned;
@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::{
     error::ApiError,
     json,
-    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX},
+    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX, FORM_BYTES_MAX},
 };
 
 /// A body that is one JSON object of `T`'s shape.
@@ -31,11 +31,72 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
         if bytes.trim_ascii().is_empty() {
             return Err(ApiError::EmptyBody);
         }
-        if !says_json(&parts.headers) {
+        if !says(&parts.headers, b"application/json") {
             return Err(ApiError::NotJson);
         }
         json::parse(&bytes).map(Self)
     }
+}
+
+/// A body that is JSON of SCIM's, which has a media type of its own.
+pub(crate) struct ScimBody(pub serde_json::Value);
+
+impl<S: Sync> FromRequest<S> for ScimBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = timeout(BODY_TOTAL_TIMEOUT, read(&parts.headers, body))
+            .await
+            .map_err(|_| ApiError::BodyTooSlow)??;
+        if !says(&parts.headers, b"application/scim+json") && !says(&parts.headers, b"application/json") {
+            return Err(ApiError::NotJson);
+        }
+        json::parse(&bytes).map(Self)
+    }
+}
+
+/// A body that is one form of `T`'s fields. Fields that `T` does not have are passed over, as OAuth asks (RFC 6749, section 3.2).
+pub(crate) struct FormBody<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = timeout(BODY_TOTAL_TIMEOUT, read(&parts.headers, body))
+            .await
+            .map_err(|_| ApiError::BodyTooSlow)??;
+        if !says(&parts.headers, b"application/x-www-form-urlencoded") {
+            return Err(ApiError::NotForm);
+        }
+        if bytes.len() > FORM_BYTES_MAX {
+            return Err(ApiError::BodyTooLarge);
+        }
+        fields(&bytes).map(Self)
+    }
+}
+
+/// The query of an address, as one form of `T`'s fields.
+pub(crate) struct QueryFields<T>(pub T);
+
+impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for QueryFields<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        fields(parts.uri.query().unwrap_or_default().as_bytes()).map(Self)
+    }
+}
+
+fn fields<T: DeserializeOwned>(form: &[u8]) -> Result<T, ApiError> {
+    let pairs = || url::form_urlencoded::parse(form);
+    let fields: serde_json::Map<String, serde_json::Value> =
+        pairs().map(|(name, value)| (name.into_owned(), value.into())).collect();
+    // Of a field that is there twice it cannot be known which one is meant.
+    if pairs().count() != fields.len() {
+        return Err(ApiError::Malformed("a field is there twice".to_owned()));
+    }
+    serde_json::from_value(fields.into()).map_err(|_| ApiError::Malformed("a field is missing".to_owned()))
 }
 
 /// The whole body, if it is not too large.
@@ -67,11 +128,11 @@ async fn read(headers: &HeaderMap, mut body: Body) -> Result<Vec<u8>, ApiError> 
     Ok(bytes)
 }
 
-/// `application/json`, with parameters or without.
-fn says_json(headers: &HeaderMap) -> bool {
+/// Whether it is of this media type, with parameters or without.
+fn says(headers: &HeaderMap, media_type: &[u8]) -> bool {
     let Some(value) = headers.get(header::CONTENT_TYPE) else { return false };
-    let media_type = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
-    media_type.trim_ascii().eq_ignore_ascii_case(b"application/json")
+    let said = value.as_bytes().split(|&b| b == b';').next().unwrap_or_default();
+    said.trim_ascii().eq_ignore_ascii_case(media_type)
 }
 
 #[cfg(test)]

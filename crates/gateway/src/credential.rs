@@ -1,11 +1,18 @@
 //! What a caller shows at the door.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt, net::IpAddr};
 
 use access::Credential;
 use axum::extract::FromRequestParts;
-use http::{HeaderMap, header::AUTHORIZATION, request::Parts};
+use http::{Extensions, HeaderMap, Method, header::AUTHORIZATION, request::Parts};
 use types::Secret;
+
+use crate::auth::{self, cookie};
+
+/// What the secrets of sessions start with.
+const SESSION_PREFIX: &[u8] = b"llmos-session_";
+/// Parts of a signed token, with a dot between them: header, claims, signature.
+const TOKEN_PARTS: usize = 3;
 
 /// Where a connection came in. The server puts it into every request of the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +21,8 @@ pub(crate) enum Door {
     Tcp {
         /// Whether over TLS.
         encrypted: bool,
+        /// Who is at the other end, as far as the connection says.
+        peer: Option<IpAddr>,
     },
     /// The local socket.
     Local {
@@ -25,28 +34,83 @@ pub(crate) enum Door {
 /// The caller of a handler. Says who they claim to be; whether it is true is decided in the path.
 pub(crate) struct Caller(pub Credential);
 
+impl Door {
+    /// Where a request came in.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get().copied().unwrap_or(Self::Tcp { encrypted: false, peer: None })
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let door = parts.extensions.get().copied().unwrap_or(Door::Tcp { encrypted: false });
-        Ok(Self(credential(&parts.headers, door)))
+        Ok(Self(credential(&parts.method, &parts.headers, Door::of(&parts.extensions))))
     }
 }
 
-/// A key that is shown counts on both doors. A header that holds no key is no credential at all: it must not
-/// fall back to the rights of the local socket.
-fn credential(headers: &HeaderMap, door: Door) -> Credential {
+/// Where a request came from, for people.
+pub(crate) struct Peer(Door);
+
+impl<S: Sync> FromRequestParts<S> for Peer {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(Door::of(&parts.extensions)))
+    }
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Door::Tcp { peer: Some(peer), .. } => peer.fmt(f),
+            Door::Tcp { peer: None, .. } => f.write_str("an unknown place"),
+            Door::Local { .. } => f.write_str("the machine of the server"),
+        }
+    }
+}
+
+/// What is shown counts on both doors. A header that holds nothing that could be one is no credential at all: it must not
+/// fall back to the rights of the local socket, or to a cookie.
+fn credential(method: &Method, headers: &HeaderMap, door: Door) -> Credential {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     match (authorizations.next(), authorizations.next()) {
         (None, _) => match door {
-            Door::Tcp { .. } => Credential::Absent,
+            Door::Tcp { .. } => of_browser(method, headers),
             Door::Local { uid } => Credential::LocalSocket { uid },
         },
-        (Some(header), None) => bearer(header.as_bytes())
-            .map_or(Credential::Absent, |key| Credential::ApiKey(Secret::from(key.to_vec()))),
+        (Some(header), None) => bearer(header.as_bytes()).map_or(Credential::Absent, of_bearer),
         // Two headers: which one is meant is not guessed.
         (Some(_), Some(_)) => Credential::Absent,
+    }
+}
+
+fn of_bearer(token: &[u8]) -> Credential {
+    let secret = Secret::from(token.to_vec());
+    if token.starts_with(SESSION_PREFIX) {
+        Credential::LoginSession(secret)
+    } else if token.split(|byte| *byte == b'.').count() == TOKEN_PARTS {
+        Credential::AccessToken(secret)
+    } else {
+        Credential::ApiKey(secret)
+    }
+}
+
+/// A cookie comes along with whatever a browser sends, also if another site made it: what changes something counts only from a
+/// page of ours.
+fn of_browser(method: &Method, headers: &HeaderMap) -> Credential {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD);
+    match cookie::session(headers) {
+        Some(secret) if is_safe || auth::is_own_page(headers) => Credential::LoginSession(secret),
+        _ => Credential::Absent,
+    }
+}
+
+/// The session that a program shows.
+pub(crate) fn shown_session(headers: &HeaderMap) -> Option<Secret> {
+    match credential(&Method::GET, headers, Door::Local { uid: 0 }) {
+        Credential::LoginSession(secret) => Some(secret),
+        _ => None,
     }
 }
 
@@ -59,13 +123,21 @@ fn bearer(header: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 mod tests {
+    use http::{
+        HeaderName,
+        header::{COOKIE, HOST, ORIGIN},
+    };
+
     use super::*;
 
-    fn shown(headers: &[&str], door: Door) -> String {
+    fn shown(method: &Method, headers: &[(HeaderName, &str)], door: Door) -> String {
         let headers: HeaderMap =
-            headers.iter().map(|value| (AUTHORIZATION, value.parse().unwrap())).collect();
-        match credential(&headers, door) {
-            Credential::ApiKey(key) => format!("key {}", String::from_utf8_lossy(key.expose())),
+            headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        let text = |secret: Secret| String::from_utf8_lossy(secret.expose()).into_owned();
+        match credential(method, &headers, door) {
+            Credential::ApiKey(key) => format!("key {}", text(key)),
+            Credential::LoginSession(secret) => format!("session {}", text(secret)),
+            Credential::AccessToken(token) => format!("token {}", text(token)),
             Credential::LocalSocket { uid } => format!("uid {uid}"),
             Credential::Absent => "absent".to_owned(),
         }
@@ -74,19 +146,42 @@ mod tests {
     #[test]
     fn what_is_shown_is_taken_for_what_it_is() {
         let local = Door::Local { uid: 7 };
-        let tcp = Door::Tcp { encrypted: true };
+        let tcp = Door::Tcp { encrypted: true, peer: None };
         for (headers, door, expected) in [
             (&[][..], tcp, "absent"),
             (&[], local, "uid 7"),
             (&["Bearer abc"], tcp, "key abc"),
             (&["bearer   abc "], tcp, "key abc"),
             (&["Bearer abc"], local, "key abc"),
+            (&["Bearer llmos-session_abc"], tcp, "session llmos-session_abc"),
+            (&["Bearer a.b.c"], tcp, "token a.b.c"),
             (&["Bearer "], local, "absent"),
             (&["Basic abc"], local, "absent"),
             (&["Bearerabc"], tcp, "absent"),
             (&["Bearer a", "Bearer b"], local, "absent"),
         ] {
-            assert_eq!(shown(headers, door), expected, "{headers:?} at {door:?}");
+            let headers: Vec<_> = headers.iter().map(|value| (AUTHORIZATION, *value)).collect();
+            assert_eq!(shown(&Method::POST, &headers, door), expected, "{headers:?} at {door:?}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_changes_something_only_from_a_page_of_ours() {
+        let tcp = Door::Tcp { encrypted: true, peer: None };
+        let cookie = (COOKIE, "__Host-llmos=abc");
+        let own = [cookie.clone(), (HOST, "localhost:1"), (ORIGIN, "http://localhost:1")];
+        let other = [cookie.clone(), (HOST, "localhost:1"), (ORIGIN, "http://localhost:2")];
+        for (method, headers, door, expected) in [
+            (Method::GET, &own[..1], tcp, "session abc"),
+            (Method::HEAD, &own[..1], tcp, "session abc"),
+            (Method::POST, &own[..1], tcp, "absent"),
+            (Method::POST, &own[..2], tcp, "absent"),
+            (Method::POST, &own[..], tcp, "session abc"),
+            (Method::DELETE, &other[..], tcp, "absent"),
+            (Method::GET, &[cookie.clone(), (AUTHORIZATION, "Bearer")], tcp, "absent"),
+            (Method::GET, &own[..1], Door::Local { uid: 7 }, "uid 7"),
+        ] {
+            assert_eq!(shown(&method, headers, door), expected, "{method} {headers:?}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use access::AccessError;
+use access::{AccessError, SignInError};
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -15,6 +15,7 @@ use serde::Serialize;
 use types::{OutOfRange, RequestId};
 use utoipa::ToSchema;
 
+use crate::auth;
 use crate::limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT};
 
 /// A request that is asked again at once finds the engine being restarted; this is long enough for it to say so.
@@ -71,6 +72,14 @@ pub(crate) enum ApiError {
     /// The body does not say that it is JSON.
     #[error("the body must be JSON; send it with the header `Content-Type: application/json`")]
     NotJson,
+    /// The body does not say that it is a form.
+    #[error(
+        "the body must be a form; send it with the header `Content-Type: application/x-www-form-urlencoded`"
+    )]
+    NotForm,
+    /// Nobody is signed in, or not far enough.
+    #[error(transparent)]
+    SignIn(#[from] SignInError),
     /// Not exactly one `Host`, or one that is no host.
     #[error("the header `Host` must name this server, once, as in `Host: localhost:8080`")]
     BadHost,
@@ -125,6 +134,11 @@ impl ApiError {
         self.reply().code
     }
 
+    /// The status that goes with it.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.reply().status
+    }
+
     fn reply(&self) -> Reply<'_> {
         let reply = |status, code| Reply { status, code, parameter: None, retry_after: None };
         match self {
@@ -154,7 +168,10 @@ impl ApiError {
             Self::BrokenBody => reply(StatusCode::BAD_REQUEST, "broken_body"),
             Self::BodyTooLarge => reply(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
             Self::BodyTooSlow => reply(StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
-            Self::NotJson => reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
+            Self::NotJson | Self::NotForm => {
+                reply(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type")
+            }
+            Self::SignIn(error) => of_sign_in(error),
             Self::BadHost => reply(StatusCode::BAD_REQUEST, "bad_host"),
             Self::UnknownHost => reply(StatusCode::MISDIRECTED_REQUEST, "unknown_host"),
             Self::ForeignOrigin => reply(StatusCode::FORBIDDEN, "foreign_origin"),
@@ -233,6 +250,9 @@ fn of_access(error: &AccessError) -> Reply<'static> {
     let reply = |status, code, parameter| Reply { status, code, parameter, retry_after: None };
     match error {
         AccessError::Unauthenticated => reply(StatusCode::UNAUTHORIZED, "invalid_api_key", None),
+        AccessError::SecondFactorMissing => reply(StatusCode::FORBIDDEN, "mfa_required", None),
+        AccessError::NameTaken(_) => reply(StatusCode::CONFLICT, "name_taken", None),
+        AccessError::NotLocal(_) => reply(StatusCode::CONFLICT, "not_local", None),
         AccessError::Denied { .. } => reply(StatusCode::FORBIDDEN, "not_allowed", None),
         AccessError::OverLimit { parameter, .. } => {
             reply(StatusCode::FORBIDDEN, "over_key_limit", Some(parameter))
@@ -257,6 +277,28 @@ fn of_access(error: &AccessError) -> Reply<'static> {
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
         AccessError::Unavailable(_) => unavailable("key_store_unavailable", RETRY_AFTER_STORE),
+    }
+}
+
+fn of_sign_in(error: &SignInError) -> Reply<'static> {
+    let reply = |code| Reply { status: auth::status(error), code, parameter: None, retry_after: None };
+    match error {
+        SignInError::Access(error) => of_access(error),
+        SignInError::Identity(_) => reply("not_proved"),
+        SignInError::UnknownProvider => reply("provider_not_found"),
+        SignInError::Unknown => reply("sign_in_not_found"),
+        SignInError::NotMapped => reply("account_not_mapped"),
+        SignInError::WrongCode => reply("wrong_code"),
+        SignInError::LockedOut(seconds) => {
+            Reply { retry_after: Some(Duration::from_secs(*seconds)), ..reply("locked_out") }
+        }
+        SignInError::Busy => Reply { retry_after: Some(RETRY_AFTER_STORE), ..reply("too_many_sign_ins") },
+        SignInError::NoReason => reply("reason_missing"),
+        SignInError::StepUp => reply("step_up_required"),
+        SignInError::SecondFactorElsewhere => reply("mfa_required"),
+        SignInError::UnknownFactor => reply("factor_not_found"),
+        SignInError::TooManyFactors => reply("too_many_factors"),
+        SignInError::NoPasskeys => reply("no_passkeys"),
     }
 }
 

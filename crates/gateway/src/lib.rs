@@ -15,6 +15,7 @@ mod admin;
 mod admin_policies;
 pub mod admin_types;
 mod admin_vault;
+mod auth;
 mod body;
 mod credential;
 mod error;
@@ -26,7 +27,9 @@ mod names;
 mod openai;
 mod request_id;
 mod routes;
+mod scim;
 mod server;
+pub mod sign_in_types;
 mod tls;
 
 use std::{sync::Arc, time::Duration};

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{credential::Door, error::ApiError, routes::OPEN};
+use crate::{credential::Door, error::ApiError, routes::HEALTH};
 use axum::{
     extract::{Request, State},
     middleware::Next,
@@ -97,9 +97,14 @@ fn host(authority: &str) -> Option<String> {
     (is_name(&host) && port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit())).then_some(host)
 }
 
+/// Whether two of `host:port` are the same, letter by letter but for case.
+pub(crate) fn is_same(one: &str, other: &str) -> bool {
+    host(one).is_some() && one.eq_ignore_ascii_case(other)
+}
+
 /// The layer around all routes: refuses other names at the public door, and makes every answer strict.
 pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Next) -> Response {
-    let door = request.extensions().get().copied().unwrap_or(Door::Tcp { encrypted: false });
+    let door = Door::of(request.extensions());
     let checked = match door {
         Door::Tcp { .. } => names.check(request.uri(), request.headers()),
         // No browser reaches it.
@@ -107,7 +112,7 @@ pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Ne
     };
     let checked = match checked {
         // Who looks after servers asks them by their address, and is told no more than that they are well.
-        Err(ApiError::UnknownHost) if OPEN.contains(&request.uri().path()) => Ok(()),
+        Err(ApiError::UnknownHost) if HEALTH.contains(&request.uri().path()) => Ok(()),
         checked => checked,
     };
     let mut response = match checked {
@@ -116,10 +121,11 @@ pub(crate) async fn guard(State(names): State<Names>, request: Request, next: Ne
     };
     let headers = response.headers_mut();
     for (name, value) in STRICT {
-        headers.insert(name, HeaderValue::from_static(value));
+        // Pages have rules of their own.
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static(NOT_CACHED));
-    if door == (Door::Tcp { encrypted: true }) {
+    if matches!(door, Door::Tcp { encrypted: true, .. }) {
         headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS));
     }
     response

@@ -17,13 +17,14 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_policies, admin_vault,
+    admin, admin_policies, admin_vault, auth,
     credential::Caller,
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
     names::{self, Names},
     openai::{chat, completions, embeddings, models, rerank, stored},
+    scim,
 };
 
 /// What handlers work with.
@@ -53,6 +54,8 @@ pub(crate) struct Routers {
     ),
     tags(
         (name = "openai", description = "OpenAI's protocol, and Jina's for reranking"),
+        (name = "sign-in", description = "Pages and protocols for those who sign in"),
+        (name = "scim", description = "SCIM 2.0: a provider pushes who there is and in which groups"),
         (name = "health", description = "Whether and how the server does"),
         (name = "admin", description = "Looks after the installation and its tenants; what names files and processes is only at the local socket in the data directory"),
     ),
@@ -98,6 +101,8 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::rotate_key))
         .routes(routes!(admin::usage))
         .routes(routes!(admin::list_users, admin::change_user))
+        .routes(routes!(admin::invite))
+        .routes(routes!(admin::forget_factors))
         .routes(routes!(admin_policies::list_policies))
         .routes(routes!(admin_policies::put_policy, admin_policies::delete_policy))
         .routes(routes!(admin_policies::decide))
@@ -117,7 +122,7 @@ fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
 
 /// The routers of both doors, over `path`.
 pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers, names: &Names) -> Routers {
-    let everywhere = || public().merge(administration());
+    let everywhere = || public().merge(auth::routes()).merge(scim::routes()).merge(administration());
     let (tcp, _) = everywhere().split_for_parts();
     let (local, document) = everywhere().merge(on_this_machine()).split_for_parts();
     let gateway = Arc::new(Gateway { path, listen, document: written(document) });
@@ -128,9 +133,14 @@ pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers, names
     Routers { tcp: enclosed(known(tcp), open, names), local: enclosed(known(local), open, names) }
 }
 
+/// Where the server says whether it is well, to everybody and under whatever name.
+pub(crate) const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Paths that anybody may ask for. All others are for those who show a valid credential, and to others they do not say so
 /// much as whether they exist.
-pub(crate) const OPEN: [&str; 2] = ["/healthz", "/readyz"];
+fn is_open(path: &str) -> bool {
+    HEALTH.contains(&path) || auth::is_below(path)
+}
 
 /// Sends away who shows no valid credential, before anything of the request is looked at.
 async fn enter(
@@ -139,7 +149,7 @@ async fn enter(
     request: Request,
     next: Next,
 ) -> Response {
-    if !OPEN.contains(&request.uri().path())
+    if !is_open(request.uri().path())
         && let Err(error) = gateway.path.may_enter(credential).await
     {
         return ApiError::from(error).into_response();
@@ -178,7 +188,11 @@ mod tests {
 
     #[test]
     fn the_document_has_all_routes() {
-        let all = public().merge(administration()).merge(on_this_machine());
+        let all = public()
+            .merge(auth::routes())
+            .merge(scim::routes())
+            .merge(administration())
+            .merge(on_this_machine());
         let (_, document) = all.split_for_parts();
         let document: serde_json::Value = serde_json::from_slice(&written(document)).unwrap();
         let paths = document["paths"].as_object().unwrap();
@@ -194,7 +208,7 @@ mod tests {
         let expected: BTreeSet<String> = rows.iter().map(|row| format!("{} {}", row[0], row[1])).collect();
         assert_eq!(routes.into_iter().collect::<BTreeSet<_>>(), expected);
         for row in rows {
-            let is_open = row[2] == "anybody" && OPEN.contains(&row[1]);
+            let is_open = row[2] == "anybody" && is_open(row[1]);
             assert!(is_open || access::ACTIONS.contains(&row[2]), "{row:?}");
         }
 

@@ -103,8 +103,9 @@ impl Server {
             return; // The peer is gone already.
         }
         let router = self.routers.tcp.clone();
+        let peer = stream.peer_addr().ok().map(|peer| peer.ip());
         let Some(tls) = self.tls.clone() else {
-            let connection = self.connection(stream, Door::Tcp { encrypted: false }, router);
+            let connection = self.connection(stream, Door::Tcp { encrypted: false, peer }, router);
             self.tcp.spawn(connection);
             return;
         };
@@ -112,7 +113,7 @@ impl Server {
         self.tcp.spawn(async move {
             match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
                 Ok(Ok(stream)) => {
-                    serve_one(&http, watcher, stream, Door::Tcp { encrypted: true }, router).await;
+                    serve_one(&http, watcher, stream, Door::Tcp { encrypted: true, peer }, router).await;
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "a caller does not speak TLS 1.3 as we do"),
                 Err(_) => tracing::debug!("a caller did not finish the handshake in time"),

@@ -2,8 +2,9 @@ use std::time::Duration;
 
 use access::{
     Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence, ListModels,
-    ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ReadApi, ReadMetrics,
-    ReadUsage, TenantPolicy, UsageRecord, UserChange, UserView, Who,
+    ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers, ReadApi,
+    ReadMetrics, ReadUsage, ScimAccount, ScimAccountRecord, ScimError, ScimGroup, ScimGroupRecord, ScimPage,
+    ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView, Who,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -61,6 +62,129 @@ impl Path {
     /// Whether whoever shows this may come in at all. What they may do is decided where they do it.
     pub async fn may_enter(&self, credential: Credential) -> Result<(), PathError> {
         Ok(self.access.authenticate(credential).await.map(drop)?)
+    }
+
+    /// The door for those who sign in: it gives sessions, which are credentials like any other.
+    pub fn sign_in(&self) -> &SignIn {
+        self.access.sign_in()
+    }
+
+    /// A one-time token with which a local account is set up in a browser.
+    pub async fn invite(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        user: &str,
+    ) -> Result<Secret, PathError> {
+        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
+        Ok(self.access.invite(&authorized, tenant, user).await?)
+    }
+
+    /// Takes all second factors from a user who has lost them.
+    pub async fn forget_factors(
+        &self,
+        credential: Credential,
+        tenant: &str,
+        user: &str,
+    ) -> Result<(), PathError> {
+        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
+        Ok(self.access.forget_factors(&authorized, tenant, user).await?)
+    }
+
+    /// Whether the caller may push accounts and groups at all.
+    pub async fn may_provision(&self, credential: Credential) -> Result<(), PathError> {
+        self.authorized::<ProvisionUsers>(credential, ()).await.map(drop)
+    }
+
+    /// Accounts of a provider, as it pushed them.
+    pub async fn scim_accounts(
+        &self,
+        credential: Credential,
+        provider: &str,
+        wanted: ScimWanted,
+    ) -> Result<Result<ScimPage<ScimAccountRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.scim_accounts(&authorized, provider, wanted).await)
+    }
+
+    /// Groups of a provider, as it pushed them.
+    pub async fn scim_groups(
+        &self,
+        credential: Credential,
+        provider: &str,
+        wanted: ScimWanted,
+    ) -> Result<Result<ScimPage<ScimGroupRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.scim_groups(&authorized, provider, wanted).await)
+    }
+
+    /// One account.
+    pub async fn scim_account(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: &str,
+    ) -> Result<Result<ScimView<ScimAccountRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.scim_account(&authorized, provider, id).await)
+    }
+
+    /// One group.
+    pub async fn scim_group(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: &str,
+    ) -> Result<Result<ScimView<ScimGroupRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.scim_group(&authorized, provider, id).await)
+    }
+
+    /// Takes in what a provider says of an account; of a new one without an id.
+    pub async fn put_scim_account(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: Option<&str>,
+        said: ScimAccount,
+    ) -> Result<Result<ScimView<ScimAccountRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.put_scim_account(&authorized, provider, id, said).await)
+    }
+
+    /// Forgets an account: whoever used it is out.
+    pub async fn delete_scim_account(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: &str,
+    ) -> Result<Result<(), ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.delete_scim_account(&authorized, provider, id).await)
+    }
+
+    /// Takes in what a provider says of a group; of a new one without an id.
+    pub async fn put_scim_group(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: Option<&str>,
+        said: ScimGroup,
+        members: Option<Vec<String>>,
+    ) -> Result<Result<ScimView<ScimGroupRecord>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.put_scim_group(&authorized, provider, id, said, members).await)
+    }
+
+    /// Forgets a group.
+    pub async fn delete_scim_group(
+        &self,
+        credential: Credential,
+        provider: &str,
+        id: &str,
+    ) -> Result<Result<(), ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.delete_scim_group(&authorized, provider, id).await)
     }
 
     /// The models that the caller may use.

@@ -145,7 +145,7 @@ async fn every_answer_has_a_request_id_and_every_error_its_shape() {
 #[tokio::test]
 async fn the_door_is_known() {
     let server = Running::start(routes()).await;
-    assert!(server.ask("GET /door").await.ends_with("Tcp { encrypted: false }"));
+    assert!(server.ask("GET /door").await.contains("Tcp { encrypted: false, peer: Some(127.0.0.1) }"));
     let local = UnixStream::connect(&server.local).await.unwrap();
     let uid = local.peer_cred().unwrap().uid();
     let answer = exchange(local, b"GET /door HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;

@@ -1,0 +1,377 @@
+//! What a browser asks for: pages, and the forms on them.
+
+use std::{sync::Arc, time::SystemTime};
+
+use access::SignInError;
+use axum::{
+    extract::{Path, State, rejection::PathRejection},
+    response::{IntoResponse, Response},
+};
+use data_encoding::BASE64URL_NOPAD;
+use http::{HeaderMap, StatusCode, header};
+use identity::Callback;
+use serde::Deserialize;
+use types::Secret;
+
+use super::{cookie, failed, next, page, see, session_of, status, with_cookie};
+use crate::{
+    body::{FormBody, QueryFields},
+    error::ApiError,
+    routes::Gateway,
+};
+
+/// Random bytes of the name of a browser.
+const BROWSER_BYTES: usize = 32;
+
+#[derive(Deserialize)]
+pub(crate) struct Wishes {
+    #[serde(default)]
+    next: Option<String>,
+    #[serde(default)]
+    anew: Option<String>,
+}
+
+type Wished = Result<QueryFields<Wishes>, ApiError>;
+
+/// The page of the account
+///
+/// Where somebody signs in, adds and proves factors, and signs out.
+#[utoipa::path(get, path = "/auth", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+pub(crate) async fn account(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    wished: Wished,
+) -> Response {
+    let sign_in = gateway.path.sign_in();
+    let wished = wished.ok().and_then(|QueryFields(wishes)| wishes.next);
+    match cookie::session(&headers).and_then(|secret| sign_in.session(&secret).ok()) {
+        Some(view) => page::account(&view, sign_in.has_passkeys()),
+        None => page::sign_in(&sign_in.providers(), sign_in.has_passkeys(), &next(wished.as_deref())),
+    }
+}
+
+/// The script of the pages
+#[utoipa::path(get, path = "/auth/passkeys.js", tag = "sign-in", security(()), responses((status = 200, description = "JavaScript")))]
+pub(crate) async fn script() -> Response {
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT).into_response()
+}
+
+/// The style of the pages
+#[utoipa::path(get, path = "/auth/page.css", tag = "sign-in", security(()), responses((status = 200, description = "CSS")))]
+pub(crate) async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
+}
+
+/// Go to a provider
+#[utoipa::path(
+    get, path = "/auth/login/{provider}", tag = "sign-in", security(()),
+    params(
+        ("provider" = String, Path, description = "Configured name of the provider"),
+        ("next" = Option<String>, Query, description = "Path of this server to go to afterwards"),
+        ("anew" = Option<String>, Query, description = "1: the provider asks again who it is"),
+    ),
+    responses((status = 303, description = "To the provider"), (status = "4XX", description = "A page"))
+)]
+pub(crate) async fn login(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    provider: Result<Path<String>, PathRejection>,
+    wished: Wished,
+) -> Response {
+    let provider = provider.map_or(String::new(), |Path(provider)| provider);
+    let wished = wished.map_or(Wishes { next: None, anew: None }, |QueryFields(wishes)| wishes);
+    let browser = match cookie::browser(&headers) {
+        Some(browser) => browser.to_owned(),
+        None => match new_browser() {
+            Ok(browser) => browser,
+            Err(error) => return error.into_response(),
+        },
+    };
+    let to = next(wished.next.as_deref());
+    let begun = gateway.path.sign_in().begin(&provider, &browser, to, wished.anew.is_some()).await;
+    match begun {
+        Ok(url) => with_cookie(see(url.as_str()), cookie::set_browser(&browser)),
+        Err(error) => failed(&error),
+    }
+}
+
+fn new_browser() -> Result<String, ApiError> {
+    let mut bytes = [0; BROWSER_BYTES];
+    getrandom::fill(&mut bytes).map_err(|_| ApiError::Internal)?;
+    Ok(BASE64URL_NOPAD.encode(&bytes))
+}
+
+/// The name of the browser that asks, or a new one that it is given.
+pub(super) fn browser_of(headers: &HeaderMap) -> Result<String, ApiError> {
+    cookie::browser(headers).map_or_else(new_browser, |known| Ok(known.to_owned()))
+}
+
+/// Come back from a provider
+#[utoipa::path(
+    get, path = "/auth/callback/{provider}", tag = "sign-in", security(()),
+    params(("provider" = String, Path, description = "Configured name of the provider")),
+    responses((status = 303, description = "Signed in"), (status = "4XX", description = "A page"))
+)]
+pub(crate) async fn callback(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    provider: Result<Path<String>, PathRejection>,
+    said: Result<QueryFields<Callback>, ApiError>,
+) -> Response {
+    let (Ok(Path(provider)), Ok(QueryFields(said)), Some(browser)) =
+        (provider, said, cookie::browser(&headers))
+    else {
+        return failed(&SignInError::Unknown);
+    };
+    let before = cookie::session(&headers);
+    match gateway.path.sign_in().finish(&provider, browser, before.as_ref(), &said).await {
+        Ok(signed_in) => {
+            let to = match signed_in.stage {
+                access::Stage::Complete => signed_in.next.as_str(),
+                access::Stage::FirstFactor => super::ROOT,
+            };
+            with_cookie(see(to), cookie::set_session(&signed_in.session))
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+/// Sign out
+#[utoipa::path(post, path = "/auth/sign-out", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let out = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().sign_out(&secret).await,
+        Err(error) => Err(error),
+    };
+    let link = match &out {
+        Ok(Some(url)) => Some((url.as_str(), "Sign out at the provider too")),
+        // That nobody is signed in is what was asked for.
+        Ok(None) | Err(SignInError::Access(access::AccessError::Unauthenticated)) => None,
+        Err(error) => return failed(error),
+    };
+    let page = page::done("You are signed out", "This browser is not signed in here any more.", link);
+    with_cookie(page, Some(cookie::clear_session()))
+}
+
+/// Sign out everywhere else
+#[utoipa::path(post, path = "/auth/sign-out-elsewhere", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+pub(crate) async fn sign_out_elsewhere(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let out = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().sign_out_elsewhere(&secret).await,
+        Err(error) => Err(error),
+    };
+    match out {
+        Ok(count) => page::done("Signed out elsewhere", &format!("{count} other sessions were ended."), None),
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Setup {
+    token: String,
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+/// Redeem a one-time token
+#[utoipa::path(post, path = "/auth/setup", tag = "sign-in", security(()), responses((status = 303, description = "Half signed in"), (status = "4XX", description = "A page")))]
+pub(crate) async fn setup(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(Setup { token, reason }): FormBody<Setup>,
+) -> Response {
+    if !super::is_own_page(&headers) {
+        return failed(&access::AccessError::Unauthenticated.into());
+    }
+    let token = Secret::from(token.trim().to_owned());
+    match gateway.path.sign_in().redeem_setup(&token, reason.as_deref()).await {
+        Ok(signed_in) => with_cookie(see(super::ROOT), cookie::set_session(&signed_in.session)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Begin to add an authenticator app
+#[utoipa::path(post, path = "/auth/totp", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+pub(crate) async fn begin_totp(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let begun = session_of(&headers).and_then(|secret| gateway.path.sign_in().begin_totp(&secret));
+    match begun {
+        Ok((id, enrolment)) => page::totp(&id, &enrolment.picture, &enrolment.text),
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct FirstCode {
+    id: String,
+    code: String,
+}
+
+/// Add an authenticator app
+#[utoipa::path(post, path = "/auth/totp/first", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+pub(crate) async fn first_totp(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(FirstCode { id, code }): FormBody<FirstCode>,
+) -> Response {
+    let added = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().finish_totp(&secret, &id, &code).await,
+        Err(error) => Err(error),
+    };
+    match added {
+        Ok((session, codes)) => {
+            let response = if codes.is_empty() { see(super::ROOT) } else { page::codes(&codes) };
+            with_cookie(response, cookie::set_session(&session))
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct Code {
+    code: String,
+}
+
+/// Prove it by an authenticator app
+#[utoipa::path(post, path = "/auth/proofs/totp", tag = "sign-in", security(()), responses((status = 303, description = "Proved"), (status = "4XX", description = "A page")))]
+pub(crate) async fn prove_totp(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(Code { code }): FormBody<Code>,
+) -> Response {
+    let proved = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().prove_totp(&secret, &code).await,
+        Err(error) => Err(error),
+    };
+    went_on(proved)
+}
+
+/// Prove it by a recovery code
+#[utoipa::path(post, path = "/auth/proofs/recovery", tag = "sign-in", security(()), responses((status = 303, description = "Proved"), (status = "4XX", description = "A page")))]
+pub(crate) async fn prove_recovery(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(Code { code }): FormBody<Code>,
+) -> Response {
+    let proved = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().prove_recovery(&secret, &code).await,
+        Err(error) => Err(error),
+    };
+    went_on(proved)
+}
+
+fn went_on(proved: Result<Secret, SignInError>) -> Response {
+    match proved {
+        Ok(session) => with_cookie(see(super::ROOT), cookie::set_session(&session)),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Make new recovery codes
+#[utoipa::path(post, path = "/auth/recovery-codes", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+pub(crate) async fn new_recovery_codes(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let codes = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().new_recovery_codes(&secret).await,
+        Err(error) => Err(error),
+    };
+    match codes {
+        Ok(codes) => page::codes(&codes),
+        Err(error) => failed(&error),
+    }
+}
+
+/// Remove a factor
+#[utoipa::path(
+    post, path = "/auth/factors/{id}/remove", tag = "sign-in", security(()),
+    params(("id" = String, Path, description = "Id of the factor")),
+    responses((status = 303, description = "It is gone"), (status = "4XX", description = "A page"))
+)]
+pub(crate) async fn remove_factor(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let id = id.map_or(String::new(), |Path(id)| id);
+    let removed = match session_of(&headers) {
+        Ok(secret) => gateway.path.sign_in().remove_factor(&secret, &id).await,
+        Err(error) => Err(error),
+    };
+    match removed {
+        Ok(()) => see(super::ROOT),
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct UserCode {
+    #[serde(default)]
+    user_code: Option<String>,
+}
+
+/// Look at a device that asks to be let in
+#[utoipa::path(
+    get, path = "/auth/verify", tag = "sign-in", security(()),
+    params(("user_code" = Option<String>, Query, description = "The code that the device shows")),
+    responses((status = 200, description = "A page"), (status = 303, description = "To the sign-in"), (status = "4XX", description = "A page"))
+)]
+pub(crate) async fn ask_device(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    code: Result<QueryFields<UserCode>, ApiError>,
+) -> Response {
+    let sign_in = gateway.path.sign_in();
+    let code = code.ok().and_then(|QueryFields(code)| code.user_code).unwrap_or_default();
+    let session = cookie::session(&headers)
+        .filter(|secret| sign_in.session(secret).is_ok_and(|view| view.stage == access::Stage::Complete));
+    let Some(session) = session else {
+        let query: String =
+            url::form_urlencoded::Serializer::new(String::new()).append_pair("user_code", &code).finish();
+        let to = format!("/auth/verify?{query}");
+        let query: String =
+            url::form_urlencoded::Serializer::new(String::new()).append_pair("next", &to).finish();
+        return see(&format!("/auth?{query}"));
+    };
+    if code.is_empty() {
+        return page::ask_device(&code);
+    }
+    match sign_in.device(&session, &code) {
+        Ok(view) => {
+            let now =
+                SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+            page::decide_device(&view, &code, now.saturating_sub(view.asked_at) / 60)
+        }
+        Err(error @ SignInError::WrongCode) => {
+            page::refused(status(&error), "there is no device with this code")
+        }
+        Err(error) => failed(&error),
+    }
+}
+
+#[derive(Deserialize)]
+pub(crate) struct DeviceDecision {
+    user_code: String,
+    decision: String,
+}
+
+/// Let a device in, or send it away
+#[utoipa::path(post, path = "/auth/verify", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+pub(crate) async fn decide_device(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(DeviceDecision { user_code, decision }): FormBody<DeviceDecision>,
+) -> Response {
+    let allow = match decision.as_str() {
+        "allow" => true,
+        "deny" => false,
+        _ => return page::refused(StatusCode::BAD_REQUEST, "the decision is neither `allow` nor `deny`"),
+    };
+    let decided = session_of(&headers)
+        .and_then(|secret| gateway.path.sign_in().decide_device(&secret, &user_code, allow));
+    match decided {
+        Ok(()) if allow => page::done("It is let in", "You can go back to it now.", None),
+        Ok(()) => page::done("It is sent away", "It has not got in.", None),
+        Err(error @ SignInError::WrongCode) => {
+            page::refused(status(&error), "there is no device with this code")
+        }
+        Err(error) => failed(&error),
+    }
+}
