@@ -42,6 +42,9 @@ pub(crate) struct ConfigArgs {
     /// Least important log line that is written: error, warn, info, debug or trace.
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) log_level: Option<String>,
+    /// Talk to this server, with the sign-in of `llmos login`, and not to the one of the data directory (or `LLMOS_SERVER`).
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) server: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -120,6 +123,12 @@ pub(crate) enum Command {
     Shred(ShredArgs),
     /// Write all that is stored about a person into a file, sealed with age.
     Export(ExportArgs),
+    /// Sign in at the server that --server names: shows a code, which somebody who has signed in with a browser types.
+    Login,
+    /// Sign out there.
+    Logout,
+    /// Say who is signed in there, and until when.
+    Whoami,
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -278,6 +287,10 @@ pub(crate) enum UsersCommand {
     Suspend(UserName),
     /// Let a suspended user do again what they may.
     Resume(UserName),
+    /// Make a one-time token, good for a day, with which a local account adds a passkey or an app in a browser.
+    Invite(UserName),
+    /// Forget the passkeys, app and recovery codes that a user has lost, and end their sessions.
+    ForgetFactors(UserName),
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,4 +1,4 @@
-//! How the commands talk to the server: HTTP/1 over the socket in its data directory.
+//! How the commands talk to the server: HTTP/1 over the socket in its data directory, or `https` to another machine.
 
 use std::{
     io,
@@ -20,6 +20,7 @@ use tokio::{net::UnixStream, time::timeout};
 use crate::{
     data_dir::SOCKET,
     exit::{Exit, Failure, Trying},
+    remote::Remote,
 };
 
 /// Largest answer that is not a stream.
@@ -27,15 +28,27 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longest wait for an answer that is not a generation.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The server that uses a data directory.
+/// The server that is asked.
 pub(crate) struct Client {
-    data_dir: PathBuf,
+    place: Place,
+}
+
+enum Place {
+    /// The one that uses a data directory.
+    Here(PathBuf),
+    /// One on another machine, where somebody has signed in.
+    Elsewhere(Box<Remote>),
 }
 
 impl Client {
     /// Does not connect yet.
     pub(crate) fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned() }
+        Self { place: Place::Here(data_dir.to_owned()) }
+    }
+
+    /// One on another machine.
+    pub(crate) fn remote(remote: Remote) -> Self {
+        Self { place: Place::Elsewhere(Box::new(remote)) }
     }
 
     pub(crate) async fn version(&self) -> Result<Version, Failure> {
@@ -103,6 +116,13 @@ impl Client {
 
     async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let exchange = async {
+            if let Place::Elsewhere(remote) = &self.place {
+                let body = (!body.is_empty()).then(|| body.to_vec());
+                let reply = remote.ask(method, path, body).await?;
+                let refused =
+                    || refusal_of(reply.status, &serde_json::from_slice(&reply.body).unwrap_or_default());
+                return if reply.status.is_success() { Ok(reply.body.clone()) } else { Err(refused()) };
+            }
             let response = self.send(method, path, body).await?;
             if response.status().is_success() { whole(response).await } else { Err(refusal(response).await) }
         };
@@ -117,8 +137,16 @@ impl Client {
     }
 
     async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
+        let data_dir = match &self.place {
+            Place::Here(data_dir) => data_dir,
+            Place::Elsewhere(remote) => {
+                let what =
+                    format!("this command talks to the server on its own machine, not to {}", remote.url());
+                return Err(Failure::new(Exit::Usage, what).advise("leave out --server and LLMOS_SERVER"));
+            }
+        };
         let stream =
-            UnixStream::connect(self.data_dir.join(SOCKET)).await.map_err(|error| self.absent(&error))?;
+            UnixStream::connect(data_dir.join(SOCKET)).await.map_err(|error| absent(data_dir, &error))?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.trying("reach the server")?;
         // It ends with the answer; what goes wrong on it comes back as an error of that answer.
@@ -132,22 +160,18 @@ impl Client {
             .trying("make a request")?;
         sender.send_request(request).await.trying("get an answer from the server")
     }
+}
 
-    fn absent(&self, error: &io::Error) -> Failure {
-        let data_dir = self.data_dir.display();
-        match error.kind() {
-            io::ErrorKind::PermissionDenied => Failure::new(
-                Exit::NotAllowed,
-                format!("the data directory {data_dir} belongs to another user"),
-            )
-            .advise("run this command as the user that runs the server"),
-            _ => Failure::new(
-                Exit::NoServer,
-                format!("no server is running with the data directory {data_dir}"),
-            )
+fn absent(data_dir: &Path, error: &io::Error) -> Failure {
+    let data_dir = data_dir.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            Failure::new(Exit::NotAllowed, format!("the data directory {data_dir} belongs to another user"))
+                .advise("run this command as the user that runs the server")
+        }
+        _ => Failure::new(Exit::NoServer, format!("no server is running with the data directory {data_dir}"))
             .advise("start one with `llmos serve`")
             .advise("if it uses another folder, name that with --data-dir or LLMOS_DATA_DIR"),
-        }
     }
 }
 

@@ -17,12 +17,14 @@ mod exit;
 mod kept;
 mod keys;
 mod log;
+mod login;
 mod models;
 mod output;
 mod plan;
 mod policies;
 mod progress;
 mod ps;
+mod remote;
 mod residency;
 mod serve;
 mod top;
@@ -38,6 +40,7 @@ use client::Client;
 use config::{Config, Surroundings};
 use exit::{Exit, Failure, Trying};
 use output::Output;
+use remote::Remote;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
@@ -62,6 +65,9 @@ fn main() -> ExitCode {
             ask(&args, async |client| residency::unload(&client, &model, output).await)
         }
         Command::Kill { id } => ask(&args, async |client| ps::kill(&client, id, output).await),
+        Command::Login => remote(&args, async |remote| login::login(remote, output).await),
+        Command::Logout => remote(&args, async |remote| login::logout(remote, output).await),
+        Command::Whoami => remote(&args, async |remote| login::whoami(remote, output).await),
         Command::Plan(command) => plan::run(command, output),
         Command::Pull(pull) => load(&args).and_then(|config| models::pull(&config, pull, output)),
         Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
@@ -105,8 +111,30 @@ fn load(args: &ConfigArgs) -> Result<Config, Failure> {
 
 /// Runs a command that talks to the server.
 fn ask(args: &ConfigArgs, command: impl AsyncFnOnce(Client) -> Result<(), Failure>) -> Result<(), Failure> {
-    let client = Client::new(&load(args)?.data_dir);
+    let config = load(args)?;
+    let client = match server(args) {
+        None => Client::new(&config.data_dir),
+        Some(server) => Client::remote(Remote::new(&server, &config)?.signed_in()?),
+    };
     runtime()?.block_on(command(client))
+}
+
+/// The server on another machine that is meant, if one is.
+fn server(args: &ConfigArgs) -> Option<String> {
+    args.server.clone().or_else(|| std::env::var(config::SERVER).ok())
+}
+
+/// Runs a command that is about a sign-in at another server.
+fn remote(
+    args: &ConfigArgs,
+    command: impl AsyncFnOnce(Remote) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let server = server(args).ok_or_else(|| {
+        Failure::new(Exit::Usage, "which server? name it with --server or LLMOS_SERVER")
+            .advise("commands without it talk to the server of the data directory, and need no sign-in")
+    })?;
+    let remote = Remote::new(&server, &load(args)?)?;
+    runtime()?.block_on(command(remote))
 }
 
 fn runtime() -> Result<Runtime, Failure> {

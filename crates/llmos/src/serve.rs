@@ -1,8 +1,11 @@
-use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
+use std::{
+    fs, io, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, process, sync::Arc, time::Duration,
+};
 
-use access::Access;
+use access::{Access, SignInSettings};
 use engine::Launch;
 use gateway::{Doors, Names, Tls};
+use outbound::{Outbound, Url};
 use resources::{
     ModelSpec, Replicas, Source,
     memory::Corrections,
@@ -17,9 +20,10 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use types::{ModelName, Secret};
+use zeroize::Zeroizing;
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
     kept, log,
@@ -27,6 +31,8 @@ use crate::{
     trained::{self, Trained},
 };
 
+/// Largest file with the secret of a provider.
+const SECRET_BYTES_MAX: u64 = 4_096;
 /// How long tasks may take to notice that the server is gone.
 const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
 
@@ -62,6 +68,10 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let (store, kept) = kept::open(config, data_dir).await?;
     let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
+    let sign_in = sign_in_settings(config, address)?;
+    let outbound =
+        Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
+    let access = access.with_sign_in(sign_in, outbound).await.trying("read the sign-ins")?;
     let access = access.with_quotas(config.quotas.clone()).await.trying("read what was used today")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
     let (corrections, complaint) = Corrections::open(&config.data_dir);
@@ -81,12 +91,18 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         Failure::new(Exit::Configuration, format!("the models cannot be started: {error}"))
     })?;
     let first_key = access.bootstrap().await.trying("make the first key")?;
+    let setup_token = match first_key {
+        Some(_) => access.invite_first().await.trying("make the first one-time token")?,
+        None => None,
+    };
+    let auth = access.sign_in().public_url().join("auth").trying("write down the address")?;
     let path = Arc::new(path::Path::new(access, replicas, kept.clone()));
 
     let expiring = tokio::spawn(kept::expire(kept.clone()));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
-    match greet(config, address, first_key.as_ref(), asked.as_ref(), output) {
+    let first = First { key: first_key.as_ref(), setup: setup_token.as_ref().map(|token| (&auth, token)) };
+    match greet(config, address, &first, asked.as_ref(), output) {
         Err(unread) if unread.exit == Exit::Ok => {
             tracing::warn!(
                 "nobody reads stdout, so the greeting is lost; `llmos keys create` makes another key"
@@ -114,6 +130,52 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     kept.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// How people sign in, with the secrets that lie in files.
+fn sign_in_settings(config: &Config, address: SocketAddr) -> Result<SignInSettings, Failure> {
+    let config::SignIn { public_url, limits, providers, mapping } = config.sign_in.clone();
+    let known = || {
+        let name = config.server_names.first().map_or("localhost", String::as_str);
+        let scheme = if config.tls.is_some() { "https" } else { "http" };
+        Url::parse(&format!("{scheme}://{name}:{}", address.port()))
+    };
+    let public_url = match public_url {
+        Some(url) => url,
+        None => known().trying("make an address of the first of `server_names`")?,
+    };
+    let with_secret = |provider: config::Provider| {
+        let mut settings = provider.settings;
+        if let Some(file) = provider.secret_file {
+            settings.client_secret = Some(Arc::new(secret_of(&settings.name, &file)?));
+        }
+        Ok(settings)
+    };
+    let providers = providers.into_iter().map(with_secret).collect::<Result<_, Failure>>()?;
+    Ok(SignInSettings { public_url, providers, mapping, limits })
+}
+
+/// The secret in a file, which nobody else may read.
+fn secret_of(provider: &str, file: &Path) -> Result<Secret, Failure> {
+    let wrong = |why: &str| {
+        let what =
+            format!("the secret of the provider `{provider}` in {} cannot be used: {why}", file.display());
+        Failure::new(Exit::Configuration, what)
+    };
+    let metadata = fs::metadata(file).map_err(|error| wrong(&error.to_string()))?;
+    if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX {
+        return Err(wrong("it is no short file"));
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(wrong("others can read it").advise("`chmod 600` makes it private"));
+    }
+    let mut text = Zeroizing::new(fs::read(file).map_err(|error| wrong(&error.to_string()))?);
+    let length = text.trim_ascii_end().len();
+    if length == 0 {
+        return Err(wrong("it is empty"));
+    }
+    text.truncate(length);
+    Ok(Secret::from(text.to_vec()))
 }
 
 /// Takes the models of the store into use: as long as the claims live, nobody removes them.
@@ -174,18 +236,26 @@ async fn bind(listen: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// What there is to begin with, the first time; shown this once.
+struct First<'a> {
+    key: Option<&'a Secret>,
+    /// Where the owner sets up their account, and the token for it.
+    setup: Option<(&'a Url, &'a Secret)>,
+}
+
 /// Tells a person how to use the server, by a question to a model that generates; the first time with a key, which is
 /// never shown again.
 fn greet(
     config: &Config,
     address: SocketAddr,
-    first_key: Option<&Secret>,
+    first: &First<'_>,
     asked: Option<&ModelName>,
     output: Output,
 ) -> Result<(), Failure> {
     let scheme = if config.tls.is_some() { "https" } else { "http" };
     let address = format!("{scheme}://{address}");
-    let key = first_key.map(|key| String::from_utf8_lossy(key.expose()));
+    let key = first.key.map(|key| String::from_utf8_lossy(key.expose()));
+    let token = first.setup.map(|(_, token)| String::from_utf8_lossy(token.expose()));
     let curl = key.as_ref().zip(asked).map(|(key, model)| {
         format!(
             "curl {address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: \
@@ -195,12 +265,17 @@ fn greet(
     });
     if output.json {
         let models: Vec<&str> = config.models.iter().map(|model| model.name.as_str()).collect();
-        return output::document(&json!({ "address": address, "key": key, "curl": curl, "models": models }));
+        return output::document(&json!({
+            "address": address, "key": key, "setup_token": token, "curl": curl, "models": models,
+        }));
     }
     let next = match key {
         Some(key) => {
             let try_it = curl.map_or(String::new(), |curl| format!("\n\nTry it:\n\n    {curl}"));
-            format!("The owner's key, shown this once:\n\n    {key}{try_it}")
+            let sign_in = first.setup.zip(token).map_or(String::new(), |((url, _), token)| {
+                format!("\n\nTo sign in with a browser, {url} takes this one-time token within a day:\n\n    {token}")
+            });
+            format!("The owner's key, shown this once:\n\n    {key}{sign_in}{try_it}")
         }
         None => format!(
             "To make a key:\n\n    llmos keys create --label 'my laptop' --user me --data-dir '{}'",

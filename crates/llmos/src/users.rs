@@ -1,6 +1,6 @@
 //! `llmos users`.
 
-use gateway::admin_types::{User, UserRequest, Users};
+use gateway::admin_types::{Invitation, NamedUser, User, UserRequest, Users};
 
 use crate::{
     cli::{UserArgs, UserName, UsersCommand},
@@ -19,6 +19,10 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
                     .advise("say --role, --class-max or --data-class-max"));
             }
             UserRequest { role, class_max, data_class_max, ..of(name) }
+        }
+        UsersCommand::Invite(name) => return invite(client, name, output).await,
+        UsersCommand::ForgetFactors(name) => {
+            return client.post("/api/v1/users/forgotten-factors", &named(name)).await;
         }
         UsersCommand::Suspend(name) => UserRequest { suspended: Some(true), ..of(name) },
         UsersCommand::Resume(name) => UserRequest { suspended: Some(false), ..of(name) },
@@ -39,6 +43,21 @@ async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     }
     let rows: Vec<_> = users.users.iter().map(row).collect();
     output.table(&HEADERS, &rows)
+}
+
+async fn invite(client: &Client, name: UserName, output: Output) -> Result<(), Failure> {
+    let invitation: Invitation = client.post("/api/v1/users/invitations", &named(name)).await?;
+    if output.json {
+        return output::document(&invitation);
+    }
+    let Invitation { url, token } = invitation;
+    output.text(&format!(
+        "{url} takes this one-time token within a day; it is shown this once:\n\n    {token}\n"
+    ))
+}
+
+fn named(name: UserName) -> NamedUser {
+    NamedUser { tenant: name.tenant, user: name.user }
 }
 
 fn of(name: UserName) -> UserRequest {

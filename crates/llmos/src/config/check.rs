@@ -108,6 +108,7 @@ pub(super) fn check(
         check.refuse("vault.old_root", message.to_owned());
     }
     let retention = check.retention(&values.retention);
+    let sign_in = check.sign_in(&values);
     let quotas = check.quotas(&values.quota);
     let models = check.models(&values.model);
 
@@ -131,6 +132,10 @@ pub(super) fn check(
     }
     values.data_dir = data_dir.to_string_lossy().into_owned();
     values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+    for (shown, provider) in values.provider.iter_mut().zip(&sign_in.providers) {
+        let file = provider.secret_file.as_ref();
+        shown.client_secret_file = file.map(|path| path.to_string_lossy().into_owned());
+    }
     for (shown, spec) in values.model.iter_mut().zip(&models) {
         if let Source::File { path, .. } = &spec.source {
             shown.source = path.to_string_lossy().into_owned();
@@ -151,6 +156,7 @@ pub(super) fn check(
         root,
         old_root,
         retention,
+        sign_in,
         quotas,
         models,
         effective,
@@ -170,7 +176,7 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 /// When a model is loaded.
 const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
 
-struct Check<'a> {
+pub(super) struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
     problems: Vec<Problem>,
     folder: &'a Path,
@@ -178,7 +184,7 @@ struct Check<'a> {
 
 impl Check<'_> {
     /// Reports a setting, once.
-    fn refuse(&mut self, key: &str, message: String) {
+    pub(super) fn refuse(&mut self, key: &str, message: String) {
         if !self.problems.iter().any(|problem| problem.key == key) {
             let origin = Origin::of(self.origins, key);
             self.problems.push(Problem { key: key.to_owned(), origin, message });
@@ -253,7 +259,7 @@ impl Check<'_> {
     }
 
     /// Relative paths of a file are relative to its folder; all others to where the command runs.
-    fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
+    pub(super) fn path(&mut self, key: &str, text: &str) -> Option<PathBuf> {
         if text.starts_with('~') {
             let message =
                 format!("`{text}` begins with `~`, which only shells understand; write the whole path");
@@ -269,7 +275,7 @@ impl Check<'_> {
         Some(folder.join(text))
     }
 
-    fn number(&mut self, key: &str, number: i64, min: i64, max: i64) -> Option<i64> {
+    pub(super) fn number(&mut self, key: &str, number: i64, min: i64, max: i64) -> Option<i64> {
         if (min..=max).contains(&number) {
             return Some(number);
         }
@@ -278,7 +284,7 @@ impl Check<'_> {
         None
     }
 
-    fn one_of<T: Copy>(&mut self, key: &str, text: &str, allowed: &[(&str, T)]) -> Option<T> {
+    pub(super) fn one_of<T: Copy>(&mut self, key: &str, text: &str, allowed: &[(&str, T)]) -> Option<T> {
         let found = allowed.iter().find(|(name, _)| *name == text).map(|&(_, value)| value);
         if found.is_none() {
             let names: Vec<&str> = allowed.iter().map(|&(name, _)| name).collect();

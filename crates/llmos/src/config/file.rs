@@ -12,6 +12,9 @@ pub(crate) struct File {
     pub(crate) shutdown_grace_s: i64,
     #[serde(default)]
     pub(crate) server_names: Vec<String>,
+    /// The address that browsers know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) public_url: Option<String>,
     /// Of all models together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_total_mb: Option<i64>,
@@ -21,6 +24,11 @@ pub(crate) struct File {
     pub(crate) store: Store,
     pub(crate) vault: Vault,
     pub(crate) retention: Retention,
+    pub(crate) session: Session,
+    #[serde(default)]
+    pub(crate) provider: Vec<Provider>,
+    #[serde(default)]
+    pub(crate) role_mapping: Vec<RoleMapping>,
     #[serde(default)]
     pub(crate) quota: Vec<Quota>,
     #[serde(default)]
@@ -83,6 +91,79 @@ pub(crate) struct Days {
     pub(crate) internal_days: i64,
     pub(crate) confidential_days: i64,
     pub(crate) restricted_days: i64,
+}
+
+/// How long sign-ins last.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Session {
+    pub(crate) idle_minutes: i64,
+    pub(crate) absolute_hours: i64,
+    pub(crate) cli_hours: i64,
+}
+
+/// A `[[provider]]` section. What is missing is reported by `check.rs` as what is empty.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Provider {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) issuer: String,
+    #[serde(default)]
+    pub(crate) client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret_file: Option<String>,
+    #[serde(default = "default_scopes")]
+    pub(crate) scopes: Vec<String>,
+    #[serde(default = "default_groups_claim")]
+    pub(crate) groups_claim: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+    #[serde(default = "default_token_types")]
+    pub(crate) token_types: Vec<String>,
+    #[serde(default)]
+    pub(crate) acr: Vec<String>,
+    #[serde(default)]
+    pub(crate) amr: Vec<String>,
+}
+
+/// A `[[role_mapping]]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RoleMapping {
+    #[serde(default)]
+    pub(crate) provider: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) group: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
+    #[serde(default)]
+    pub(crate) tenant: String,
+    #[serde(default)]
+    pub(crate) role: String,
+    #[serde(default = "default_class_max")]
+    pub(crate) class_max: String,
+    #[serde(default = "default_data_class_max")]
+    pub(crate) data_class_max: String,
+}
+
+fn default_scopes() -> Vec<String> {
+    vec!["openid".to_owned(), "profile".to_owned()]
+}
+
+fn default_groups_claim() -> String {
+    "groups".to_owned()
+}
+
+/// What RFC 9068 has.
+fn default_token_types() -> Vec<String> {
+    vec!["at+jwt".to_owned()]
+}
+
+fn default_class_max() -> String {
+    "normal".to_owned()
+}
+
+fn default_data_class_max() -> String {
+    "internal".to_owned()
 }
 
 /// A `[[quota]]` section.
@@ -165,6 +246,7 @@ impl File {
             data_dir,
             shutdown_grace_s: 30,
             server_names: Vec::new(),
+            public_url: None,
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
             outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
@@ -180,6 +262,9 @@ impl File {
                     restricted_days: DAYS,
                 },
             },
+            session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
+            provider: Vec::new(),
+            role_mapping: Vec::new(),
             quota: Vec::new(),
             model: Vec::new(),
         }
@@ -211,6 +296,28 @@ impl File {
             memory_total_mb: Some(16_384),
             server_names: vec!["llm.example.org".to_owned()],
             tls: Tls { certificate: Some("server.pem".to_owned()), key: Some("server.key".to_owned()) },
+            public_url: Some("https://llm.example.org".to_owned()),
+            provider: vec![Provider {
+                name: "corp".to_owned(),
+                issuer: "https://login.example.org".to_owned(),
+                client_id: "llmos".to_owned(),
+                client_secret_file: Some("corp.secret".to_owned()),
+                scopes: default_scopes(),
+                groups_claim: default_groups_claim(),
+                audience: Some("https://llm.example.org".to_owned()),
+                token_types: default_token_types(),
+                acr: vec!["mfa".to_owned()],
+                amr: vec!["mfa".to_owned()],
+            }],
+            role_mapping: vec![RoleMapping {
+                provider: "corp".to_owned(),
+                group: Some("doctors".to_owned()),
+                subject: Some("system:serviceaccount:ward:job".to_owned()),
+                tenant: "clinic".to_owned(),
+                role: "member".to_owned(),
+                class_max: default_class_max(),
+                data_class_max: default_data_class_max(),
+            }],
             quota: vec![Quota {
                 tenant: Some("clinic".to_owned()),
                 user: Some("*".to_owned()),

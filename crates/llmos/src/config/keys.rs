@@ -210,7 +210,8 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "data_dir listen log memory_total_mb model outbound quota retention server_names shutdown_grace_s store tls vault"
+            "data_dir listen log memory_total_mb model outbound provider public_url quota retention role_mapping server_names \
+             session shutdown_grace_s store tls vault"
         );
         let model = known["model"][0].as_table().unwrap();
         let names = "aliases context gpu_layers keep_alive_s load memory_mb name parallel pinned sha256 source threads";
@@ -224,10 +225,14 @@ mod tests {
             "memory_total_mb",
             "outbound.ca_file",
             "outbound.hub",
+            "public_url",
             "retention.chat_completions.confidential_days",
             "retention.chat_completions.internal_days",
             "retention.chat_completions.public_days",
             "retention.chat_completions.restricted_days",
+            "session.absolute_hours",
+            "session.cli_hours",
+            "session.idle_minutes",
             "shutdown_grace_s",
             "store.postgres",
             "tls.certificate",

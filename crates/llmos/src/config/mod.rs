@@ -6,6 +6,7 @@ mod file;
 mod keys;
 mod overrides;
 mod root;
+mod sign_in;
 #[cfg(test)]
 mod tests;
 
@@ -19,10 +20,11 @@ use std::{
 };
 
 use ::path::Retention;
-use access::Quota;
+use access::{Quota, RoleMapping, SessionLimits};
 pub(crate) use check::STORE;
+use identity::ProviderSettings;
 use outbound::{Rules, Url};
-pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN};
+pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN, SERVER};
 use resources::{ModelSpec, Source, model_store::ModelStore};
 use serde_json::json;
 use store::PostgresAddress;
@@ -69,6 +71,8 @@ pub(crate) struct Config {
     pub(crate) old_root: Option<RootPlace>,
     /// How long what is stored is kept.
     pub(crate) retention: Retention,
+    /// How people sign in.
+    pub(crate) sign_in: SignIn,
     /// How much may be used, in the order of the file.
     pub(crate) quotas: Vec<Quota>,
     /// In the order of the file.
@@ -91,6 +95,34 @@ pub(crate) struct Outbound {
     pub(crate) rules: Rules,
     /// The hub of models that `hf:` stands for.
     pub(crate) hub: Url,
+}
+
+/// How people sign in.
+#[derive(Debug, Clone)]
+pub(crate) struct SignIn {
+    /// The address that browsers know; none: the one that is listened on.
+    pub(crate) public_url: Option<Url>,
+    /// How long it lasts.
+    pub(crate) limits: SessionLimits,
+    /// The identity providers, with the files of their secrets.
+    pub(crate) providers: Vec<Provider>,
+    /// What their accounts may do here.
+    pub(crate) mapping: Vec<RoleMapping>,
+}
+
+/// An identity provider.
+#[derive(Clone)]
+pub(crate) struct Provider {
+    /// All but the secret.
+    pub(crate) settings: ProviderSettings,
+    /// The file with the secret; none for a public client.
+    pub(crate) secret_file: Option<PathBuf>,
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider").field("name", &self.settings.name).finish_non_exhaustive()
+    }
 }
 
 /// Where certificate and key are.

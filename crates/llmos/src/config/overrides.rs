@@ -9,8 +9,8 @@ use crate::cli::ConfigArgs;
 const PREFIX: &str = "LLMOS_";
 /// Variables that name no setting: the file itself, the key that client libraries and scripts use, and what opens the root
 /// key, which no configuration shows.
-pub(crate) const NOT_SETTINGS: [&str; 6] =
-    ["LLMOS_CONFIG", "LLMOS_API_KEY", ROOT_KEY, OLD_ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN];
+pub(crate) const NOT_SETTINGS: [&str; 7] =
+    ["LLMOS_CONFIG", "LLMOS_API_KEY", SERVER, ROOT_KEY, OLD_ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN];
 /// The root key itself, if `vault.root` is `environment`.
 pub(crate) const ROOT_KEY: &str = "LLMOS_ROOT_KEY";
 /// The same for `vault.old_root`.
@@ -19,6 +19,8 @@ pub(crate) const OLD_ROOT_KEY: &str = "LLMOS_OLD_ROOT_KEY";
 pub(crate) const ROOT_PASSPHRASE: &str = "LLMOS_ROOT_PASSPHRASE";
 /// The PIN of a security module.
 pub(crate) const ROOT_PIN: &str = "LLMOS_ROOT_PIN";
+/// The server that commands talk to, as `--server` names it.
+pub(crate) const SERVER: &str = "LLMOS_SERVER";
 /// Variables that belong to tests and benchmarks.
 const FOREIGN_PREFIXES: [&str; 2] = ["LLMOS_TEST_", "LLMOS_BENCH_"];
 
@@ -110,6 +112,10 @@ mod tests {
             ("LLMOS_LOG_LEVEL", "warn"),
             ("LLMOS_OUTBOUND_CA_FILE", "/ca.pem"),
             ("LLMOS_OUTBOUND_HUB", "https://hub.test"),
+            ("LLMOS_PUBLIC_URL", "https://llm.test"),
+            ("LLMOS_SESSION_IDLE_MINUTES", "5"),
+            ("LLMOS_SESSION_ABSOLUTE_HOURS", "5"),
+            ("LLMOS_SESSION_CLI_HOURS", "5"),
             ("LLMOS_TLS_CERTIFICATE", "server.pem"),
             ("LLMOS_TLS_KEY", "server.key"),
             ("LLMOS_STORE_POSTGRES", "postgres://localhost/llmos"),
@@ -123,6 +129,7 @@ mod tests {
             ("LLMOS_ROOT_PIN", "x"),
             ("LLMOS_CONFIG", "x"),
             ("LLMOS_API_KEY", "x"),
+            ("LLMOS_SERVER", "x"),
             ("LLMOS_TEST_MODEL", "x"),
             ("LLMOS_BENCH_ROUNDS", "x"),
             ("PATH", "x"),
