@@ -70,6 +70,8 @@ tests:
 	@cargo test --profile ci --workspace --locked
 	$(call title,'tests through clients and terminals')
 	@"$$($(XTASK) path venv)/bin/python3" -m pytest tests
+	$(call title,'tests through a browser and identity providers')
+	@LLMOS_TEST_NODE_MODULES="$$($(XTASK) path node-modules)" node --test tests/identity/*.test.mjs
 
 test-full: test
 	$(call title,'setup')

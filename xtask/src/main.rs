@@ -12,6 +12,7 @@ mod check;
 mod deny;
 mod golden;
 mod model;
+mod node;
 mod peer;
 mod python;
 mod run;
@@ -28,8 +29,9 @@ usage: cargo xtask COMMAND
 
   setup run|test|bench     installs what is missing to build and serve, to test, to benchmark
   run                      starts the server that `make run` has built
-  path model|embedding-model|venv|peer
-                           prints where the chat model, the embedding model, the tests' Python or llama-server is
+  path model|embedding-model|venv|node-modules|peer
+                           prints where the chat model, the embedding model, the tests' Python, their packages for
+                           Node.js or llama-server is
   check                    the rules of this repository that the compiler does not know
   deny                     licences, banned crates, sources and known vulnerabilities of the dependencies
   golden [--check]         writes, or compares, the token ids that llama-server makes of fixed conversations";
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         ["run"] => run::run(),
         ["path", "model"] => print(model::CHAT.path()),
         ["path", "embedding-model"] => print(model::EMBEDDING.path()),
+        ["path", "node-modules"] => print(node::modules()),
         ["path", "venv"] => print(python::venv()),
         ["path", "peer"] => print(peer::path()),
         ["check"] => check::check(),

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Result, bail};
 
-use crate::{model, peer, python, shell};
+use crate::{model, node, peer, python, shell};
 
 /// What the machine is made ready for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +31,7 @@ struct Requirement {
     tests: bool,
 }
 
-const REQUIREMENTS: [Requirement; 9] = [
+const REQUIREMENTS: [Requirement; 14] = [
     Requirement { name: "cmake", package: "cmake", met: || shell::has("cmake"), tests: false },
     Requirement {
         name: "a C++ compiler",
@@ -59,6 +59,12 @@ const REQUIREMENTS: [Requirement; 9] = [
     Requirement { name: "SoftHSM2", package: "softhsm2", met: || shell::has("softhsm2-util"), tests: true },
     // The other database of the store. The tests start servers of their own.
     Requirement { name: "PostgreSQL", package: "postgresql", met: has_postgres, tests: true },
+    // A browser, two identity providers (one is a package for Node.js), and what they are set up with.
+    Requirement { name: "Chromium", package: "chromium", met: || shell::has("chromium"), tests: true },
+    Requirement { name: "glewlwyd", package: "glewlwyd", met: || shell::has("glewlwyd"), tests: true },
+    Requirement { name: "sqlite3", package: "sqlite3", met: || shell::has("sqlite3"), tests: true },
+    Requirement { name: "openssl", package: "openssl", met: || shell::has("openssl"), tests: true },
+    Requirement { name: "npm", package: "npm", met: || shell::has("npm"), tests: true },
 ];
 
 /// Installs what is missing. Takes milliseconds when nothing is.
@@ -69,7 +75,8 @@ pub(crate) fn setup(purpose: Purpose) -> Result<()> {
         Purpose::Run => Ok(()),
         Purpose::Test => {
             test_models()?;
-            python::setup()
+            python::setup()?;
+            node::setup()
         }
         Purpose::Bench => {
             test_models()?;
