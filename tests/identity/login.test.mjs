@@ -63,6 +63,7 @@ before(async () => {
     mapping: ['corp', 'glewlwyd', 'factor'].map((name) =>
       `[[role_mapping]]\nprovider = '${name}'\ngroup = 'doctors'\ntenant = 'clinic'\nrole = 'administrator'\n`
       + `data_class_max = 'restricted'\n`).join('')
+      + `[[role_mapping]]\nprovider = 'corp'\ngroup = 'nurses'\ntenant = 'clinic'\nrole = 'member'\n`
       + `[[role_mapping]]\nprovider = 'corp'\nsubject = 'job'\ntenant = 'clinic'\nrole = 'member'\n`,
   }), (it) => it.stop());
 }, limit);
@@ -292,6 +293,15 @@ test('a06: access tokens of a provider are read, and lead nowhere', limit, async
     assert.equal(await status(token), 431);
   }
   assert.equal(provider.requests.length, requests, 'no token has led to a request');
+
+  // What the provider said before does not undo what it says now: an older token gives what its user may now.
+  const role = async () => JSON.parse((await llmos.run('users', 'list', '--json', '--config', 'llmos.toml')).stdout)
+    .users.find(({ user }) => user === 'corp:ada').role;
+  assert.equal(await role(), 'administrator');
+  assert.equal(await status(mint({ groups: ['nurses'], iat: now + 30 }, {})), 200);
+  assert.equal(await role(), 'member');
+  assert.equal(await status(good), 200);
+  assert.equal(await role(), 'member');
 
   // Workloads exchange their token for a short session, for less than they may.
   const exchange = (fields) => llmos.ask('/auth/token', { body: new URLSearchParams({

@@ -51,8 +51,8 @@ pub(crate) struct Keyring {
 struct Live {
     keys: HashMap<KeyId, LiveKey>,
     users: HashMap<UserId, LiveUser>,
-    /// Accounts at providers: issuer and subject, and who they are in which tenant.
-    accounts: HashMap<(String, String), Vec<(TenantId, UserId)>>,
+    /// Accounts at providers: issuer and subject, and who they are.
+    accounts: HashMap<(String, String), Vec<LiveAccount>>,
 }
 
 /// Whose a key is, and what it gives.
@@ -74,6 +74,13 @@ struct LiveKey {
     rights: Rights,
     scope: Scope,
     expires_at: Option<u64>,
+}
+
+/// Who an account at a provider is in a tenant.
+struct LiveAccount {
+    user: UserId,
+    /// When the provider said what they may do.
+    as_of: u64,
 }
 
 #[derive(Clone)]
@@ -134,8 +141,8 @@ impl Keyring {
             live.users.insert(user.user_id, LiveUser::of(&user));
         }
         for account in store.identities().await? {
-            let known = live.accounts.entry((account.issuer, account.subject)).or_default();
-            known.push((account.tenant, account.user));
+            let store::IdentityRecord { issuer, subject, user, as_of, .. } = account;
+            live.accounts.entry((issuer, subject)).or_default().push(LiveAccount { user, as_of });
         }
         let taken = watch::Sender::new(());
         Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()), taken })
@@ -188,34 +195,34 @@ impl Keyring {
         Ok(live.users.get(&user).map(|found| (found.tenant_name.clone(), found.name.clone())))
     }
 
-    /// Who an account at a provider is in a tenant, if they have exactly these rights and need not be written down again. None also
-    /// if they are suspended.
+    /// Who an account at a provider is, if what the provider says of them changes nothing: they have exactly these rights in this
+    /// tenant, or it has said something else since. None also if they are suspended.
     pub(crate) fn account_with(
         &self,
         account: &(String, String),
         tenant: &str,
         rights: Rights,
+        said_at: u64,
     ) -> Result<Option<UserId>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        let known = live.accounts.get(account).into_iter().flatten().find(|(_, user)| {
-            let found = live.users.get(user);
-            found.is_some_and(|found| {
-                *found.tenant_name == *tenant && found.rights == rights && !found.suspended
-            })
-        });
-        Ok(known.map(|(_, user)| *user))
+        let latest = live.accounts.get(account).into_iter().flatten().max_by_key(|known| known.as_of);
+        let Some(latest) = latest else { return Ok(None) };
+        let found = live.users.get(&latest.user).filter(|found| !found.suspended);
+        let same = |found: &&LiveUser| *found.tenant_name == *tenant && found.rights == rights;
+        let stays = |found: &&LiveUser| said_at < latest.as_of || same(found);
+        Ok(found.filter(stays).map(|_| latest.user))
     }
 
     /// The users that an account at a provider is, of all tenants.
     pub(crate) fn users_of_account(&self, account: &(String, String)) -> Result<Vec<UserId>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        Ok(live.accounts.get(account).into_iter().flatten().map(|(_, user)| *user).collect())
+        Ok(live.accounts.get(account).into_iter().flatten().map(|known| known.user).collect())
     }
 
     /// Whether a user is somebody's account at a provider.
     pub(crate) fn has_account(&self, user: UserId) -> Result<bool, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        Ok(live.accounts.values().flatten().any(|(_, known)| *known == user))
+        Ok(live.accounts.values().flatten().any(|known| known.user == user))
     }
 
     /// Takes note of somebody who signs in at a provider, with the rights that its groups give them now.
@@ -226,12 +233,14 @@ impl Keyring {
     pub(crate) async fn sign_in(&self, new: NewIdentity) -> Result<UserId, AccessError> {
         let _changing = self.changing.lock().await;
         let (account, name) = ((new.issuer.clone(), new.subject.clone()), new.user.clone());
+        let as_of = new.as_of;
         let found = self.store.sign_in(new).await?.ok_or(AccessError::NameTaken(name))?;
         let mut live = self.live.write().map_err(poisoned)?;
         live.users.insert(found.user_id, LiveUser::of(&found));
         let known = live.accounts.entry(account).or_default();
-        if !known.contains(&(found.tenant_id, found.user_id)) {
-            known.push((found.tenant_id, found.user_id));
+        match known.iter_mut().find(|known| known.user == found.user_id) {
+            Some(known) => known.as_of = as_of,
+            None => known.push(LiveAccount { user: found.user_id, as_of }),
         }
         drop(live);
         // What they may do may be less than before.

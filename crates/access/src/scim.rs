@@ -325,6 +325,7 @@ async fn apply(sign_in: &SignIn, provider: &str, record: &ScimAccountRecord) -> 
         groups: groups.into_iter().map(|(_, name)| name).collect(),
         session: None,
         proved_at: None,
+        issued_at: now_s(),
         expires_at: 0,
         scope: Vec::new(),
     };
@@ -343,7 +344,7 @@ async fn apply(sign_in: &SignIn, provider: &str, record: &ScimAccountRecord) -> 
                 tenant: mapped.tenant.clone(),
                 user: mapping::user_name(&claimed),
                 rights: mapped.rights(),
-                now: now_s(),
+                as_of: now_s(),
             };
             match sign_in.take_in(new).await {
                 // Suspended by hand.

@@ -292,7 +292,6 @@ fn of_sign_in(error: &SignInError) -> Reply<'static> {
         SignInError::LockedOut(seconds) => {
             Reply { retry_after: Some(Duration::from_secs(*seconds)), ..reply("locked_out") }
         }
-        SignInError::Busy => Reply { retry_after: Some(RETRY_AFTER_STORE), ..reply("too_many_sign_ins") },
         SignInError::NoReason => reply("reason_missing"),
         SignInError::StepUp => reply("step_up_required"),
         SignInError::SecondFactorElsewhere => reply("mfa_required"),

@@ -130,6 +130,7 @@ impl Provider {
             groups,
             session: claims.sid.clone(),
             proved_at: asked_at.filter(|_| has_factor).map(|at| at.min(now_s())),
+            issued_at: claims.iat.unwrap_or_default().min(now_s()),
             expires_at: claims.exp.unwrap_or_default(),
             scope: claims.scope.iter().flat_map(|scope| scope.split(' ')).map(str::to_owned).collect(),
         })

@@ -54,6 +54,8 @@ pub struct Claimed {
     /// When they were last asked there who they are: seconds since 1970, never in the future. Only if the provider says that it has asked for the second
     /// factor that the settings demand.
     pub proved_at: Option<u64>,
+    /// When the provider said it: seconds since 1970.
+    pub issued_at: u64,
     /// When this ends to be true: seconds since 1970.
     pub expires_at: u64,
     /// What an access token is for, as its `scope` lists it.

@@ -20,6 +20,8 @@ pub struct IdentityRecord {
     pub tenant: TenantId,
     /// The user in it.
     pub user: UserId,
+    /// When the provider said what they may do: seconds since 1970.
+    pub as_of: u64,
 }
 
 /// Somebody who signs in with an account at a provider.
@@ -35,8 +37,8 @@ pub struct NewIdentity {
     pub user: String,
     /// What they may do now.
     pub rights: Rights,
-    /// Seconds since 1970.
-    pub now: u64,
+    /// When the provider said it: seconds since 1970.
+    pub as_of: u64,
 }
 
 /// A sign-in.
@@ -90,7 +92,7 @@ pub struct FactorRecord {
 impl Store {
     /// All accounts at providers.
     pub async fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
-        query_as("SELECT issuer, subject, tenant, \"user\" FROM identity")
+        query_as("SELECT issuer, subject, tenant, \"user\", as_of FROM identity")
             .fetch_all(self.readers())
             .await
             .map_err(|error| self.failed(error))
@@ -241,6 +243,13 @@ async fn sign_in(connection: &mut AnyConnection, new: NewIdentity) -> sqlx::Resu
             .bind(user)
             .execute(&mut *connection)
             .await?;
+        query("UPDATE identity SET as_of = $1 WHERE issuer = $2 AND subject = $3 AND tenant = $4")
+            .bind(column_of(new.as_of))
+            .bind(&new.issuer)
+            .bind(&new.subject)
+            .bind(tenant)
+            .execute(&mut *connection)
+            .await?;
         user
     } else {
         let made = query(
@@ -262,12 +271,12 @@ async fn sign_in(connection: &mut AnyConnection, new: NewIdentity) -> sqlx::Resu
             .bind(&new.user)
             .fetch_one(&mut *connection)
             .await?;
-        query("INSERT INTO identity (issuer, subject, tenant, \"user\", created_at) VALUES ($1, $2, $3, $4, $5)")
+        query("INSERT INTO identity (issuer, subject, tenant, \"user\", as_of) VALUES ($1, $2, $3, $4, $5)")
             .bind(&new.issuer)
             .bind(&new.subject)
             .bind(tenant)
             .bind(user)
-            .bind(column_of(new.now))
+            .bind(column_of(new.as_of))
             .execute(&mut *connection)
             .await?;
         user
@@ -322,6 +331,7 @@ impl FromRow<'_, AnyRow> for IdentityRecord {
             subject: row.try_get("subject")?,
             tenant: TenantId(unsigned("tenant", row.try_get("tenant")?)?),
             user: UserId(unsigned("user", row.try_get("user")?)?),
+            as_of: unsigned("as_of", row.try_get("as_of")?)?,
         })
     }
 }
@@ -375,7 +385,7 @@ mod tests {
             tenant: "clinic".to_owned(),
             user: user.to_owned(),
             rights: Rights { role, class_max: PriorityClass::Normal, data_class_max: DataClass::Internal },
-            now: 1,
+            as_of: 1,
         }
     }
 

@@ -96,9 +96,7 @@ impl SignIn {
         };
         let mut devices = locked(&self.0.devices);
         let Devices { waiting, codes } = &mut *devices;
-        if !waiting.insert(key.id().to_string(), device) {
-            return Err(SignInError::Busy);
-        }
+        waiting.insert(key.id().to_string(), device);
         codes.retain(|_, id| waiting.get_mut(id).is_some());
         codes.insert(typed(&code), key.id().to_string());
         Ok(DeviceCodes {

@@ -28,9 +28,6 @@ pub enum SignInError {
     /// Too many wrong ones.
     #[error("too many wrong codes; try again in {0} s")]
     LockedOut(u64),
-    /// Too many sign-ins wait for an answer.
-    #[error("too many sign-ins are under way; try again in a minute")]
-    Busy,
     /// A sign-in without the provider says why.
     #[error(
         "say in {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters why you sign in without the provider; it is written to the log"

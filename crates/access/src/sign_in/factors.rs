@@ -128,7 +128,8 @@ impl SignIn {
 
     fn ask(&self, ceremony: Ceremony) -> Result<String, SignInError> {
         let id = random_id()?;
-        if locked(&self.0.ceremonies).insert(id.clone(), ceremony) { Ok(id) } else { Err(SignInError::Busy) }
+        locked(&self.0.ceremonies).insert(id.clone(), ceremony);
+        Ok(id)
     }
 
     fn answered(&self, id: &str) -> Result<Ceremony, SignInError> {

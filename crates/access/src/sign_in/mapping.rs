@@ -70,6 +70,7 @@ mod tests {
             groups: groups.iter().map(|&group| group.to_owned()).collect(),
             session: None,
             proved_at: None,
+            issued_at: 0,
             expires_at: 0,
             scope: Vec::new(),
         }

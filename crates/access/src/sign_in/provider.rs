@@ -36,7 +36,8 @@ impl SignIn {
         let (url, pending) = self.0.providers[index].begin(&back, anew).await?;
         let state = pending.state.clone();
         let flow = Flow { browser: browser.to_owned(), provider: index, pending, next };
-        if locked(&self.0.flows).insert(state, flow) { Ok(url) } else { Err(SignInError::Busy) }
+        locked(&self.0.flows).insert(state, flow);
+        Ok(url)
     }
 
     /// Where a provider sends browsers back to: what is registered there.
@@ -59,7 +60,17 @@ impl SignIn {
             return Err(SignInError::Unknown);
         }
         let claimed = from.finish(flow.pending, callback).await?;
-        let user = self.account(&claimed).await?;
+        let user = match self.account(&claimed).await {
+            Err(SignInError::NotMapped) => {
+                // Whoever is in no such group any more has nothing of what they had by one. An access token does not say so: it may
+                // just be for less.
+                let users =
+                    self.0.keyring.users_of_account(&(claimed.issuer.clone(), claimed.subject.clone()))?;
+                self.0.sessions.end(|session| users.contains(&session.opened.user)).await?;
+                return Err(SignInError::NotMapped);
+            }
+            found => found?,
+        };
         let is_proved = claimed.proved_at.is_some();
         let stage = if is_proved { Stage::Complete } else { Stage::FirstFactor };
         let opened = Opened {
@@ -83,19 +94,15 @@ impl SignIn {
         let account = (claimed.issuer.clone(), claimed.subject.clone());
         let with_pushed = self.with_pushed_groups(claimed).await?;
         let claimed = with_pushed.as_ref().unwrap_or(claimed);
-        let Some(mapped) = self.mapped(claimed) else {
-            // Whoever is in no such group any more has nothing of what they had by one.
-            let users = self.0.keyring.users_of_account(&account)?;
-            self.0.sessions.end(|session| users.contains(&session.opened.user)).await?;
-            return Err(SignInError::NotMapped);
-        };
+        let mapped = self.mapped(claimed).ok_or(SignInError::NotMapped)?;
         let rights = mapped.rights();
-        if let Some(user) = self.0.keyring.account_with(&account, &mapped.tenant, rights)? {
+        let known = self.0.keyring.account_with(&account, &mapped.tenant, rights, claimed.issued_at)?;
+        if let Some(user) = known {
             return Ok(user);
         }
         let (issuer, subject) = account;
         let (tenant, user) = (mapped.tenant.clone(), mapping::user_name(claimed));
-        let new = NewIdentity { issuer, subject, tenant, user, rights, now: now_s() };
+        let new = NewIdentity { issuer, subject, tenant, user, rights, as_of: claimed.issued_at };
         Ok(self.0.keyring.sign_in(new).await?)
     }
 
@@ -224,9 +231,7 @@ impl SignIn {
             if seen.get_mut(&id).is_some() {
                 return Err(IdentityError::Rejected("a logout token that was used").into());
             }
-            if !seen.insert(id, ()) {
-                return Err(SignInError::Busy);
-            }
+            seen.insert(id, ());
         }
         let is_meant = |session: &Session| {
             let Some((issuer, subject)) = &session.opened.account else { return false };

@@ -17,17 +17,17 @@ impl<T> Waiting<T> {
         Self { all: HashMap::new(), lasts, most }
     }
 
-    /// False if there are too many.
-    pub(crate) fn insert(&mut self, name: String, value: T) -> bool {
+    /// With one too many, the one that has waited longest waits no more: nobody can keep others out by asking a lot and slowly.
+    pub(crate) fn insert(&mut self, name: String, value: T) {
         let now = Instant::now();
         if self.all.len() >= self.most {
             self.all.retain(|_, (_, until)| now < *until);
         }
-        let fits = self.all.len() < self.most;
-        if fits {
-            self.all.insert(name, (value, now + self.lasts));
+        if self.all.len() >= self.most {
+            let oldest = self.all.iter().min_by_key(|(_, (_, until))| *until).map(|(name, _)| name.clone());
+            oldest.map(|oldest| self.all.remove(&oldest));
         }
-        fits
+        self.all.insert(name, (value, now + self.lasts));
     }
 
     /// What waits under this name, which then waits no more.
@@ -49,12 +49,15 @@ mod tests {
     #[test]
     fn it_waits_for_a_while_once_and_never_too_much_of_it() {
         let mut waiting = Waiting::new(Duration::from_secs(60), 2);
-        assert!(waiting.insert("a".to_owned(), 1) && waiting.insert("b".to_owned(), 2));
-        assert!(!waiting.insert("c".to_owned(), 3));
-        assert_eq!((waiting.take("a"), waiting.take("a")), (Some(1), None));
-        assert_eq!(waiting.get_mut("b"), Some(&mut 2));
+        for (name, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            waiting.insert(name.to_owned(), value);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(waiting.take("a"), None, "it had waited longest");
+        assert_eq!((waiting.take("b"), waiting.take("b")), (Some(2), None));
+        assert_eq!(waiting.get_mut("c"), Some(&mut 3));
         let mut over = Waiting::new(Duration::ZERO, 1);
-        assert!(over.insert("a".to_owned(), 1) && over.insert("b".to_owned(), 2), "the first was over");
-        assert_eq!(over.take("b"), None);
+        over.insert("a".to_owned(), 1);
+        assert_eq!(over.take("a"), None);
     }
 }

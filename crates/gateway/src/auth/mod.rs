@@ -110,9 +110,7 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         | SignInError::NoReason
         | SignInError::NoPasskeys
         | SignInError::TooManyFactors => StatusCode::BAD_REQUEST,
-        SignInError::Access(AccessError::Unavailable(_)) | SignInError::Busy => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        SignInError::Access(AccessError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
         SignInError::Identity(IdentityError::Unreachable { .. } | IdentityError::BadProvider { .. }) => {
             StatusCode::BAD_GATEWAY
         }

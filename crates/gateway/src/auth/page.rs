@@ -115,7 +115,7 @@ pub(crate) fn sign_in(providers: &[&str], passkeys: bool, next: &str) -> Respons
 }
 
 /// Where somebody has signed in, wholly or in part.
-pub(crate) fn account(view: &SessionView, passkeys: bool) -> Response {
+pub(crate) fn account(view: &SessionView, passkeys: bool, next: &str) -> Response {
     let who = format!("<p>{} of {}, {}</p>\n", text(&view.user), text(&view.tenant), view.role);
     match (&view.second_factor_at, view.stage) {
         (Some(provider), Stage::FirstFactor) => {
@@ -130,13 +130,13 @@ pub(crate) fn account(view: &SessionView, passkeys: bool) -> Response {
         (_, Stage::FirstFactor) if view.factors.is_empty() => {
             let body = format!(
                 "{who}<p>Choose how you prove from now on that it is you.</p>\n{}{}",
-                add(passkeys),
+                add(passkeys, next),
                 sign_out()
             );
             page(StatusCode::OK, "Add a second factor", &body)
         }
         (_, Stage::FirstFactor) => {
-            let body = format!("{who}{}{}", prove(view), sign_out());
+            let body = format!("{who}{}{}", prove(view, next), sign_out());
             page(StatusCode::OK, "Prove that it is you", &body)
         }
         (elsewhere, Stage::Complete) => {
@@ -150,7 +150,7 @@ pub(crate) fn account(view: &SessionView, passkeys: bool) -> Response {
                          again</a>.</p>"
                     );
                 }
-                None => body.push_str(&factors(view, passkeys)),
+                None => body.push_str(&factors(view, passkeys, next)),
             }
             body.push_str("<p><a href=\"/auth/verify\">Let a device in</a></p>\n");
             body.push_str(&button("/auth/sign-out-elsewhere", "Sign out everywhere else", ""));
@@ -164,29 +164,40 @@ fn sign_out() -> String {
     button("/auth/sign-out", "Sign out", "")
 }
 
-fn add(passkeys: bool) -> String {
+fn add(passkeys: bool, next: &str) -> String {
     let mut body = String::new();
     if passkeys {
-        body.push_str(
-            "<form data-passkey=\"add\"><label>Name of the passkey <input name=\"label\" value=\"my device\" maxlength=\"64\" \
+        let _ = write!(
+            body,
+            "<form data-passkey=\"add\" data-next=\"{}\"><label>Name of the passkey <input name=\"label\" value=\"my device\" maxlength=\"64\" \
              required></label>\n<button>Add a passkey</button></form>\n",
+            text(next)
         );
     }
-    body.push_str(&button("/auth/totp", "Use an authenticator app", ""));
+    body.push_str(&button("/auth/totp", "Use an authenticator app", &onward(next)));
     body
 }
 
-fn prove(view: &SessionView) -> String {
+/// Where a form leads to when it is done.
+fn onward(next: &str) -> String {
+    format!("<input type=\"hidden\" name=\"next\" value=\"{}\">\n", text(next))
+}
+
+fn prove(view: &SessionView, next: &str) -> String {
     let has = |kind| view.factors.iter().any(|factor| factor.kind == kind);
     let mut body = String::new();
     if has(FactorKind::Passkey) {
-        body.push_str("<form data-passkey=\"prove\"><button>Use a passkey</button></form>\n");
+        let next = text(next);
+        let _ = writeln!(
+            body,
+            "<form data-passkey=\"prove\" data-next=\"{next}\"><button>Use a passkey</button></form>"
+        );
     }
     let code = |action: &str, label: &str, mode: &str| {
         let field = format!(
             "<label>{label} <input name=\"code\" inputmode=\"{mode}\" autocomplete=\"one-time-code\" required></label>\n"
         );
-        button(action, "Prove", &field)
+        button(action, "Prove", &format!("{}{field}", onward(next)))
     };
     if has(FactorKind::Totp) {
         body.push_str(&code("/auth/proofs/totp", "Code of your authenticator app", "numeric"));
@@ -201,7 +212,7 @@ fn prove(view: &SessionView) -> String {
     body
 }
 
-fn factors(view: &SessionView, passkeys: bool) -> String {
+fn factors(view: &SessionView, passkeys: bool, next: &str) -> String {
     let mut body = String::from("<h2>How you prove that it is you</h2>\n<ul>\n");
     for factor in view.factors.iter().filter(|factor| factor.kind != FactorKind::Recovery) {
         let remove = if view.may_change_factors {
@@ -215,20 +226,21 @@ fn factors(view: &SessionView, passkeys: bool) -> String {
         view.factors.iter().filter(|factor| factor.kind == FactorKind::Recovery && !factor.is_used).count();
     let _ = writeln!(body, "<li>recovery codes: {left} left</li>\n</ul>");
     if view.may_change_factors {
-        body.push_str(&add(passkeys));
+        body.push_str(&add(passkeys, next));
         body.push_str(&button("/auth/recovery-codes", "New recovery codes", ""));
     } else {
         body.push_str("<p>To change them, or for what cannot be undone, prove that it is you.</p>\n");
-        body.push_str(&prove(view));
+        body.push_str(&prove(view, next));
     }
     body
 }
 
 /// The seed of an authenticator app.
-pub(crate) fn totp(id: &str, picture: &Secret, seed: &Secret) -> Response {
+pub(crate) fn totp(id: &str, picture: &Secret, seed: &Secret, next: &str) -> Response {
     let code = format!(
-        "<input type=\"hidden\" name=\"id\" value=\"{}\"><label>Code that it shows <input name=\"code\" \
+        "{}<input type=\"hidden\" name=\"id\" value=\"{}\"><label>Code that it shows <input name=\"code\" \
          inputmode=\"numeric\" autocomplete=\"one-time-code\" required></label>\n",
+        onward(next),
         text(id)
     );
     let body = format!(
@@ -242,14 +254,15 @@ pub(crate) fn totp(id: &str, picture: &Secret, seed: &Secret) -> Response {
 }
 
 /// Recovery codes, this once.
-pub(crate) fn codes(codes: &[Secret]) -> Response {
+pub(crate) fn codes(codes: &[Secret], next: &str) -> Response {
     let mut list = String::new();
     for code in codes {
         let _ = writeln!(list, "<li><code>{}</code></li>", text(&String::from_utf8_lossy(code.expose())));
     }
     let body = format!(
         "<p>Print these and lock them away. Each is good once, if your other factors are lost. They are not shown again.</p>\n\
-         <ol id=\"codes\">\n{list}</ol>\n<p><a class=\"button\" href=\"/auth\">I have them</a></p>"
+         <ol id=\"codes\">\n{list}</ol>\n<p><a class=\"button\" href=\"{}\">I have them</a></p>",
+        text(next)
     );
     page(StatusCode::OK, "Your recovery codes", &body)
 }

@@ -45,7 +45,7 @@ pub(crate) async fn account(
     let sign_in = gateway.path.sign_in();
     let wished = wished.ok().and_then(|QueryFields(wishes)| wishes.next);
     match cookie::session(&headers).and_then(|secret| sign_in.session(&secret).ok()) {
-        Some(view) => page::account(&view, sign_in.has_passkeys()),
+        Some(view) => page::account(&view, sign_in.has_passkeys(), &next(wished.as_deref())),
         None => page::sign_in(&sign_in.providers(), sign_in.has_passkeys(), &next(wished.as_deref())),
     }
 }
@@ -95,6 +95,13 @@ pub(crate) async fn login(
     }
 }
 
+/// The page of the account, which leads on to another one.
+fn by_way_of_root(next: &str) -> String {
+    let query: String =
+        url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+    format!("{}?{query}", super::ROOT)
+}
+
 fn new_browser() -> Result<String, ApiError> {
     let mut bytes = [0; BROWSER_BYTES];
     getrandom::fill(&mut bytes).map_err(|_| ApiError::Internal)?;
@@ -127,10 +134,11 @@ pub(crate) async fn callback(
     match gateway.path.sign_in().finish(&provider, browser, before.as_ref(), &said).await {
         Ok(signed_in) => {
             let to = match signed_in.stage {
-                access::Stage::Complete => signed_in.next.as_str(),
-                access::Stage::FirstFactor => super::ROOT,
+                access::Stage::Complete => signed_in.next,
+                // And from there on, when the second factor is proved.
+                access::Stage::FirstFactor => by_way_of_root(&signed_in.next),
             };
-            with_cookie(see(to), cookie::set_session(&signed_in.session))
+            with_cookie(see(&to), cookie::set_session(&signed_in.session))
         }
         Err(error) => failed(&error),
     }
@@ -192,10 +200,14 @@ pub(crate) async fn setup(
 
 /// Begin to add an authenticator app
 #[utoipa::path(post, path = "/auth/totp", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
-pub(crate) async fn begin_totp(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+pub(crate) async fn begin_totp(
+    State(gateway): State<Arc<Gateway>>,
+    headers: HeaderMap,
+    FormBody(Wishes { next: wished, .. }): FormBody<Wishes>,
+) -> Response {
     let begun = session_of(&headers).and_then(|secret| gateway.path.sign_in().begin_totp(&secret));
     match begun {
-        Ok((id, enrolment)) => page::totp(&id, &enrolment.picture, &enrolment.text),
+        Ok((id, enrolment)) => page::totp(&id, &enrolment.picture, &enrolment.text, &next(wished.as_deref())),
         Err(error) => failed(&error),
     }
 }
@@ -204,6 +216,8 @@ pub(crate) async fn begin_totp(State(gateway): State<Arc<Gateway>>, headers: Hea
 pub(crate) struct FirstCode {
     id: String,
     code: String,
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// Add an authenticator app
@@ -211,7 +225,7 @@ pub(crate) struct FirstCode {
 pub(crate) async fn first_totp(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
-    FormBody(FirstCode { id, code }): FormBody<FirstCode>,
+    FormBody(FirstCode { id, code, next: wished }): FormBody<FirstCode>,
 ) -> Response {
     let added = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().finish_totp(&secret, &id, &code).await,
@@ -219,7 +233,8 @@ pub(crate) async fn first_totp(
     };
     match added {
         Ok((session, codes)) => {
-            let response = if codes.is_empty() { see(super::ROOT) } else { page::codes(&codes) };
+            let to = next(wished.as_deref());
+            let response = if codes.is_empty() { see(&to) } else { page::codes(&codes, &to) };
             with_cookie(response, cookie::set_session(&session))
         }
         Err(error) => failed(&error),
@@ -229,6 +244,8 @@ pub(crate) async fn first_totp(
 #[derive(Deserialize)]
 pub(crate) struct Code {
     code: String,
+    #[serde(default)]
+    next: Option<String>,
 }
 
 /// Prove it by an authenticator app
@@ -236,13 +253,13 @@ pub(crate) struct Code {
 pub(crate) async fn prove_totp(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
-    FormBody(Code { code }): FormBody<Code>,
+    FormBody(Code { code, next: wished }): FormBody<Code>,
 ) -> Response {
     let proved = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().prove_totp(&secret, &code).await,
         Err(error) => Err(error),
     };
-    went_on(proved)
+    went_on(proved, wished.as_deref())
 }
 
 /// Prove it by a recovery code
@@ -250,18 +267,18 @@ pub(crate) async fn prove_totp(
 pub(crate) async fn prove_recovery(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
-    FormBody(Code { code }): FormBody<Code>,
+    FormBody(Code { code, next: wished }): FormBody<Code>,
 ) -> Response {
     let proved = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().prove_recovery(&secret, &code).await,
         Err(error) => Err(error),
     };
-    went_on(proved)
+    went_on(proved, wished.as_deref())
 }
 
-fn went_on(proved: Result<Secret, SignInError>) -> Response {
+fn went_on(proved: Result<Secret, SignInError>, wished: Option<&str>) -> Response {
     match proved {
-        Ok(session) => with_cookie(see(super::ROOT), cookie::set_session(&session)),
+        Ok(session) => with_cookie(see(&next(wished)), cookie::set_session(&session)),
         Err(error) => failed(&error),
     }
 }
@@ -274,7 +291,7 @@ pub(crate) async fn new_recovery_codes(State(gateway): State<Arc<Gateway>>, head
         Err(error) => Err(error),
     };
     match codes {
-        Ok(codes) => page::codes(&codes),
+        Ok(codes) => page::codes(&codes, super::ROOT),
         Err(error) => failed(&error),
     }
 }
@@ -326,9 +343,7 @@ pub(crate) async fn ask_device(
         let query: String =
             url::form_urlencoded::Serializer::new(String::new()).append_pair("user_code", &code).finish();
         let to = format!("/auth/verify?{query}");
-        let query: String =
-            url::form_urlencoded::Serializer::new(String::new()).append_pair("next", &to).finish();
-        return see(&format!("/auth?{query}"));
+        return see(&by_way_of_root(&to));
     };
     if code.is_empty() {
         return page::ask_device(&code);

@@ -74,7 +74,7 @@ async function run(form) {
   const field = (name) => form.elements.namedItem(name)?.value ?? null;
   if (purpose === "add") {
     const { codes } = await send("/auth/passkeys", { id, label: field("label"), answer });
-    if (codes.length > 0) return show(codes);
+    if (codes.length > 0) return show(codes, form.dataset.next);
   } else if (purpose === "prove") {
     await send("/auth/passkeys/proofs", { id, answer });
   } else {
@@ -84,7 +84,7 @@ async function run(form) {
 }
 
 /** Recovery codes, which are shown this once. */
-function show(codes) {
+function show(codes, next) {
   const main = document.querySelector("main");
   const element = (name, words) => Object.assign(document.createElement(name), { textContent: words });
   const list = Object.assign(document.createElement("ol"), { id: "codes" });
@@ -93,7 +93,7 @@ function show(codes) {
     item.append(element("code", code));
     list.append(item);
   }
-  const on = Object.assign(element("a", "I have them"), { href: "/auth", className: "button" });
+  const on = Object.assign(element("a", "I have them"), { href: next || "/auth", className: "button" });
   main.replaceChildren(
     element("h1", "Your recovery codes"),
     element("p", "Print these and lock them away. Each is good once, if your other factors are lost. They are not shown again."),

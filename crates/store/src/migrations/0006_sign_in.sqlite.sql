@@ -4,7 +4,8 @@ CREATE TABLE identity (
     subject TEXT NOT NULL,
     tenant INTEGER NOT NULL REFERENCES tenant (id),
     "user" INTEGER NOT NULL REFERENCES "user" (id),
-    created_at INTEGER NOT NULL CHECK (created_at >= 0),
+    -- When the provider said what the user may do: what it said before does not count any more.
+    as_of INTEGER NOT NULL CHECK (as_of >= 0),
     PRIMARY KEY (issuer, subject, tenant)
 ) STRICT;
 
