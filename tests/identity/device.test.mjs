@@ -75,6 +75,14 @@ test('a23: a code is hard to guess, good once, and shows who asks', limit, async
 
   assert.equal((await form('/auth/token', { grant_type: 'password', username: 'x', password: 'x' })).json().error,
     'unsupported_grant_type');
+  // The session of a device lets no other device in: one that was stolen cannot make itself last.
+  const second = (await form('/auth/device', { client_id: 'second' })).json();
+  const stolen = await llmos.ask('/auth/verify', {
+    body: new URLSearchParams({ user_code: second.user_code, decision: 'allow' }),
+    headers: { origin: llmos.url, cookie: `__Host-llmos=${session.access_token}` },
+  });
+  assert.equal(stolen.status, 401);
+  assert.equal((await poll(second.device_code)).error, 'authorization_pending');
   const denied = (await form('/auth/device', { client_id: 'stranger' })).json();
   await page.goto(denied.verification_uri_complete);
   await page.click('text=Send it away');

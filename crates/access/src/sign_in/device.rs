@@ -13,7 +13,7 @@ use crate::{
     AccessError, SessionKind, Stage,
     clock::now_s,
     key::{Form, Key},
-    sessions::Opened,
+    sessions::{Opened, Session},
 };
 
 /// How long a code is good for.
@@ -57,7 +57,8 @@ struct Device {
 }
 
 enum Decision {
-    Allowed(Box<Opened>),
+    /// As whom, and until when at the latest.
+    Allowed(Box<Opened>, Option<u64>),
     Denied,
 }
 
@@ -109,7 +110,7 @@ impl SignIn {
 
     /// Who asks with this code. For those only who have signed in completely; wrong codes are counted.
     pub fn device(&self, secret: &Secret, code: &str) -> Result<DeviceView, SignInError> {
-        let user = self.complete(secret)?.user;
+        let user = self.complete(secret)?.opened.user;
         self.check_attempts(user)?;
         let found = locked(&self.0.devices).by_code(code).map(|(_, device)| device.view.clone());
         found.ok_or_else(|| self.no_device(user))
@@ -117,8 +118,8 @@ impl SignIn {
 
     /// Lets a device in, as oneself, or sends it away.
     pub fn decide_device(&self, secret: &Secret, code: &str, allow: bool) -> Result<(), SignInError> {
-        let opened = self.complete(secret)?;
-        let user = opened.user;
+        let session = self.complete(secret)?;
+        let user = session.opened.user;
         self.check_attempts(user)?;
         let mut devices = locked(&self.0.devices);
         let found = devices.by_code(code).filter(|(_, device)| device.decision.is_none());
@@ -126,8 +127,11 @@ impl SignIn {
             drop(devices);
             return Err(self.no_device(user));
         };
-        let opened = Opened { kind: SessionKind::Cli, ..opened };
-        device.decision = Some(if allow { Decision::Allowed(Box::new(opened)) } else { Decision::Denied });
+        // What was opened in an emergency gives nothing that lasts longer.
+        let until = (session.opened.kind == SessionKind::BreakGlass).then_some(session.expires_at);
+        let opened = Opened { kind: SessionKind::Cli, ..session.opened };
+        device.decision =
+            Some(if allow { Decision::Allowed(Box::new(opened), until) } else { Decision::Denied });
         // The code is of no use any more.
         devices.codes.remove(&typed(code));
         drop(devices);
@@ -139,7 +143,7 @@ impl SignIn {
     pub async fn poll_device(&self, code: &Secret) -> Result<Secret, DeviceError> {
         let key = Key::parse(Form::Device, code).ok_or(DeviceError::Invalid)?;
         let id = key.id().to_string();
-        let opened = {
+        let (opened, until) = {
             let mut devices = locked(&self.0.devices);
             let device = devices.waiting.get_mut(&id).ok_or(DeviceError::Invalid)?;
             if !self.0.keyring.pepper().matches(&key, &device.hash) {
@@ -155,18 +159,18 @@ impl SignIn {
             match device.decision {
                 None => return Err(DeviceError::Pending),
                 Some(_) => match devices.waiting.take(&id).and_then(|device| device.decision) {
-                    Some(Decision::Allowed(opened)) => opened,
+                    Some(Decision::Allowed(opened, until)) => (opened, until),
                     _ => return Err(DeviceError::Denied),
                 },
             }
         };
-        self.0.sessions.begin(*opened, None).await.map_err(|_| DeviceError::Invalid)
+        self.0.sessions.begin(*opened, until).await.map_err(|_| DeviceError::Invalid)
     }
 
-    fn complete(&self, secret: &Secret) -> Result<Opened, SignInError> {
-        let session = self.found(secret)?;
+    fn complete(&self, secret: &Secret) -> Result<Session, SignInError> {
+        let session = self.in_browser(secret)?;
         match session.opened.stage {
-            Stage::Complete => Ok(session.opened),
+            Stage::Complete => Ok(session),
             Stage::FirstFactor => Err(AccessError::SecondFactorMissing.into()),
         }
     }

@@ -138,7 +138,7 @@ impl SignIn {
 
     /// Begins to add a passkey. The id is to be given back with what the browser says.
     pub fn begin_passkey(&self, secret: &Secret) -> Result<(String, PasskeyChallenge), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         self.check_change(&session)?;
         let user = session.opened.user;
         let (_, kept) = self.passkeys_of(user);
@@ -159,7 +159,7 @@ impl SignIn {
         label: &str,
         said: &Value,
     ) -> Result<(Secret, Vec<Secret>), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         check_name("label", label).map_err(AccessError::from)?;
         let Ceremony::Registration { session: asked, pending } = self.answered(id)? else {
             return Err(SignInError::Unknown);
@@ -173,7 +173,7 @@ impl SignIn {
 
     /// Begins to add the codes of an app; those that were there before go when this one is proved.
     pub fn begin_totp(&self, secret: &Secret) -> Result<(String, Enrolment), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         self.check_change(&session)?;
         let (tenant, name) =
             self.0.keyring.names_of(session.opened.user)?.ok_or(AccessError::Unauthenticated)?;
@@ -189,7 +189,7 @@ impl SignIn {
         id: &str,
         code: &str,
     ) -> Result<(Secret, Vec<Secret>), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         let Ceremony::Totp { session: asked, totp } = self.answered(id)? else {
             return Err(SignInError::Unknown);
         };
@@ -236,7 +236,7 @@ impl SignIn {
 
     /// New recovery codes in the place of those that are left. They are shown this once.
     pub async fn new_recovery_codes(&self, secret: &Secret) -> Result<Vec<Secret>, SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         let _changing = self.0.changing.lock().await;
         self.check_change(&session)?;
         if self.factors(session.opened.user).is_empty() {
@@ -267,7 +267,7 @@ impl SignIn {
 
     /// Removes a factor. The last one that is no recovery code stays: without it nobody could come in again.
     pub async fn remove_factor(&self, secret: &Secret, id: &str) -> Result<(), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         let _changing = self.0.changing.lock().await;
         self.check_change(&session)?;
         let user = session.opened.user;
@@ -294,7 +294,7 @@ impl SignIn {
 
     /// Asks for one of the passkeys of whoever has signed in so far.
     pub fn begin_passkey_proof(&self, secret: &Secret) -> Result<(String, PasskeyChallenge), SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         self.check_here(&session)?;
         let (_, kept) = self.passkeys_of(session.opened.user);
         if kept.is_empty() {
@@ -311,7 +311,7 @@ impl SignIn {
         id: &str,
         said: &Value,
     ) -> Result<Secret, SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         let Ceremony::Proof { session: asked, pending } = self.answered(id)? else {
             return Err(SignInError::Unknown);
         };
@@ -372,7 +372,7 @@ impl SignIn {
 
     /// Proves the second factor by a code of an app. Each code counts once.
     pub async fn prove_totp(&self, secret: &Secret, code: &str) -> Result<Secret, SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         self.check_here(&session)?;
         let user = session.opened.user;
         self.check_attempts(user)?;
@@ -388,7 +388,7 @@ impl SignIn {
 
     /// Proves the second factor by a recovery code, which is of no use afterwards.
     pub async fn prove_recovery(&self, secret: &Secret, code: &str) -> Result<Secret, SignInError> {
-        let session = self.found(secret)?;
+        let session = self.in_browser(secret)?;
         self.check_here(&session)?;
         let user = session.opened.user;
         self.check_attempts(user)?;

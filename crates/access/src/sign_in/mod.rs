@@ -291,6 +291,18 @@ impl SignIn {
         Ok(self.0.sessions.find(Form::Session, secret)?)
     }
 
+    /// A session of a browser: those of programs prove nothing, let nobody in and change no factors, so that one that was stolen
+    /// cannot make itself last.
+    fn in_browser(&self, secret: &Secret) -> Result<Session, SignInError> {
+        let session = self.found(secret)?;
+        match session.opened.kind {
+            SessionKind::Browser | SessionKind::BreakGlass => Ok(session),
+            SessionKind::Cli | SessionKind::Workload | SessionKind::Setup => {
+                Err(AccessError::Unauthenticated.into())
+            }
+        }
+    }
+
     /// What a sign-in without the provider is, of a local account. Where there is a provider, it says why.
     fn local_kind(&self, user: UserId, reason: Option<&str>) -> Result<SessionKind, SignInError> {
         let names = self.0.keyring.names_of(user)?.ok_or(AccessError::Unauthenticated)?;
