@@ -11,6 +11,7 @@ mod control;
 pub mod flow;
 pub mod job_shop;
 mod one_machine;
+pub mod placement;
 mod random;
 pub mod rcpsp;
 pub mod task_graph;
