@@ -186,6 +186,8 @@ fn replica(model: u32) -> Replica {
     Replica { model, value: 100, now: None, move_cost: 5 }
 }
 
+// Plans consist of places that may be missing.
+#[allow(clippy::unnecessary_wraps)]
 fn at(machine: u32, devices: u16, numa: Option<u8>) -> Option<Place> {
     Some(Place { machine, devices, numa })
 }
