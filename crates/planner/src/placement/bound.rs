@@ -138,14 +138,9 @@ fn gains(problem: &Problem) -> Vec<i64> {
 
 /// What a replica that does not run yet costs on an empty machine, if it fits.
 fn anywhere(problem: &Problem, empty: &State<'_>, model: u32, machine: u32) -> Option<i64> {
-    let wanted = &problem.models()[model as usize];
-    let load = if problem.is_resident(model, machine) { 0 } else { wanted.load_cost };
-    let devices = &problem.machines()[machine as usize].devices;
     let mut least: Option<i64> = None;
     empty.places(model, machine, Choice::Tight, &mut |place| {
-        let first = devices.get(place.devices.trailing_zeros() as usize).map(|device| device.island);
-        let same = super::problem::bits(place.devices).all(|device| Some(devices[device].island) == first);
-        let cost = load + if same { 0 } else { wanted.across_cost };
+        let cost = problem.cost_there(model, false, place);
         least = Some(least.map_or(cost, |least| least.min(cost)));
     });
     least

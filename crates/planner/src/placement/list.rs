@@ -8,6 +8,10 @@ use super::{
 
 /// Resources are compared as fractions of this.
 const UNIT: i64 = 1 << 20;
+/// A unit of cost weighs more than all that can be left of a machine, four units; and 64 bits hold the sum.
+const COST: i64 = 1 << 17;
+/// Between two questions whether to go on lie so many replicas.
+const ASK_EVERY: usize = 64;
 /// Of all replicas so many hundredths are of the models that fragmentation is counted for, the most frequent ones first.
 const FREQUENT_PERCENT: u64 = 95;
 
@@ -110,34 +114,46 @@ impl<'a> Lister<'a> {
         Self { problem, frequent: Frequent::new(problem), greatest }
     }
 
-    /// Places each of these replicas that has no place and finds one that does not cost more than it is worth.
-    pub(super) fn place(&self, state: &mut State<'_>, rule: Rule, order: &[usize]) {
+    /// Places each of these replicas that has no place and finds one that does not cost more than it is worth. Asks now and then
+    /// whether to go on, and returns whether it came to the end.
+    pub(super) fn place(
+        &self,
+        state: &mut State<'_>,
+        rule: Rule,
+        order: &[usize],
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> bool {
         let machines = self.problem.machines().len();
         let unknown = Known { changes: u32::MAX, score: None };
         let mut known = vec![unknown; machines * self.problem.models().len()];
         let mut changes = vec![0_u32; machines];
-        for &replica in order {
+        for (number, &replica) in order.iter().enumerate() {
+            if number % ASK_EVERY == ASK_EVERY - 1 && !goes_on() {
+                return false;
+            }
             if state.plan[replica].is_some() {
                 continue;
             }
             let wanted = &self.problem.replicas()[replica];
+            // What a running replica costs where it runs is its own; elsewhere it costs what others do, and moving.
+            let runs_on = wanted.now.filter(|_| rule == Rule::Cheapest).map(|now| now.machine);
+            let moving = if runs_on.is_some() { wanted.move_cost * COST } else { 0 };
             let mut best: Option<(i64, u32)> = None;
             for machine in 0..machines as u32 {
                 // A zone that is full is not a change of the machine.
                 if !state.is_apart(wanted.model, machine) {
                     continue;
                 }
-                let entry = &mut known[wanted.model as usize * machines + machine as usize];
-                // What a running replica costs depends on where it runs, so its scores are its own.
-                let is_own = rule == Rule::Cheapest && wanted.now.is_some();
-                let score = if is_own {
-                    self.best(state, rule, replica, machine).map(|best| best.0)
+                let score = if runs_on == Some(machine) {
+                    self.best(state, rule, wanted.model, Some(replica), machine).map(|best| best.0)
                 } else {
+                    let entry = &mut known[wanted.model as usize * machines + machine as usize];
                     if entry.changes != changes[machine as usize] {
-                        let score = self.best(state, rule, replica, machine).map(|best| best.0);
+                        let found = self.best(state, rule, wanted.model, None, machine);
+                        let score = found.map(|best| best.0);
                         *entry = Known { changes: changes[machine as usize], score };
                     }
-                    entry.score
+                    entry.score.map(|score| score + moving)
                 };
                 let Some(score) = score else { continue };
                 if best.is_none_or(|best| score < best.0) {
@@ -147,7 +163,10 @@ impl<'a> Lister<'a> {
                     }
                 }
             }
-            let place = best.and_then(|best| self.best(state, rule, replica, best.1));
+            let place = best.and_then(|(_, machine)| {
+                let own = runs_on.filter(|runs_on| *runs_on == machine).map(|_| replica);
+                self.best(state, rule, wanted.model, own, machine)
+            });
             if let Some((_, place)) = place
                 && self.problem.cost(replica, Some(place)) <= wanted.value
             {
@@ -155,11 +174,19 @@ impl<'a> Lister<'a> {
                 changes[place.machine as usize] += 1;
             }
         }
+        true
     }
 
-    /// The best place on a machine by a rule, and its score: lower is better.
-    fn best(&self, state: &State<'_>, rule: Rule, replica: usize, machine: u32) -> Option<(i64, Place)> {
-        let number = self.problem.replicas()[replica].model;
+    /// The best place on a machine by a rule, and its score: lower is better. Costs are those of one replica, or of any that does not
+    /// run.
+    fn best(
+        &self,
+        state: &State<'_>,
+        rule: Rule,
+        number: u32,
+        own: Option<usize>,
+        machine: u32,
+    ) -> Option<(i64, Place)> {
         let model = &self.problem.models()[number as usize];
         let mut best: Option<(i64, Place)> = None;
         let mut tell = |place: Place| {
@@ -168,10 +195,12 @@ impl<'a> Lister<'a> {
                 Rule::BestFit => self.left(state, model, machine),
                 Rule::DotProduct => self.product(state, model, machine),
                 Rule::Fgd => self.growth(state, model, place),
-                // What is left is at most four units, so it never outweighs a cost; and 64 bits hold the sum.
                 Rule::Cheapest => {
-                    self.problem.cost(replica, Some(place)) * (UNIT / 8)
-                        + self.left(state, model, machine) / 64
+                    let cost = match own {
+                        Some(replica) => self.problem.cost(replica, Some(place)),
+                        None => self.problem.cost_there(number, false, place),
+                    };
+                    cost * COST + self.left(state, model, machine) / (8 * UNIT / COST)
                 }
             };
             if best.is_none_or(|best| score < best.0) {

@@ -243,17 +243,16 @@ impl Problem {
         let wanted = &self.replicas[replica];
         let Some(place) = place else { return wanted.value };
         let moved = wanted.now.is_some_and(|now| now != place);
-        self.cost_there(wanted, place) + if moved { wanted.move_cost } else { 0 }
+        let is_there = wanted.now.is_some_and(|now| now.machine == place.machine);
+        self.cost_there(wanted.model, is_there, place) + if moved { wanted.move_cost } else { 0 }
     }
 
-    /// Loading and links, without moving.
-    fn cost_there(&self, wanted: &Replica, place: Place) -> i64 {
-        let model = &self.models[wanted.model as usize];
-        // A running replica has its files where it runs.
-        let is_there = self.is_resident(wanted.model, place.machine)
-            || wanted.now.is_some_and(|now| now.machine == place.machine);
-        let loading = if is_there { 0 } else { model.load_cost };
-        let across = if self.is_across(place) { model.across_cost } else { 0 };
+    /// Loading and links, without moving. A running replica has its files where it runs.
+    pub(super) fn cost_there(&self, model: u32, runs_there: bool, place: Place) -> i64 {
+        let wanted = &self.models[model as usize];
+        let is_there = runs_there || self.is_resident(model, place.machine);
+        let loading = if is_there { 0 } else { wanted.load_cost };
+        let across = if self.is_across(place) { wanted.across_cost } else { 0 };
         loading + across
     }
 

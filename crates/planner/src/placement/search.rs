@@ -12,6 +12,8 @@ use crate::{Budget, Control, Progress, Random};
 
 /// Local moves before a small problem is searched to the end.
 const MOVES_FIRST: u64 = 1_000;
+/// Where there are more pairs of replica and machine, one list has to do: moves gain more in the time of another.
+const LIST_WORK_MAX: usize = 1 << 24;
 /// Most machines that a move empties.
 const MACHINES_MOVED: u32 = 3;
 /// Replicas without a place that a move tries to fit in.
@@ -40,7 +42,7 @@ pub fn list(problem: &Problem, rule: Rule, order: &[usize]) -> Solution {
     let mut state = State::new(problem);
     let known: Vec<usize> =
         order.iter().copied().filter(|replica| *replica < problem.replicas().len()).collect();
-    Lister::new(problem).place(&mut state, rule, &known);
+    Lister::new(problem).place(&mut state, rule, &known, &mut || true);
     Solution { cost: state.cost, lower_bound: super::lower_bound(problem), plan: state.plan, evaluations: 1 }
 }
 
@@ -141,32 +143,47 @@ impl<'a> Search<'a> {
         state
     }
 
-    /// Every order with every rule. The first one counts as no evaluation.
+    /// Every order with every rule. The first one counts as no evaluation, and is made in any case.
     fn lists(&mut self, lister: &Lister<'_>) {
         let rules = [Rule::Cheapest, Rule::BestFit, Rule::Fgd, Rule::DotProduct];
         let orders = orders(self.problem);
         let running = self.running();
         let runs = running.plan.iter().any(Option::is_some);
-        drop(running);
-        for (number, (rule, order)) in
-            rules.iter().flat_map(|rule| orders.iter().map(move |order| (*rule, order))).enumerate()
-        {
-            if number > 0 {
-                if !self.goes_on() {
-                    return;
+        self.list(lister, Rule::Cheapest, &orders[0], running, false);
+        if self.problem.replicas().len() * self.problem.machines().len() > LIST_WORK_MAX {
+            return;
+        }
+        for (number, rule) in rules.into_iter().enumerate() {
+            for (place, order) in orders.iter().enumerate() {
+                if (number, place) != (0, 0) && self.goes_on() {
+                    self.list(lister, rule, order, self.running(), true);
                 }
-                self.evaluations += 1;
-            }
-            let mut state = self.running();
-            lister.place(&mut state, rule, order);
-            self.keep(&state);
-            if runs && rule == Rule::Cheapest && self.goes_on() {
                 // Again without favour for what runs.
-                self.evaluations += 1;
-                let mut state = State::new(self.problem);
-                lister.place(&mut state, rule, order);
-                self.keep(&state);
+                if runs && rule == Rule::Cheapest && self.goes_on() {
+                    self.list(lister, rule, order, State::new(self.problem), true);
+                }
             }
+        }
+    }
+
+    /// Makes a list. One that the control ends is dropped, and does not count, so that the plan is that of so many evaluations.
+    fn list(
+        &mut self,
+        lister: &Lister<'_>,
+        rule: Rule,
+        order: &[usize],
+        mut state: State<'_>,
+        may_end: bool,
+    ) {
+        let mut goes_on = || {
+            if may_end {
+                self.ask();
+            }
+            !self.stopped
+        };
+        if lister.place(&mut state, rule, order, &mut goes_on) {
+            self.evaluations += u64::from(may_end);
+            self.keep(&state);
             self.ask();
         }
     }
