@@ -216,3 +216,77 @@ impl Branching<'_, '_> {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        Budget, Random, Unlimited,
+        placement::{Device, Machine, Model, Numa, Place, Problem, Replica, Within, verify},
+    };
+
+    use super::{Bound, Search, search};
+
+    /// Two machines that are alike but for files and what runs on them.
+    fn problem(random: &mut Random) -> Problem {
+        let device = Device { kind: 0, memory: 10, numa: 0, island: 0 };
+        let numa = vec![Numa { cores_milli: 10, memory: 10 }];
+        let machines = vec![Machine { numa, devices: vec![device; 2], zone: 0 }; 2];
+        let mut below = |end: u32| i64::from(random.below(end));
+        let models = (0..2)
+            .map(|_| Model {
+                cores_milli: below(5),
+                memory: 0,
+                devices: 1 + below(2) as u8,
+                share_milli: [400, 500, 1000][below(3) as usize],
+                device_memory: below(6),
+                kinds: 1,
+                within: Within::Machine,
+                per_machine_max: 1 + below(3) as u32,
+                per_zone_max: 4,
+                resident_on: vec![below(2) as u32],
+                load_cost: below(9),
+                across_cost: 0,
+            })
+            .collect::<Vec<_>>();
+        let replica = |_| {
+            let model = below(2) as u32;
+            let one = models[model as usize].devices == 1;
+            let devices = if one { 1 << below(2) } else { 3 };
+            let place = Place { machine: below(2) as u32, devices, numa: None };
+            let now = (below(2) == 0).then_some(place);
+            Replica { model, value: below(12), now, move_cost: below(8) }
+        };
+        let replicas = (0..5).map(replica).collect();
+        Problem::new(machines, models, replicas).unwrap()
+    }
+
+    fn cheapest(problem: &Problem, plan: &mut Vec<Option<Place>>, replica: usize) -> i128 {
+        if replica == plan.len() {
+            return verify(problem, plan).unwrap();
+        }
+        let mut best = cheapest(problem, plan, replica + 1);
+        for (machine, devices) in (0..2).flat_map(|machine| (1..4).map(move |devices| (machine, devices))) {
+            plan[replica] = Some(Place { machine, devices, numa: None });
+            if verify(problem, plan).is_ok() {
+                best = best.min(cheapest(problem, plan, replica + 1));
+            }
+        }
+        plan[replica] = None;
+        best
+    }
+
+    /// Without the heuristics, which mostly find the best plan before.
+    #[test]
+    fn branches_alone_find_the_best_plan() {
+        let mut random = Random::new(1);
+        for _ in 0..400 {
+            let problem = problem(&mut random);
+            let mut control = Unlimited;
+            let budget = Budget { evaluations: u64::MAX };
+            let mut found = Search::new(&problem, budget, i64::MIN, &mut control);
+            assert!(search(&mut found, &Bound::new(&problem)));
+            let best = cheapest(&problem, &mut vec![None; problem.replicas().len()], 0);
+            assert_eq!(i128::from(found.cost), best, "{problem:?}");
+        }
+    }
+}

@@ -79,7 +79,12 @@ pub(super) struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn new(problem: &'a Problem, budget: Budget, lower_bound: i64, control: &'a mut dyn Control) -> Self {
+    pub(super) fn new(
+        problem: &'a Problem,
+        budget: Budget,
+        lower_bound: i64,
+        control: &'a mut dyn Control,
+    ) -> Self {
         // All that is not placed yet is the dearest plan, and a valid one.
         let state = State::new(problem);
         Self {
