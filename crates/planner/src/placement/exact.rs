@@ -243,7 +243,7 @@ mod tests {
                 within: Within::Machine,
                 per_machine_max: 1 + below(3) as u32,
                 per_zone_max: 4,
-                resident_on: vec![below(2) as u32],
+                resident_on: if below(3) == 0 { vec![below(2) as u32] } else { Vec::new() },
                 load_cost: below(9),
                 across_cost: 0,
             })
