@@ -7,8 +7,8 @@ use types::{
 };
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageKeys, ManageUsers, NewKey, OpenError, ReadUsage,
-    UserChange, UserView,
+    AccessError, Action, Authorized, KeyView, ManageFactors, ManageKeys, ManageUsers, NewKey, OpenError,
+    ReadUsage, UserChange, UserView,
     clock::now_s,
     granter::Granter,
     key::{Form, Key, KeyId},
@@ -364,7 +364,7 @@ impl Access {
     /// A one-time token, good for a day, with which a local account is set up in a browser.
     pub async fn invite(
         &self,
-        by: &Authorized<ManageUsers>,
+        by: &Authorized<ManageFactors>,
         tenant: &str,
         user: &str,
     ) -> Result<Secret, AccessError> {
@@ -380,7 +380,7 @@ impl Access {
     /// their next sign-in.
     pub async fn forget_factors(
         &self,
-        by: &Authorized<ManageUsers>,
+        by: &Authorized<ManageFactors>,
         tenant: &str,
         user: &str,
     ) -> Result<(), AccessError> {
@@ -392,16 +392,16 @@ impl Access {
     /// A user whom somebody looks after, and who may do no more than they: whoever brings them in can be them.
     async fn subordinate(
         &self,
-        by: &Authorized<ManageUsers>,
+        by: &Authorized<ManageFactors>,
         tenant: &str,
         user: &str,
     ) -> Result<UserId, AccessError> {
         let granter = self.granter(by);
         let found = self.keyring.store().user(tenant, user).await?;
-        let found = found.filter(|found| granter.covers::<ManageUsers>(found.tenant_id));
+        let found = found.filter(|found| granter.covers::<ManageFactors>(found.tenant_id));
         let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
         let found = found.ok_or_else(unknown)?;
-        granter.check_change(found.rights, found.rights)?;
+        granter.check_stand_in(found.rights)?;
         Ok(found.user_id)
     }
 

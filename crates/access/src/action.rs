@@ -215,6 +215,8 @@ of_tenant! {
     ManageKeys = "manage_keys";
     /// See the users of a tenant, and change what they may do.
     ManageUsers = "manage_users";
+    /// Let somebody in anew: make a one-time token for a user of a tenant, or take their lost second factors away.
+    ManageFactors = "manage_factors";
     /// See and change the policies of a tenant.
     ManagePolicies = "manage_policies";
     /// See why something is allowed or not in a tenant.
@@ -320,7 +322,7 @@ pub(crate) enum Kind {
 }
 
 /// All actions, in the order of the table of roles.
-const ALL: [(&str, Kind); 21] = [
+const ALL: [(&str, Kind); 22] = [
     (Generate::NAME, Kind::Model),
     (Embed::NAME, Kind::Model),
     (StoreChatCompletion::NAME, Kind::Tenant),
@@ -336,6 +338,7 @@ const ALL: [(&str, Kind); 21] = [
     (ReadUsage::NAME, Kind::Tenant),
     (ManageKeys::NAME, Kind::Tenant),
     (ManageUsers::NAME, Kind::Tenant),
+    (ManageFactors::NAME, Kind::Tenant),
     (ManagePolicies::NAME, Kind::Tenant),
     (ExplainAccess::NAME, Kind::Tenant),
     (RotateTenantKey::NAME, Kind::Tenant),

@@ -67,6 +67,13 @@ impl Granter {
         self.check_scope(&held.scope)
     }
 
+    /// To let somebody in anew is to be able to be them, with all that they have.
+    pub(crate) fn check_stand_in(&self, rights: Rights) -> Result<(), AccessError> {
+        self.check_role(rights.role)?;
+        self.check_within(rights, self.own(), GRANTER)?;
+        self.check_scope(&Scope::default())
+    }
+
     /// A key is taken only from those who are no more than whoever takes it.
     pub(crate) fn check_revocation(&self, held: &Held) -> Result<(), AccessError> {
         self.check_role(held.owner.role)

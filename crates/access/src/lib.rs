@@ -30,9 +30,9 @@ mod sign_in;
 pub use access::{Access, Book, Credential, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportSubject,
-    Generate, KillSequence, ListModels, ListSequences, ManageKeys, ManagePolicies, ManageUsers, ManageVault,
-    ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadChatCompletions, ReadMetrics, ReadUsage,
-    RotateTenantKey, StoreChatCompletion,
+    Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys, ManagePolicies,
+    ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadChatCompletions, ReadMetrics,
+    ReadUsage, RotateTenantKey, StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};

@@ -16,6 +16,7 @@ use types::{OutOfRange, Principal, Scope, Secret, UserId};
 
 use crate::{
     AccessError,
+    access::carried_through,
     clock::now_s,
     key::{Form, Key, KeyId},
     keyring::Keyring,
@@ -270,11 +271,16 @@ impl Sessions {
         }
         self.keyring.tell_taken();
         let ids = ids.iter().map(ToString::to_string).collect();
-        self.keyring.store().delete_sessions(ids).await.map_err(|error| {
-            AccessError::Unavailable(format!(
-                "{error}; the session is refused from now on, but only until the server restarts: end it again before"
-            ))
+        let keyring = self.keyring.clone();
+        // Also when whoever asked for it goes away: it must not come back with a restart.
+        carried_through(async move {
+            keyring.store().delete_sessions(ids).await.map_err(|error| {
+                AccessError::Unavailable(format!(
+                    "{error}; the session is refused from now on, but only until the server restarts: end it again before"
+                ))
+            })
         })
+        .await
     }
 
     /// Resolves when a session is over: ended, expired, or its user suspended. An answer that runs is use enough.

@@ -16,8 +16,14 @@ const ROLES: &str = include_str!("../../access/src/policy/roles.csv");
 const ON_THE_MACHINE: [&str; 4] =
     ["/api/v1/version", "/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
 /// What needs somebody who is there, and so is no use of a key's.
-const IN_PERSON: [&str; 5] =
-    ["manage_vault", "manage_policies", "rotate_tenant_key", "erase_subject", "export_subject"];
+const IN_PERSON: [&str; 6] = [
+    "manage_vault",
+    "manage_factors",
+    "manage_policies",
+    "rotate_tenant_key",
+    "erase_subject",
+    "export_subject",
+];
 
 /// An id that nothing has.
 const NOTHING: &str = "chatcmpl-0123456789abcdef0123456789abcdef";

@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use access::{
     Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence, ListModels,
-    ListSequences, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers, ReadApi,
-    ReadMetrics, ReadUsage, ScimAccount, ScimAccountRecord, ScimError, ScimGroup, ScimGroupRecord, ScimPage,
-    ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView, Who,
+    ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers,
+    ReadApi, ReadMetrics, ReadUsage, ScimAccount, ScimAccountRecord, ScimError, ScimGroup, ScimGroupRecord,
+    ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView, Who,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -76,7 +76,7 @@ impl Path {
         tenant: &str,
         user: &str,
     ) -> Result<Secret, PathError> {
-        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
+        let authorized = self.in_own_tenant::<ManageFactors>(credential).await?;
         Ok(self.access.invite(&authorized, tenant, user).await?)
     }
 
@@ -87,7 +87,7 @@ impl Path {
         tenant: &str,
         user: &str,
     ) -> Result<(), PathError> {
-        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
+        let authorized = self.in_own_tenant::<ManageFactors>(credential).await?;
         Ok(self.access.forget_factors(&authorized, tenant, user).await?)
     }
 

@@ -10,6 +10,7 @@ use url::Url;
 use super::{Flow, RoleMapping, SignIn, SignInError, SignedIn, locked, mapping};
 use crate::{
     AccessError, SessionKind, Stage,
+    access::carried_through,
     action::ACTIONS,
     clock::now_s,
     sessions::{Opened, Session},
@@ -103,7 +104,8 @@ impl SignIn {
         let (issuer, subject) = account;
         let (tenant, user) = (mapped.tenant.clone(), mapping::user_name(claimed));
         let new = NewIdentity { issuer, subject, tenant, user, rights, as_of: claimed.issued_at };
-        Ok(self.0.keyring.sign_in(new).await?)
+        let keyring = self.0.keyring.clone();
+        Ok(carried_through(async move { keyring.sign_in(new).await }).await?)
     }
 
     /// The line of the table for an account.
