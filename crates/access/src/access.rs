@@ -1,27 +1,45 @@
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
 
 use outbound::Outbound;
 use store::{NewUsage, Store, UsageRecord};
 use types::{
-    DataClass, Instant, ModelName, Principal, PriorityClass, Role, Scope, Secret, TenantId, Tokens, UserId,
+    DataClass, Instant, ModelName, Principal, PriorityClass, Purposes, Role, Scope, Secret, TenantId, Tokens,
+    UserId,
 };
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageFactors, ManageKeys, ManageUsers, NewKey, OpenError,
-    ReadUsage, UserChange, UserView,
+    AccessError, Action, Authorized, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
+    OpenError, ReadUsage, UserChange, UserView,
+    attempts::Attempts,
     clock::now_s,
     granter::Granter,
     key::{Form, Key, KeyId},
     keyring::{Keyring, LOCAL},
+    location::{Location, Locations},
     policy::Policies,
-    quota::{Account, Ledger, Quota, Reservation},
+    quota::{Account, Cost, Ledger, MONTH, Price, Quota, Reservation},
     rules,
     sign_in::{SignIn, SignInSettings},
 };
 
+/// What a caller comes with.
+#[derive(Clone)]
+pub struct Credential {
+    /// Who they claim to be.
+    pub shown: Shown,
+    /// The address at the other end of the connection; none at the local socket.
+    pub address: Option<IpAddr>,
+}
+
+impl From<Shown> for Credential {
+    fn from(shown: Shown) -> Self {
+        Self { shown, address: None }
+    }
+}
+
 /// Who somebody claims to be.
 #[derive(Clone)]
-pub enum Credential {
+pub enum Shown {
     /// `Authorization: Bearer llmos_…`.
     ApiKey(Secret),
     /// The secret of a login session: a cookie of a browser, or a bearer of the commands.
@@ -33,10 +51,11 @@ pub enum Credential {
         /// Its user id.
         uid: u32,
     },
-    /// Nothing was shown.
-    Absent,
+    /// Nothing, or what cannot be read.
+    Nothing,
 }
 
+const DAY_S: u64 = 86_400;
 /// The tenant and the user that there are first.
 const FIRST_TENANT: &str = "default";
 const FIRST_USER: &str = "owner";
@@ -47,14 +66,12 @@ const ROOT_UID: u32 = 0;
 /// at 1.
 fn local_operator() -> Principal {
     Principal {
-        tenant: TenantId(0),
-        user: UserId(0),
         role: Role::Owner,
         class_max: PriorityClass::System,
         data_class_max: DataClass::Restricted,
-        scope: Scope::default(),
         // They are there now: the kernel says so of every connection.
         present_at: Some(now_s()),
+        ..Principal::least(TenantId(0), UserId(0))
     }
 }
 
@@ -64,8 +81,8 @@ pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 /// Who you are and what you may do.
 ///
 /// ```
-/// use access::{Access, Credential, ManageKeys, NewKey};
-/// use types::{DataClass, PriorityClass, Role, Scope};
+/// use access::{Access, ManageKeys, NewKey, Shown};
+/// use types::{DataClass, PriorityClass, Purposes, Role, Scope};
 ///
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let folder = tempfile::tempdir()?;
@@ -73,21 +90,23 @@ pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 /// let access = Access::open(store, &folder.path().join("key.pepper")).await?;
 ///
 /// let first = access.bootstrap().await?.ok_or("this store has keys already")?;
-/// let owner = access.authenticate(Credential::ApiKey(first)).await?;
+/// let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
 /// let proof = access.authorize::<ManageKeys>(&owner, owner.tenant)?;
 /// let key = NewKey {
 ///     label: "triage assistant".to_owned(),
 ///     tenant: "emergency ward".to_owned(),
 ///     user: "assistant".to_owned(),
+///     is_service: true,
 ///     role: Role::Member,
 ///     class_max: PriorityClass::Interactive,
 ///     data_class_max: DataClass::Restricted,
+///     purposes: Purposes::only(["triage".parse()?])?,
 ///     scope: Scope::new(None, vec!["generate".to_owned()], Vec::new()),
 ///     expires_at: None,
 /// };
 /// let (view, text) = access.create_key(&proof, key).await?;
 ///
-/// let member = access.authenticate(Credential::ApiKey(text)).await?;
+/// let member = access.authenticate(Shown::ApiKey(text).into()).await?;
 /// assert_eq!(member.role, Role::Member);
 /// assert!(access.authorize::<ManageKeys>(&member, member.tenant).is_err());
 /// # drop(view);
@@ -100,6 +119,9 @@ pub struct Access {
     pub(crate) policies: Arc<Policies>,
     sign_in: SignIn,
     ledger: Arc<Ledger>,
+    prices: HashMap<ModelName, Price>,
+    locations: Locations,
+    attempts: Attempts,
     started: std::time::Instant,
     server_uid: u32,
 }
@@ -118,6 +140,9 @@ impl Access {
             policies,
             sign_in: sign_in.map_err(OpenError::Sessions)?,
             ledger: Ledger::new(Vec::new()),
+            prices: HashMap::new(),
+            locations: Locations::default(),
+            attempts: Attempts::default(),
             started: std::time::Instant::now(),
             server_uid: rustix::process::geteuid().as_raw(),
         })
@@ -138,24 +163,40 @@ impl Access {
         &self.sign_in
     }
 
-    /// The same with limits to what may be used. What was used today (UTC) counts on those of the day.
+    /// The same with limits to what may be used, and with what the tokens of models cost. What was used in the last 30 days counts on
+    /// the limits of a day and of a month, as if it had been used at the end of its day (UTC).
     ///
     /// # Errors
     /// [`AccessError::Unavailable`] if that cannot be read.
-    pub async fn with_quotas(self, quotas: Vec<Quota>) -> Result<Self, AccessError> {
+    pub async fn with_quotas(
+        self,
+        quotas: Vec<Quota>,
+        prices: HashMap<ModelName, Price>,
+    ) -> Result<Self, AccessError> {
         let ledger = Ledger::new(quotas);
         let (today, now) = (today(), self.now());
-        for used in self.keyring.usage(today, today).await? {
+        for used in self.keyring.usage(today.saturating_sub(MONTH.as_secs() / DAY_S), today).await? {
             let name = |name: Option<String>| Arc::from(name.as_deref().unwrap_or(LOCAL));
             let account = Account {
                 tenant: used.tenant_id,
                 user: used.user_id,
                 tenant_name: name(used.tenant),
                 user_name: name(used.user),
+                team: used.team.map(Into::into),
+                key: used.key.map(Into::into),
             };
-            ledger.remember(&account, used.input_tokens + used.output_tokens, now);
+            let cost = Cost { tokens: used.input_tokens + used.output_tokens, spend: used.spend };
+            let since = now_s().saturating_sub((used.day + 1) * DAY_S);
+            let at = Instant { nanos: now.nanos.saturating_sub(since * 1_000_000_000) };
+            ledger.remember(&account, cost, at);
         }
-        Ok(Self { ledger, ..self })
+        Ok(Self { ledger, prices, ..self })
+    }
+
+    /// The same with names for places.
+    #[must_use]
+    pub fn with_locations(self, locations: Vec<Location>) -> Self {
+        Self { locations: Locations::new(locations), ..self }
     }
 
     /// Makes the first key, of the owner, if there is no key at all, be it revoked; its text is returned this once.
@@ -164,9 +205,11 @@ impl Access {
             label: "bootstrap".to_owned(),
             tenant: FIRST_TENANT.to_owned(),
             user: FIRST_USER.to_owned(),
+            is_service: false,
             role: Role::Owner,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
+            purposes: Purposes::any(),
             scope: Scope::default(),
             expires_at: None,
         };
@@ -177,46 +220,63 @@ impl Access {
     /// Who is it? Takes a few microseconds and never touches the disk; but for an access token whose key is not known yet, or that
     /// brings other groups than before.
     pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
-        match credential {
-            Credential::ApiKey(text) => {
-                let key = Key::parse(Form::ApiKey, &text).ok_or(AccessError::Unauthenticated)?;
-                self.keyring.holder(&key)
-            }
-            Credential::LoginSession(secret) => self.sign_in.sessions().holder(&secret),
-            Credential::AccessToken(token) => Ok(self.sign_in.token_holder(&token).await?.0),
-            Credential::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => {
-                Ok(local_operator())
-            }
-            Credential::LocalSocket { .. } | Credential::Absent => Err(AccessError::Unauthenticated),
+        let Credential { shown, address } = credential;
+        let known = match shown {
+            Shown::ApiKey(text) => Key::parse(Form::ApiKey, &text)
+                .ok_or(AccessError::Unauthenticated)
+                .and_then(|key| self.keyring.holder(&key)),
+            Shown::LoginSession(secret) => self.sign_in.sessions().holder(&secret),
+            Shown::AccessToken(token) => self.sign_in.token_holder(&token).await.map(|(holder, _)| holder),
+            Shown::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => Ok(local_operator()),
+            Shown::LocalSocket { .. } => Err(AccessError::Unauthenticated),
+            // Who shows nothing guesses nothing.
+            Shown::Nothing => return Err(AccessError::Unauthenticated),
+        };
+        match known {
+            Ok(principal) => Ok(Principal { location: self.locations.of(address), ..principal }),
+            Err(AccessError::Unauthenticated) => Err(self.attempts.wrong(address, self.now())),
+            Err(error) => Err(error),
         }
     }
 
-    /// Sets tokens aside on the account of whoever was authorised, and counts a request.
+    /// Sets aside what tokens cost, read and written ones, on the account of whoever was authorised, and counts a request.
     ///
     /// # Errors
     /// [`AccessError::OverQuota`] if any quota that applies does not allow it; then nothing is taken from any.
-    pub fn reserve<A: Action>(
+    pub fn reserve<A: Action<Resource = ModelUse>>(
         &self,
         authorized: &Authorized<A>,
-        tokens: Tokens,
+        input: Tokens,
+        output: Tokens,
     ) -> Result<Reservation, AccessError> {
         let principal = authorized.principal();
-        let account = match (principal.tenant, principal.user) {
-            (TenantId(0), UserId(0)) => Account {
-                tenant: principal.tenant,
-                user: principal.user,
-                tenant_name: LOCAL.into(),
-                user_name: LOCAL.into(),
-            },
-            (tenant, user) => self.keyring.account(tenant, user)?.ok_or(AccessError::Unauthenticated)?,
+        let (tenant_name, user_name) = if principal.is_local() {
+            (LOCAL.into(), LOCAL.into())
+        } else {
+            self.keyring.names_of(principal.user)?.ok_or(AccessError::Unauthenticated)?
         };
-        self.ledger.reserve(&account, tokens, self.now())
+        let account = Account {
+            tenant: principal.tenant,
+            user: principal.user,
+            tenant_name,
+            user_name,
+            team: principal.team.clone(),
+            key: principal.key.clone(),
+        };
+        self.ledger.reserve(&account, self.price(authorized), (input, output), self.now())
     }
 
     /// Where what they use is written down.
-    pub fn book<A: Action>(&self, authorized: &Authorized<A>) -> Book {
-        let principal = authorized.principal();
-        Book { keyring: Arc::clone(&self.keyring), tenant: principal.tenant, user: principal.user }
+    pub fn book<A: Action<Resource = ModelUse>>(&self, authorized: &Authorized<A>) -> Book {
+        Book {
+            keyring: Arc::clone(&self.keyring),
+            principal: authorized.principal().clone(),
+            price: self.price(authorized),
+        }
+    }
+
+    fn price<A: Action<Resource = ModelUse>>(&self, authorized: &Authorized<A>) -> Price {
+        self.prices.get(&authorized.resource().model).copied().unwrap_or_default()
     }
 
     /// What was used in the last `days` days, today's included.
@@ -240,18 +300,18 @@ impl Access {
     }
 
     fn now(&self) -> Instant {
-        Instant { nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+        // So that what was used before the start has a time too.
+        let elapsed = MONTH + self.started.elapsed();
+        Instant { nanos: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) }
     }
 
     /// Follows whether a credential goes on to be one, for what takes long.
     pub fn standing(&self, credential: &Credential) -> Standing {
-        let what = match credential {
-            Credential::ApiKey(text) => Key::parse(Form::ApiKey, text).map(|key| Stands::Key(key.id())),
-            Credential::LoginSession(text) => {
-                Key::parse(Form::Session, text).map(|key| Stands::Session(key.id()))
-            }
-            Credential::AccessToken(token) => Some(Stands::Token(token.clone())),
-            Credential::LocalSocket { .. } | Credential::Absent => None,
+        let what = match &credential.shown {
+            Shown::ApiKey(text) => Key::parse(Form::ApiKey, text).map(|key| Stands::Key(key.id())),
+            Shown::LoginSession(text) => Key::parse(Form::Session, text).map(|key| Stands::Session(key.id())),
+            Shown::AccessToken(token) => Some(Stands::Token(token.clone())),
+            Shown::LocalSocket { .. } | Shown::Nothing => None,
         };
         Standing(what.map(|what| (self.keyring.clone(), self.sign_in.clone(), what)))
     }
@@ -401,7 +461,10 @@ impl Access {
         let found = found.filter(|found| granter.covers::<ManageFactors>(found.tenant_id));
         let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
         let found = found.ok_or_else(unknown)?;
-        granter.check_stand_in(found.rights)?;
+        granter.check_stand_in(&found.state.rights)?;
+        if found.is_service {
+            return Err(AccessError::NotLocal(user.to_owned()));
+        }
         Ok(found.user_id)
     }
 
@@ -421,8 +484,8 @@ impl Access {
 /// Where what somebody uses is written down.
 pub struct Book {
     keyring: Arc<Keyring>,
-    tenant: TenantId,
-    user: UserId,
+    principal: Principal,
+    price: Price,
 }
 
 impl Book {
@@ -430,18 +493,21 @@ impl Book {
     pub fn note(&self, model: &ModelName, input: Tokens, output: Tokens) {
         self.keyring.note_usage(NewUsage {
             day: today(),
-            tenant: self.tenant,
-            user: self.user,
+            tenant: self.principal.tenant,
+            user: self.principal.user,
+            team: self.principal.team.clone(),
+            key: self.principal.key.clone(),
             model: model.to_string(),
             input_tokens: input.0.into(),
             output_tokens: output.0.into(),
+            spend: self.price.of(input, output),
         });
     }
 }
 
 /// Days since 1970, UTC.
 fn today() -> u64 {
-    now_s() / 86_400
+    now_s() / DAY_S
 }
 
 /// Follows whether a credential goes on to be one.

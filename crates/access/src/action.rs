@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use types::{DataClass, ModelName, Principal, PriorityClass, SequenceId, TenantId};
+use types::{DataClass, Declared, ModelName, Principal, PriorityClass, SequenceId, TenantId};
 
 use crate::{
     AccessError,
@@ -76,14 +76,12 @@ pub struct Generate;
 /// Have a model compute vectors or scores of texts.
 pub struct Embed;
 
-/// What the use of a model asks for. Once authorised, nothing in it is absent.
+/// What the use of a model asks for.
 pub struct ModelUse {
     /// The model, by its configured name.
     pub model: ModelName,
-    /// How urgent; filled in by the decision if absent.
-    pub class: Option<PriorityClass>,
-    /// How sensitive; filled in by the decision if absent.
-    pub data_class: Option<DataClass>,
+    /// What the caller says of it; the classes are filled in by the decision if they are absent, and the purpose if there is only one.
+    pub declared: Declared,
 }
 
 impl Action for Generate {
@@ -113,27 +111,35 @@ impl Action for Embed {
 }
 
 impl ModelUse {
-    /// Bounds the classes by what the principal may, and fills in those that are absent.
-    fn settle(&mut self, principal: &Principal) -> Result<(), AccessError> {
+    /// Bounds the classes by what the principal may, and fills in what is absent.
+    pub(crate) fn settle(&mut self, principal: &Principal) -> Result<(), AccessError> {
         let (class_max, data_class_max) = (principal.class_max, principal.data_class_max);
-        let class = self.class.unwrap_or(PriorityClass::Normal.min(class_max));
+        let declared = &mut self.declared;
+        let class = declared.class.unwrap_or(PriorityClass::Normal.min(class_max));
         if class > class_max {
             return Err(over("class", class.as_str(), class_max.as_str()));
         }
         // The highest, so that who forgets to say it is protected more, never less.
-        let data_class = self.data_class.unwrap_or(data_class_max);
+        let data_class = declared.data_class.unwrap_or(data_class_max);
         if data_class > data_class_max {
             return Err(over("data_class", data_class.as_str(), data_class_max.as_str()));
         }
-        self.class = Some(class);
-        self.data_class = Some(data_class);
+        declared.class = Some(class);
+        declared.data_class = Some(data_class);
+        if let (None, Some([only])) = (&declared.purpose, principal.purposes.bound()) {
+            declared.purpose = Some(only.clone());
+        }
         Ok(())
     }
 
     /// Once settled, nothing is absent; if it were, it would be taken for the most that there is.
-    fn target(&self, principal: &Principal) -> Target {
-        let class = self.class.unwrap_or(principal.class_max);
-        Target::Model(self.model.clone(), class, self.data_class.unwrap_or(DataClass::Restricted))
+    pub(crate) fn target(&self, principal: &Principal) -> Target {
+        Target::Model {
+            name: self.model.clone(),
+            class: self.declared.class.unwrap_or(principal.class_max),
+            data_class: self.declared.data_class.unwrap_or(DataClass::Restricted),
+            purpose: self.declared.purpose.clone(),
+        }
     }
 }
 

@@ -81,12 +81,12 @@ pub enum AccessError {
     WiderThanOwner {
         /// Who has no more, as a part of the sentence.
         whose: &'static str,
-        /// `role`, `class_max` or `data_class_max`.
+        /// `role`, `class_max`, `data_class_max` or `purposes`.
         parameter: &'static str,
         /// What was asked for.
-        asked: &'static str,
+        asked: String,
         /// What the owner may.
-        max: &'static str,
+        max: String,
     },
     /// There is no such user.
     #[error("there is no user `{user}` in a tenant `{tenant}`; `llmos users list` shows all")]
@@ -117,10 +117,19 @@ pub enum AccessError {
     OverQuota {
         /// Which limit.
         limit: &'static str,
-        /// Whose: `tenant` or `user`.
+        /// Whose: `tenant`, `team`, `user` or `key`.
         of: &'static str,
         /// When there is enough again; none if there never is.
         retry_after: Option<std::time::Duration>,
+    },
+    /// From where this caller is, wrong credentials came too often.
+    #[error(
+        "too many wrong credentials came from this address; show the right one, or try again in {} s",
+        .retry_after.as_secs().max(1)
+    )]
+    TooManyAttempts {
+        /// When the next guess is answered.
+        retry_after: std::time::Duration,
     },
     /// A value of a new key is not acceptable.
     #[error(transparent)]

@@ -1,4 +1,4 @@
-use types::{DataClass, OutOfRange, PriorityClass, Role, Scope};
+use types::{DataClass, OutOfRange, PriorityClass, Purposes, Role, Scope};
 
 use crate::action::ACTIONS;
 
@@ -16,12 +16,16 @@ pub struct NewKey {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
+    /// Whether the user, if they are new, is a service account: a program, not a person.
+    pub is_service: bool,
     /// What may be done with it at most; what the user may do, if they are new.
     pub role: Role,
     /// Highest class of its requests.
     pub class_max: PriorityClass,
     /// Most sensitive data that may be sent with it.
     pub data_class_max: DataClass,
+    /// What models may be used for with it; any: what its owner may.
+    pub purposes: Purposes,
     /// What it is for.
     pub scope: Scope,
     /// Seconds since 1970; without it, it does not expire.
@@ -66,12 +70,18 @@ pub struct UserView {
     pub class_max: PriorityClass,
     /// Most sensitive data that they may send.
     pub data_class_max: DataClass,
+    /// What they may use models for.
+    pub purposes: Purposes,
+    /// Their team in the tenant.
+    pub team: Option<String>,
+    /// Whether they are a service account: a program, not a person.
+    pub is_service: bool,
     /// Seconds since 1970, if they may do nothing for now.
     pub suspended_at: Option<u64>,
 }
 
 /// What is changed of a user; what is absent stays.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct UserChange {
     /// What they are.
     pub role: Option<Role>,
@@ -79,6 +89,10 @@ pub struct UserChange {
     pub class_max: Option<PriorityClass>,
     /// Most sensitive data that they may send.
     pub data_class_max: Option<DataClass>,
+    /// What they may use models for.
+    pub purposes: Option<Purposes>,
+    /// Their team in the tenant; `Some(None)`: none.
+    pub team: Option<Option<String>>,
     /// Whether they may do nothing for now.
     pub suspended: Option<bool>,
 }
@@ -149,9 +163,11 @@ mod tests {
                     label: of("label"),
                     tenant: of("tenant"),
                     user: of("user"),
+                    is_service: false,
                     role: Role::Member,
                     class_max: PriorityClass::Normal,
                     data_class_max: DataClass::Internal,
+                    purposes: Purposes::any(),
                     scope: Scope::default(),
                     expires_at: None,
                 }

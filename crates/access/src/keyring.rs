@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use store::{KeyRecord, NewIdentity, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
+use store::{
+    KeyRecord, NewIdentity, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord, UserState,
+};
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
@@ -17,10 +19,10 @@ use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     clock::now_s,
-    granter::Granter,
+    granter::{Granter, meet},
     key::{Form, ID_CHARS, Key, KeyId},
+    key_values::check_name,
     pepper::Pepper,
-    quota::Account,
 };
 
 /// What the tenant and the user of the local socket are called.
@@ -66,6 +68,7 @@ pub(crate) struct Held {
 /// A key that is not revoked.
 #[derive(Clone)]
 struct LiveKey {
+    name: Arc<str>,
     hash: [u8; 32],
     /// The hash of the secret before, and until when that is accepted.
     old: Option<([u8; 32], u64)>,
@@ -88,6 +91,8 @@ struct LiveUser {
     tenant: TenantId,
     tenant_name: Arc<str>,
     name: Arc<str>,
+    is_service: bool,
+    team: Option<Arc<str>>,
     rights: Rights,
     suspended: bool,
 }
@@ -105,13 +110,9 @@ impl Live {
         let owner = self.users.get(&key.user).filter(|owner| !owner.suspended)?;
         let is_current = key.expires_at.is_none_or(|expires_at| now < expires_at);
         is_current.then(|| Principal {
-            tenant: key.tenant,
-            user: key.user,
-            role: owner.rights.role,
-            class_max: key.rights.class_max.min(owner.rights.class_max),
-            data_class_max: key.rights.data_class_max.min(owner.rights.data_class_max),
             scope: key.scope.clone(),
-            present_at: None,
+            key: Some(key.name.clone()),
+            ..owner.principal(key.user, meet(&owner.rights, &key.rights))
         })
     }
 }
@@ -122,8 +123,24 @@ impl LiveUser {
             tenant: record.tenant_id,
             tenant_name: record.tenant.as_str().into(),
             name: record.user.as_str().into(),
-            rights: record.rights,
-            suspended: record.suspended_at.is_some(),
+            is_service: record.is_service,
+            team: record.state.team.as_deref().map(Into::into),
+            rights: record.state.rights.clone(),
+            suspended: record.state.suspended_at.is_some(),
+        }
+    }
+
+    /// Who they are, with these rights.
+    fn principal(&self, user: UserId, rights: Rights) -> Principal {
+        let Rights { role, class_max, data_class_max, purposes } = rights;
+        Principal {
+            is_service: self.is_service,
+            team: self.team.clone(),
+            role,
+            class_max,
+            data_class_max,
+            purposes,
+            ..Principal::least(self.tenant, user)
         }
     }
 }
@@ -164,29 +181,11 @@ impl Keyring {
         }
     }
 
-    /// On whose account something is used. None if there is no such user any more.
-    pub(crate) fn account(&self, tenant: TenantId, user: UserId) -> Result<Option<Account>, AccessError> {
-        let live = self.live.read().map_err(poisoned)?;
-        Ok(live.users.get(&user).map(|found| Account {
-            tenant,
-            user,
-            tenant_name: found.tenant_name.clone(),
-            user_name: found.name.clone(),
-        }))
-    }
-
     /// What a user may do now, with all that they may; none if they are gone or suspended.
     pub(crate) fn principal_of(&self, user: UserId) -> Result<Option<Principal>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        Ok(live.users.get(&user).filter(|found| !found.suspended).map(|found| Principal {
-            tenant: found.tenant,
-            user,
-            role: found.rights.role,
-            class_max: found.rights.class_max,
-            data_class_max: found.rights.data_class_max,
-            scope: Scope::default(),
-            present_at: None,
-        }))
+        let found = live.users.get(&user).filter(|found| !found.suspended);
+        Ok(found.map(|found| found.principal(user, found.rights.clone())))
     }
 
     /// The names of a user's tenant and their own.
@@ -197,19 +196,18 @@ impl Keyring {
 
     /// Who an account at a provider is, if what the provider says of them changes nothing: they have exactly these rights in this
     /// tenant, or it has said something else since. None also if they are suspended.
-    pub(crate) fn account_with(
-        &self,
-        account: &(String, String),
-        tenant: &str,
-        rights: Rights,
-        said_at: u64,
-    ) -> Result<Option<UserId>, AccessError> {
+    pub(crate) fn account_with(&self, said: &NewIdentity) -> Result<Option<UserId>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        let latest = live.accounts.get(account).into_iter().flatten().max_by_key(|known| known.as_of);
+        let account = (said.issuer.clone(), said.subject.clone());
+        let latest = live.accounts.get(&account).into_iter().flatten().max_by_key(|known| known.as_of);
         let Some(latest) = latest else { return Ok(None) };
         let found = live.users.get(&latest.user).filter(|found| !found.suspended);
-        let same = |found: &&LiveUser| *found.tenant_name == *tenant && found.rights == rights;
-        let stays = |found: &&LiveUser| said_at < latest.as_of || same(found);
+        let same = |found: &&LiveUser| {
+            *found.tenant_name == *said.tenant
+                && found.rights == said.rights
+                && found.team.as_deref() == said.team.as_deref()
+        };
+        let stays = |found: &&LiveUser| said.as_of < latest.as_of || same(found);
         Ok(found.filter(stays).map(|_| latest.user))
     }
 
@@ -245,7 +243,7 @@ impl Keyring {
         drop(live);
         // What they may do may be less than before.
         self.taken.send_replace(());
-        if found.suspended_at.is_some() { Err(AccessError::Unauthenticated) } else { Ok(found.user_id) }
+        if found.state.suspended_at.is_some() { Err(AccessError::Unauthenticated) } else { Ok(found.user_id) }
     }
 
     /// Suspends a user, or lets them do again what they may. Suspended they are from the first moment on, also when the store then
@@ -257,8 +255,12 @@ impl Keyring {
         if suspended {
             self.set_user(user, LiveUser { suspended, ..found.clone() })?;
         }
-        let at = suspended.then(now_s);
-        let changed = self.store.change_user(found.tenant, user, found.rights, at).await?;
+        let state = UserState {
+            rights: found.rights,
+            team: found.team.map(|team| team.to_string()),
+            suspended_at: suspended.then(now_s),
+        };
+        let changed = self.store.change_user(found.tenant, user, state).await?;
         match changed {
             Some(changed) => self.set_user(user, LiveUser::of(&changed)),
             None => Ok(()),
@@ -318,7 +320,7 @@ impl Keyring {
     ) -> Result<(KeyView, Secret), AccessError> {
         let _changing = self.changing.lock().await;
         let owner = self.store.user(&new.tenant, &new.user).await?;
-        granter.check_key(&new, owner.map(|owner| owner.rights))?;
+        granter.check_key(&new, owner.map(|owner| owner.state.rights))?;
         self.create_next(new).await
     }
 
@@ -330,8 +332,8 @@ impl Keyring {
         }
         Ok(self.store.key(id).await?.map(|record| Held {
             tenant: record.owner.tenant_id,
-            owner: record.owner.rights,
-            key: record.key.rights,
+            owner: record.owner.state.rights.clone(),
+            key: record.key.rights.clone(),
             scope: scope(&record.key).unwrap_or_default(),
         }))
     }
@@ -342,8 +344,8 @@ impl Keyring {
         let found = live.keys.get(&id).and_then(|key| Some((key, live.users.get(&key.user)?)));
         Ok(found.map(|(key, owner)| Held {
             tenant: key.tenant,
-            owner: owner.rights,
-            key: key.rights,
+            owner: owner.rights.clone(),
+            key: key.rights.clone(),
             scope: key.scope.clone(),
         }))
     }
@@ -356,17 +358,8 @@ impl Keyring {
     ) -> Result<Option<(Principal, bool)>, AccessError> {
         let found = self.store.user(tenant, user).await?;
         Ok(found.map(|found| {
-            let Rights { role, class_max, data_class_max } = found.rights;
-            let principal = Principal {
-                tenant: found.tenant_id,
-                user: found.user_id,
-                role,
-                class_max,
-                data_class_max,
-                scope: Scope::default(),
-                present_at: None,
-            };
-            (principal, found.suspended_at.is_some())
+            let user = LiveUser::of(&found);
+            (user.principal(found.user_id, user.rights.clone()), user.suspended)
         }))
     }
 
@@ -406,14 +399,16 @@ impl Keyring {
             return Err(OutOfRange::new("keys", count + 1, allowed).into());
         }
         let key = Key::random().map_err(|error| AccessError::Unavailable(error.to_string()))?;
-        let NewKey { label, tenant, user, role, class_max, data_class_max, scope, expires_at } = new;
+        let NewKey { label, tenant, user, is_service, scope, expires_at, .. } = new;
+        let NewKey { role, class_max, data_class_max, purposes, .. } = new;
         let record = NewKeyRecord {
             id: key.id().to_string(),
             hash: self.pepper.hash(&key),
             label,
             tenant,
             user,
-            rights: Rights { role, class_max, data_class_max },
+            is_service,
+            rights: Rights { role, class_max, data_class_max, purposes },
             actions: scope.actions().to_vec(),
             models: scope.models().iter().map(ToString::to_string).collect(),
             created_at: now_s(),
@@ -462,37 +457,39 @@ impl Keyring {
         user: &str,
         change: UserChange,
     ) -> Result<(UserId, UserView), AccessError> {
+        if let Some(Some(team)) = &change.team {
+            check_name("team", team)?;
+        }
         let _changing = self.changing.lock().await;
         let Some(was) = self.store.user(tenant, user).await? else {
             return Err(AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() });
         };
-        let rights = Rights {
-            role: change.role.unwrap_or(was.rights.role),
-            class_max: change.class_max.unwrap_or(was.rights.class_max),
-            data_class_max: change.data_class_max.unwrap_or(was.rights.data_class_max),
-        };
-        granter.check_change(was.rights, rights)?;
-        let suspended_at = match change.suspended {
-            Some(true) => Some(was.suspended_at.unwrap_or_else(now_s)),
-            Some(false) => None,
-            None => was.suspended_at,
-        };
-        let at_once = LiveUser {
+        let had = was.state.clone();
+        let becomes = UserState {
             rights: Rights {
-                // Of two roles none is always the lesser: whoever is given another one has it when the store has it.
-                role: if granter.contains(was.rights.role, rights.role) {
-                    rights.role
-                } else {
-                    was.rights.role
-                },
-                class_max: rights.class_max.min(was.rights.class_max),
-                data_class_max: rights.data_class_max.min(was.rights.data_class_max),
+                role: change.role.unwrap_or(had.rights.role),
+                class_max: change.class_max.unwrap_or(had.rights.class_max),
+                data_class_max: change.data_class_max.unwrap_or(had.rights.data_class_max),
+                purposes: change.purposes.unwrap_or_else(|| had.rights.purposes.clone()),
             },
-            suspended: suspended_at.is_some() || was.suspended_at.is_some(),
+            team: change.team.unwrap_or_else(|| had.team.clone()),
+            suspended_at: match change.suspended {
+                Some(true) => Some(had.suspended_at.unwrap_or_else(now_s)),
+                Some(false) => None,
+                None => had.suspended_at,
+            },
+        };
+        granter.check_change(&had.rights, &becomes.rights)?;
+        // Of two roles none is always the lesser: whoever is given another one has it when the store has it.
+        let lesser = granter.contains(had.rights.role, becomes.rights.role);
+        let role = if lesser { becomes.rights.role } else { had.rights.role };
+        let at_once = LiveUser {
+            rights: Rights { role, ..meet(&had.rights, &becomes.rights) },
+            suspended: becomes.suspended_at.is_some() || had.suspended_at.is_some(),
             ..LiveUser::of(&was)
         };
         self.set_user(was.user_id, at_once)?;
-        let changed = self.store.change_user(was.tenant_id, was.user_id, rights, suspended_at).await?;
+        let changed = self.store.change_user(was.tenant_id, was.user_id, becomes).await?;
         let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
         let changed = changed.ok_or_else(unknown)?;
         self.set_user(was.user_id, LiveUser::of(&changed))?;
@@ -530,11 +527,12 @@ impl Keyring {
 fn live_key(record: &KeyRecord) -> Option<(KeyId, LiveKey)> {
     let key = &record.key;
     let live = LiveKey {
+        name: key.id.as_str().into(),
         hash: key.hash,
         old: record.old,
         tenant: record.owner.tenant_id,
         user: record.owner.user_id,
-        rights: key.rights,
+        rights: key.rights.clone(),
         scope: scope(key)?,
         expires_at: key.expires_at,
     };
@@ -551,16 +549,28 @@ fn view(record: KeyRecord) -> KeyView {
     let scope = scope(&key).unwrap_or_default();
     // Its role stands beside it.
     let scope = Scope::new(None, scope.actions().to_vec(), scope.models().to_vec());
-    let NewKeyRecord { id, label, tenant, user, rights, created_at, expires_at, .. } = key;
-    let Rights { role, class_max, data_class_max } = rights;
-    let key = NewKey { label, tenant, user, role, class_max, data_class_max, scope, expires_at };
+    let NewKeyRecord { id, label, tenant, user, is_service, rights, created_at, expires_at, .. } = key;
+    let Rights { role, class_max, data_class_max, purposes } = rights;
+    let key = NewKey {
+        label,
+        tenant,
+        user,
+        is_service,
+        role,
+        class_max,
+        data_class_max,
+        purposes,
+        scope,
+        expires_at,
+    };
     KeyView { id, key, created_at, revoked_at, old_until: old.map(|(_, until)| until) }
 }
 
 fn user_view(record: UserRecord) -> UserView {
-    let UserRecord { tenant, user, rights, suspended_at, .. } = record;
-    let Rights { role, class_max, data_class_max } = rights;
-    UserView { tenant, user, role, class_max, data_class_max, suspended_at }
+    let UserRecord { tenant, user, is_service, state, .. } = record;
+    let UserState { rights, team, suspended_at } = state;
+    let Rights { role, class_max, data_class_max, purposes } = rights;
+    UserView { tenant, user, role, class_max, data_class_max, purposes, team, is_service, suspended_at }
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.
@@ -580,7 +590,7 @@ fn poisoned<T>(_: PoisonError<T>) -> AccessError {
 mod tests {
     use std::sync::Arc;
 
-    use types::{DataClass, PriorityClass, Role};
+    use types::{DataClass, PriorityClass, Purposes, Role};
 
     use super::*;
     use crate::policy::Policies;
@@ -590,9 +600,11 @@ mod tests {
             label: "l".to_owned(),
             tenant: "t".to_owned(),
             user: "u".to_owned(),
+            is_service: false,
             role: Role::Member,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            purposes: Purposes::any(),
             scope: Scope::default(),
             expires_at: None,
         }
@@ -604,13 +616,10 @@ mod tests {
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keyring = Keyring::open(store, &folder.path().join("pepper")).await.unwrap();
         let owner = Principal {
-            tenant: TenantId(1),
-            user: UserId(1),
             role: Role::Owner,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
-            scope: Scope::default(),
-            present_at: None,
+            ..Principal::least(TenantId(1), UserId(1))
         };
         let granter = Granter::new(owner, Arc::new(Policies::new().unwrap()));
         let (view, _) = keyring.create(&granter, new_key()).await.unwrap();

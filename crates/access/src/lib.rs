@@ -13,12 +13,14 @@
 
 mod access;
 mod action;
+mod attempts;
 mod clock;
 mod error;
 mod granter;
 mod key;
 mod key_values;
 mod keyring;
+mod location;
 mod pepper;
 mod policy;
 mod quota;
@@ -27,7 +29,7 @@ mod scim;
 mod sessions;
 mod sign_in;
 
-pub use access::{Access, Book, Credential, Standing};
+pub use access::{Access, Book, Credential, Shown, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportSubject,
     Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys, ManagePolicies,
@@ -37,9 +39,10 @@ pub use action::{
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
+pub use location::Location;
 pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
-pub use quota::{Limits, Quota, Reservation, Whose};
-pub use rules::{Explanation, Who};
+pub use quota::{Limits, Price, Quota, Reservation, Whose};
+pub use rules::{Explanation, Inquiry, Who};
 pub use scim::{SCIM_MEMBERS_MAX, ScimAccount, ScimError, ScimGroup, ScimPage, ScimView, ScimWanted};
 pub use sessions::{SESSIONS_MAX, SESSIONS_OF_USER_MAX, SessionKind, SessionLimits, Stage};
 pub use sign_in::{

@@ -1,10 +1,10 @@
 //! What concerns policies as such: those that tenants upload, and why something is allowed or not.
 
 use store::{PolicyRecord, Store};
-use types::{ModelName, Principal, TenantId};
+use types::{Declared, Principal, PurposeOfUse, TenantId};
 
 use crate::{
-    Access, AccessError, Authorized, Decision, ExplainAccess, ManagePolicies, OpenError, Target,
+    Access, AccessError, Authorized, Decision, ExplainAccess, ManagePolicies, ModelUse, OpenError, Target,
     TenantPolicy,
     access::{ANY_TENANT, carried_through},
     action::{self, Kind},
@@ -25,6 +25,21 @@ pub enum Who {
     },
     /// Those of the holder of a key, by its id.
     Key(String),
+}
+
+/// What is asked about somebody's rights.
+#[derive(Debug, Clone)]
+pub struct Inquiry {
+    /// Whose they are.
+    pub who: Who,
+    /// The name of the action.
+    pub action: String,
+    /// `server`, `model:NAME` or `tenant:NAME`; without it, what the action is done to, of their own.
+    pub resource: Option<String>,
+    /// What a model is used for.
+    pub purpose: Option<PurposeOfUse>,
+    /// The name of the place where they are.
+    pub location: Option<String>,
 }
 
 /// Whether something is allowed, and why.
@@ -102,22 +117,21 @@ impl Access {
         .await
     }
 
-    /// Whether somebody may do something now, and which policies decide it. `resource` is `server`, `model:NAME` or
-    /// `tenant:NAME`; without it, what the action is done to, of their own.
+    /// Whether somebody may do something now, and which policies decide it.
     ///
     /// # Errors
     /// [`AccessError::UnknownUser`] and [`AccessError::UnknownKey`] also for those of tenants that the caller may not see.
     pub async fn explain(
         &self,
         by: &Authorized<ExplainAccess>,
-        who: &Who,
-        action: &str,
-        resource: Option<&str>,
+        inquiry: Inquiry,
     ) -> Result<Explanation, AccessError> {
-        let (principal, suspended) = self.seen_by(by, who).await?;
-        let (action, kind) = action::named(action)
+        let Inquiry { who, action, resource, purpose, location } = inquiry;
+        let (mut principal, suspended) = self.seen_by(by, &who).await?;
+        principal.location = location.map(Into::into);
+        let (action, kind) = action::named(&action)
             .ok_or_else(|| types::OutOfRange::new("action", "an unknown name", crate::ACTIONS.join(", ")))?;
-        let target = self.target(&principal, kind, resource).await?;
+        let target = self.target(&principal, kind, resource.as_deref(), purpose).await?;
         let question = Question { principal, suspended, action, target, now: now_s() };
         let decision = self.policies.decide_fresh(&question);
         let texts = self.policies.texts(question.principal.tenant, &decision.policies);
@@ -147,15 +161,8 @@ impl Access {
         principal: &Principal,
         kind: Kind,
         resource: Option<&str>,
+        purpose: Option<PurposeOfUse>,
     ) -> Result<Target, AccessError> {
-        let model = |name: &str| {
-            let name: ModelName = name.parse()?;
-            Ok(Target::Model(
-                name,
-                types::PriorityClass::Normal.min(principal.class_max),
-                principal.data_class_max,
-            ))
-        };
         match (kind, resource.map(|resource| resource.split_once(':').unwrap_or((resource, "")))) {
             (Kind::Server, None | Some(("server", ""))) => Ok(Target::Server),
             (Kind::Tenant, None) => Ok(Target::Tenant(principal.tenant)),
@@ -163,7 +170,12 @@ impl Access {
                 // Whoever may not see another tenant learns no more than that it is none of theirs, be it there or not.
                 Ok(Target::Tenant(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
             }
-            (Kind::Model, Some(("model", name))) => model(name),
+            (Kind::Model, Some(("model", name))) => {
+                let declared = Declared { purpose, ..Declared::default() };
+                let mut asked = ModelUse { model: name.parse()?, declared };
+                asked.settle(principal)?;
+                Ok(asked.target(principal))
+            }
             (kind, _) => {
                 let allowed = match kind {
                     Kind::Server => "`server`",

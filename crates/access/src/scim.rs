@@ -3,15 +3,12 @@
 
 use data_encoding::HEXLOWER;
 use identity::Claimed;
-use store::{NewIdentity, ScimAccountRecord, ScimColumn, ScimGroupRecord, ScimQuery, Store};
+use store::{ScimAccountRecord, ScimColumn, ScimGroupRecord, ScimQuery, Store};
 use types::OutOfRange;
 
 use crate::{
-    Access, AccessError, Authorized, ProvisionUsers,
-    access::carried_through,
-    clock::now_s,
-    key_values::check_name,
-    sign_in::{SignIn, mapping},
+    Access, AccessError, Authorized, ProvisionUsers, access::carried_through, clock::now_s,
+    key_values::check_name, sign_in::SignIn,
 };
 
 /// Longest text of an account or a group, in bytes.
@@ -338,15 +335,7 @@ async fn apply(sign_in: &SignIn, provider: &str, record: &ScimAccountRecord) -> 
             if !record.allowed {
                 sign_in.let_in(&account).await?;
             }
-            let new = NewIdentity {
-                issuer: record.issuer.clone(),
-                subject: record.subject.clone(),
-                tenant: mapped.tenant.clone(),
-                user: mapping::user_name(&claimed),
-                rights: mapped.rights(),
-                as_of: now_s(),
-            };
-            match sign_in.take_in(new).await {
+            match sign_in.take_in(mapped.identity(&claimed, now_s())).await {
                 // Suspended by hand.
                 Ok(()) | Err(AccessError::Unauthenticated) => {}
                 Err(error) => return Err(error.into()),

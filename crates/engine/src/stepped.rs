@@ -184,7 +184,7 @@ impl Stepped {
         let arrival = Arrival {
             sequence: work.id,
             tenant: work.principal.tenant,
-            class: work.request.class.unwrap_or(PriorityClass::Normal),
+            class: work.request.declared.class.unwrap_or(PriorityClass::Normal),
             prompt,
             tokens_max,
         };

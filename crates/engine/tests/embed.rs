@@ -12,10 +12,7 @@ use std::{
 
 use engine::{Driver, EmbedWork, Embedded, EngineError, Purpose, Stepped, Turns};
 use simulator::{MockLaunch, replay::StepTime};
-use types::{
-    DataClass, Passage, Principal, PriorityClass, Prompt, RequestId, Role, SequenceId, TenantId, Tokens,
-    UserId,
-};
+use types::{Passage, Principal, PriorityClass, Prompt, RequestId, SequenceId, TenantId, Tokens, UserId};
 
 /// No two sequences of a driver have one name.
 static SEQUENCES: AtomicU64 = AtomicU64::new(1);
@@ -39,15 +36,7 @@ fn work(passages: Vec<Passage>) -> EmbedWork {
         request: RequestId(1),
         passages,
         class: PriorityClass::Normal,
-        principal: Principal {
-            tenant: TenantId(1),
-            user: UserId(1),
-            role: Role::Member,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-            scope: types::Scope::default(),
-            present_at: None,
-        },
+        principal: Principal::least(TenantId(1), UserId(1)),
     }
 }
 

@@ -18,8 +18,8 @@ use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered}
 use scheduler::{RefusalReason, StepPlan};
 use simulator::{MockLaunch, replay::StepTime};
 use types::{
-    DataClass, Event, FinishReason, GenerateRequest, Input, Principal, PriorityClass, Prompt, RequestId,
-    Role, Sampling, SamplingValues, SequenceId, StopStrings, TenantId, Tokens, UserId,
+    Declared, Event, FinishReason, GenerateRequest, Input, Principal, Prompt, RequestId, Sampling,
+    SamplingValues, SequenceId, StopStrings, TenantId, Tokens, UserId,
 };
 
 fn work(id: u64, text: &str, tokens_max: Option<u32>, stop: &[&str]) -> Work {
@@ -31,18 +31,9 @@ fn work(id: u64, text: &str, tokens_max: Option<u32>, stop: &[&str]) -> Work {
         tokens_max: tokens_max.map(Tokens),
         sampling: sampling.unwrap(),
         stop: StopStrings::new(stop.iter().map(ToString::to_string).collect()).unwrap(),
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     };
-    let principal = Principal {
-        tenant: TenantId(1),
-        user: UserId(1),
-        role: Role::Member,
-        class_max: PriorityClass::Normal,
-        data_class_max: DataClass::Internal,
-        scope: types::Scope::default(),
-        present_at: None,
-    };
+    let principal = Principal::least(TenantId(1), UserId(1));
     Work { id: SequenceId(id), request: Arc::new(request), principal }
 }
 

@@ -11,12 +11,12 @@ use engine::SequenceStatus;
 use http::StatusCode;
 use path::ProcessList;
 use resources::{ReplicaState, ReplicaView};
-use types::{ModelName, OutOfRange, Scope, SequenceId};
+use types::{ModelName, OutOfRange, PurposeOfUse, Purposes, Scope, SequenceId};
 
 use crate::{
     admin_types::{
-        CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, NamedUser, Processes, Replica,
-        Sequence, Usage, UsageReport, User, UserRequest, Users, Version,
+        CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, NamedUser, Processes,
+        PurposesChange, Replica, Sequence, Usage, UsageReport, User, UserRequest, Users, Version,
     },
     body::JsonBody,
     credential::Caller,
@@ -275,6 +275,7 @@ impl From<KeyView> for Key {
             role: view.key.role.to_string(),
             class_max: view.key.class_max.to_string(),
             data_class_max: view.key.data_class_max.to_string(),
+            purposes: names(&view.key.purposes),
             actions: view.key.scope.actions().to_vec(),
             models: view.key.scope.models().iter().map(ModelName::to_string).collect(),
             created_at: view.created_at,
@@ -294,6 +295,8 @@ impl TryFrom<KeyRequest> for NewKey {
             role: level("role", &request.role)?,
             class_max: level("class_max", &request.class_max)?,
             data_class_max: level("data_class_max", &request.data_class_max)?,
+            purposes: request.purposes.as_deref().map_or(Ok(Purposes::any()), only)?,
+            is_service: request.service,
             scope: Scope::new(None, request.actions, models),
             label: request.label,
             tenant: request.tenant,
@@ -366,11 +369,17 @@ pub(crate) async fn change_user(
     Caller(credential): Caller,
     JsonBody(request): JsonBody<UserRequest>,
 ) -> Result<Json<User>, ApiError> {
-    let UserRequest { tenant, user, role, class_max, data_class_max, suspended } = request;
+    let UserRequest { tenant, user, role, class_max, data_class_max, purposes, team, suspended } = request;
+    let purposes = purposes.map(|change| match change {
+        PurposesChange::Any => Ok(Purposes::any()),
+        PurposesChange::Only(names) => only(&names),
+    });
     let change = UserChange {
         role: role.as_deref().map(|name| level("role", name)).transpose()?,
         class_max: class_max.as_deref().map(|name| level("class_max", name)).transpose()?,
         data_class_max: data_class_max.as_deref().map(|name| level("data_class_max", name)).transpose()?,
+        purposes: purposes.transpose()?,
+        team: team.map(|team| Some(team).filter(|team| !team.is_empty())),
         suspended,
     };
     Ok(Json(User::from(gateway.path.change_user(credential, &tenant, &user, change).await?)))
@@ -433,7 +442,7 @@ pub(crate) async fn forget_factors(
     tag = "admin",
     params(("days" = u64, Path, description = "How many days: 1 to 36525")),
     responses(
-        (status = 200, description = "By day, tenant, user and model", body = UsageReport),
+        (status = 200, description = "By day, tenant, user, team, key and model", body = UsageReport),
         (status = "4XX", description = "Not allowed, or another number of days", body = ErrorBody),
     ),
 )]
@@ -458,10 +467,13 @@ impl From<UsageRecord> for Usage {
             day: record.day,
             tenant: name(record.tenant),
             user: name(record.user),
+            team: record.team,
+            key: record.key,
             model: record.model,
             requests: record.requests,
             input_tokens: record.input_tokens,
             output_tokens: record.output_tokens,
+            spend_nano: record.spend,
         }
     }
 }
@@ -474,9 +486,22 @@ impl From<UserView> for User {
             role: view.role.to_string(),
             class_max: view.class_max.to_string(),
             data_class_max: view.data_class_max.to_string(),
+            purposes: names(&view.purposes),
+            team: view.team,
+            service: view.is_service,
             suspended_at: view.suspended_at,
         }
     }
+}
+
+/// The purposes that somebody is bound to.
+fn names(purposes: &Purposes) -> Option<Vec<String>> {
+    purposes.bound().map(|purposes| purposes.iter().map(PurposeOfUse::to_string).collect())
+}
+
+fn only(names: &[String]) -> Result<Purposes, OutOfRange> {
+    let purposes = names.iter().map(|name| level("purposes", name)).collect::<Result<Vec<_>, _>>()?;
+    Purposes::only(purposes)
 }
 
 fn level<T: FromStr<Err = OutOfRange>>(parameter: &'static str, name: &str) -> Result<T, OutOfRange> {
@@ -497,6 +522,8 @@ mod tests {
             role: "operator".to_owned(),
             class_max: "interactive".to_owned(),
             data_class_max: "restricted".to_owned(),
+            service: false,
+            purposes: Some(vec!["care".to_owned()]),
             actions: Vec::new(),
             models: Vec::new(),
             expires_at: None,
@@ -514,6 +541,7 @@ mod tests {
             ("role", KeyRequest { role: "root".to_owned(), ..request() }),
             ("class_max", KeyRequest { class_max: "realtime".to_owned(), ..request() }),
             ("data_class_max", KeyRequest { data_class_max: String::new(), ..request() }),
+            ("purposes", KeyRequest { purposes: Some(vec!["Care".to_owned()]), ..request() }),
             ("models", KeyRequest { models: vec!["two words".to_owned()], ..request() }),
         ] {
             assert_eq!(NewKey::try_from(bad).unwrap_err().parameter, parameter);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use access::{Explanation, TenantPolicy, Who};
+use access::{Explanation, Inquiry, TenantPolicy, Who};
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -111,14 +111,15 @@ pub(crate) async fn decide(
     Caller(credential): Caller,
     JsonBody(request): JsonBody<DecisionRequest>,
 ) -> Result<Json<DecisionReport>, ApiError> {
-    let DecisionRequest { tenant, user, key, action, resource } = request;
+    let DecisionRequest { tenant, user, key, action, resource, purpose, location } = request;
     let who = match (tenant, user, key) {
         (Some(tenant), Some(user), None) => Who::User { tenant, user },
         (None, None, Some(key)) => Who::Key(key),
         _ => return Err(ApiError::parameter("user", "name either `tenant` and `user`, or a `key`")),
     };
-    let Explanation { decision, texts, roles } =
-        gateway.path.explain_access(credential, &who, &action, resource.as_deref()).await?;
+    let purpose = purpose.as_deref().map(str::parse).transpose()?;
+    let inquiry = Inquiry { who, action, resource, purpose, location };
+    let Explanation { decision, texts, roles } = gateway.path.explain_access(credential, inquiry).await?;
     let policies = decision.policies.iter().cloned().zip(texts);
     Ok(Json(DecisionReport {
         allowed: decision.allowed,

@@ -102,12 +102,18 @@ pub struct KeyRequest {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
+    /// Whether the user, if they are new, is a service account: a program, not a person.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub service: bool,
     /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     pub role: String,
     /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
     pub data_class_max: String,
+    /// What models may be used for with it; absent: all that its user may use them for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<Vec<String>>,
     /// Names of the actions that it is for; none: all that its user may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
@@ -136,6 +142,9 @@ pub struct Key {
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
     pub data_class_max: String,
+    /// What models may be used for with it; absent: all that its user may use them for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<Vec<String>>,
     /// Names of the actions that it is for; absent: all that its user may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub actions: Vec<String>,
@@ -162,7 +171,7 @@ pub struct KeyRotationRequest {
     pub overlap_s: u64,
 }
 
-/// What a user used of a model on a day.
+/// What a user used of a model on a day, with a key or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Usage {
     /// The day (UTC): days since 1970.
@@ -171,6 +180,12 @@ pub struct Usage {
     pub tenant: String,
     /// Name of the user in it.
     pub user: String,
+    /// The team that the user was in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// Id of the API key that was shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// The model's configured name.
     pub model: String,
     /// Requests.
@@ -179,12 +194,15 @@ pub struct Usage {
     pub input_tokens: u64,
     /// Tokens that were written.
     pub output_tokens: u64,
+    /// What they cost, in billionths of the currency that the prices of the models are in.
+    #[serde(default)]
+    pub spend_nano: u64,
 }
 
 /// Answer of `GET /api/v1/usage`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct UsageReport {
-    /// By day, tenant, user and model.
+    /// By day, tenant, user, team, key and model.
     pub usage: Vec<Usage>,
 }
 
@@ -201,6 +219,15 @@ pub struct User {
     pub class_max: String,
     /// Most sensitive data that they may send.
     pub data_class_max: String,
+    /// The purposes that they are bound to; absent: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<Vec<String>>,
+    /// Their team in the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+    /// Whether they are a service account: a program, not a person.
+    #[serde(default)]
+    pub service: bool,
     /// Seconds since 1970, if they may do nothing for now.
     pub suspended_at: Option<u64>,
 }
@@ -248,9 +275,25 @@ pub struct UserRequest {
     /// Most sensitive data that they may send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_class_max: Option<String>,
+    /// The purposes that they are bound to from now on; `any`: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purposes: Option<PurposesChange>,
+    /// Their team in the tenant; the empty name: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
     /// Whether they may do nothing for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspended: Option<bool>,
+}
+
+/// What somebody is bound to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PurposesChange {
+    /// Nothing: models may be used for anything.
+    Any,
+    /// These purposes; an empty list leaves nothing that models may be used for.
+    Only(Vec<String>),
 }
 
 /// Answer of `POST /api/v1/keys`: the only time that the key itself is shown.
@@ -449,6 +492,12 @@ pub struct DecisionRequest {
     /// `server`, `model:NAME` or `tenant:NAME`; without it, what is their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
+    /// What a model is used for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// Configured name of the place where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
 }
 
 /// Answer of `POST /api/v1/decisions`.

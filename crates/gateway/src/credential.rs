@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, fmt, net::IpAddr};
 
-use access::Credential;
+use access::{Credential, Shown};
 use axum::extract::FromRequestParts;
 use http::{Extensions, HeaderMap, Method, header::AUTHORIZATION, request::Parts};
 use types::Secret;
@@ -45,7 +45,12 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(credential(&parts.method, &parts.headers, Door::of(&parts.extensions))))
+        let door = Door::of(&parts.extensions);
+        let address = match door {
+            Door::Tcp { peer, .. } => peer,
+            Door::Local { .. } => None,
+        };
+        Ok(Self(Credential { shown: shown(&parts.method, &parts.headers, door), address }))
     }
 }
 
@@ -72,44 +77,44 @@ impl fmt::Display for Peer {
 
 /// What is shown counts on both doors. A header that holds nothing that could be one is no credential at all: it must not
 /// fall back to the rights of the local socket, or to a cookie.
-fn credential(method: &Method, headers: &HeaderMap, door: Door) -> Credential {
+fn shown(method: &Method, headers: &HeaderMap, door: Door) -> Shown {
     let mut authorizations = headers.get_all(AUTHORIZATION).iter();
     match (authorizations.next(), authorizations.next()) {
         (None, _) => match door {
             Door::Tcp { .. } => of_browser(method, headers),
-            Door::Local { uid } => Credential::LocalSocket { uid },
+            Door::Local { uid } => Shown::LocalSocket { uid },
         },
-        (Some(header), None) => bearer(header.as_bytes()).map_or(Credential::Absent, of_bearer),
+        (Some(header), None) => bearer(header.as_bytes()).map_or(Shown::Nothing, of_bearer),
         // Two headers: which one is meant is not guessed.
-        (Some(_), Some(_)) => Credential::Absent,
+        (Some(_), Some(_)) => Shown::Nothing,
     }
 }
 
-fn of_bearer(token: &[u8]) -> Credential {
+fn of_bearer(token: &[u8]) -> Shown {
     let secret = Secret::from(token.to_vec());
     if token.starts_with(SESSION_PREFIX) {
-        Credential::LoginSession(secret)
+        Shown::LoginSession(secret)
     } else if token.split(|byte| *byte == b'.').count() == TOKEN_PARTS {
-        Credential::AccessToken(secret)
+        Shown::AccessToken(secret)
     } else {
-        Credential::ApiKey(secret)
+        Shown::ApiKey(secret)
     }
 }
 
 /// A cookie comes along with whatever a browser sends, also if another site made it: what changes something counts only from a
 /// page of ours.
-fn of_browser(method: &Method, headers: &HeaderMap) -> Credential {
+fn of_browser(method: &Method, headers: &HeaderMap) -> Shown {
     let is_safe = matches!(*method, Method::GET | Method::HEAD);
     match cookie::session(headers) {
-        Some(secret) if is_safe || auth::is_own_page(headers) => Credential::LoginSession(secret),
-        _ => Credential::Absent,
+        Some(secret) if is_safe || auth::is_own_page(headers) => Shown::LoginSession(secret),
+        _ => Shown::Nothing,
     }
 }
 
 /// The session that a program shows.
 pub(crate) fn shown_session(headers: &HeaderMap) -> Option<Secret> {
-    match credential(&Method::GET, headers, Door::Local { uid: 0 }) {
-        Credential::LoginSession(secret) => Some(secret),
+    match shown(&Method::GET, headers, Door::Local { uid: 0 }) {
+        Shown::LoginSession(secret) => Some(secret),
         _ => None,
     }
 }
@@ -130,16 +135,16 @@ mod tests {
 
     use super::*;
 
-    fn shown(method: &Method, headers: &[(HeaderName, &str)], door: Door) -> String {
+    fn described(method: &Method, headers: &[(HeaderName, &str)], door: Door) -> String {
         let headers: HeaderMap =
             headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         let text = |secret: Secret| String::from_utf8_lossy(secret.expose()).into_owned();
-        match credential(method, &headers, door) {
-            Credential::ApiKey(key) => format!("key {}", text(key)),
-            Credential::LoginSession(secret) => format!("session {}", text(secret)),
-            Credential::AccessToken(token) => format!("token {}", text(token)),
-            Credential::LocalSocket { uid } => format!("uid {uid}"),
-            Credential::Absent => "absent".to_owned(),
+        match shown(method, &headers, door) {
+            Shown::ApiKey(key) => format!("key {}", text(key)),
+            Shown::LoginSession(secret) => format!("session {}", text(secret)),
+            Shown::AccessToken(token) => format!("token {}", text(token)),
+            Shown::LocalSocket { uid } => format!("uid {uid}"),
+            Shown::Nothing => "absent".to_owned(),
         }
     }
 
@@ -161,7 +166,7 @@ mod tests {
             (&["Bearer a", "Bearer b"], local, "absent"),
         ] {
             let headers: Vec<_> = headers.iter().map(|value| (AUTHORIZATION, *value)).collect();
-            assert_eq!(shown(&Method::POST, &headers, door), expected, "{headers:?} at {door:?}");
+            assert_eq!(described(&Method::POST, &headers, door), expected, "{headers:?} at {door:?}");
         }
     }
 
@@ -181,7 +186,7 @@ mod tests {
             (Method::GET, &[cookie.clone(), (AUTHORIZATION, "Bearer")], tcp, "absent"),
             (Method::GET, &own[..1], Door::Local { uid: 7 }, "uid 7"),
         ] {
-            assert_eq!(shown(&method, headers, door), expected, "{method} {headers:?}");
+            assert_eq!(described(&method, headers, door), expected, "{method} {headers:?}");
         }
     }
 }

@@ -273,6 +273,10 @@ fn of_access(error: &AccessError) -> Reply<'static> {
             retry_after: *retry_after,
             ..reply(StatusCode::TOO_MANY_REQUESTS, "quota_exceeded", None)
         },
+        AccessError::TooManyAttempts { retry_after } => Reply {
+            retry_after: Some(*retry_after),
+            ..reply(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", None)
+        },
         AccessError::UnknownUser { .. } => reply(StatusCode::NOT_FOUND, "user_not_found", None),
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
@@ -288,6 +292,7 @@ fn of_sign_in(error: &SignInError) -> Reply<'static> {
         SignInError::UnknownProvider => reply("provider_not_found"),
         SignInError::Unknown => reply("sign_in_not_found"),
         SignInError::NotMapped => reply("account_not_mapped"),
+        SignInError::ServiceAccount => reply("service_account"),
         SignInError::WrongCode => reply("wrong_code"),
         SignInError::LockedOut(seconds) => {
             Reply { retry_after: Some(Duration::from_secs(*seconds)), ..reply("locked_out") }

@@ -332,6 +332,12 @@ pub(crate) enum WhyCommand {
         action: String,
         /// To what: `server`, `model:NAME`, `tenant:NAME` [default: what is their own].
         resource: Option<String>,
+        /// What a model would be used for.
+        #[arg(long, value_name = "NAME")]
+        purpose: Option<String>,
+        /// Configured name of the place where they would be.
+        #[arg(long, value_name = "NAME")]
+        location: Option<String>,
     },
 }
 
@@ -353,7 +359,9 @@ pub(crate) struct UsageArgs {
 pub(crate) enum UsageBy {
     Day,
     Tenant,
+    Team,
     User,
+    Key,
     Model,
 }
 
@@ -362,7 +370,9 @@ impl UsageBy {
         match self {
             Self::Day => "day",
             Self::Tenant => "tenant",
+            Self::Team => "team",
             Self::User => "user",
+            Self::Key => "key",
             Self::Model => "model",
         }
     }
@@ -382,6 +392,13 @@ pub(crate) struct UserName {
 pub(crate) struct UserArgs {
     #[command(flatten)]
     pub(crate) name: UserName,
+    #[command(flatten)]
+    pub(crate) change: UserChanges,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct UserChanges {
     /// What they are from now on.
     #[arg(long, value_parser = named(Role::ALL, Role::as_str))]
     pub(crate) role: Option<String>,
@@ -391,6 +408,18 @@ pub(crate) struct UserArgs {
     /// Most sensitive data that they may send from now on.
     #[arg(long, value_parser = named(DataClass::ALL, DataClass::as_str))]
     pub(crate) data_class_max: Option<String>,
+    /// A purpose that they may use models for, and no other from now on; may be repeated.
+    #[arg(long = "purpose", value_name = "NAME", conflicts_with = "any_purpose")]
+    pub(crate) purposes: Vec<String>,
+    /// Let them use models for any purpose.
+    #[arg(long)]
+    pub(crate) any_purpose: bool,
+    /// Their team in the tenant from now on.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_team", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(crate) team: Option<String>,
+    /// Take them out of their team.
+    #[arg(long)]
+    pub(crate) no_team: bool,
 }
 
 #[derive(Debug, Args)]
@@ -404,6 +433,9 @@ pub(crate) struct KeyArgs {
     /// Who uses it; made if new.
     #[arg(long)]
     pub(crate) user: String,
+    /// The user, if they are new, is a service account: a program, not a person.
+    #[arg(long)]
+    pub(crate) service: bool,
     /// What may be done with it; what its user may do, if they are new.
     #[arg(long, default_value = Role::Member.as_str(), value_parser = named(Role::ALL, Role::as_str))]
     pub(crate) role: String,
@@ -415,6 +447,9 @@ pub(crate) struct KeyArgs {
     #[arg(long, default_value = DataClass::Internal.as_str(),
           value_parser = named(DataClass::ALL, DataClass::as_str))]
     pub(crate) data_class_max: String,
+    /// A purpose that models may be used for with it; may be repeated [default: all that its user may use them for].
+    #[arg(long = "purpose", value_name = "NAME")]
+    pub(crate) purposes: Vec<String>,
     /// Days until it expires [default: it does not].
     #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=36_525))]
     pub(crate) expires_days: Option<u64>,

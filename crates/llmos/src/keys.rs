@@ -24,11 +24,19 @@ pub(crate) async fn run(client: &Client, command: KeysCommand, output: Output) -
 }
 
 async fn create(client: &Client, args: KeyArgs, output: Output) -> Result<(), Failure> {
-    let KeyArgs { label, tenant, user, role, class_max, data_class_max, expires_days, actions, models } =
-        args;
-    let expires_at = expires_days.map(|days| now_s() + days * DAY_S);
-    let request =
-        KeyRequest { label, tenant, user, role, class_max, data_class_max, actions, models, expires_at };
+    let request = KeyRequest {
+        label: args.label,
+        tenant: args.tenant,
+        user: args.user,
+        service: args.service,
+        role: args.role,
+        class_max: args.class_max,
+        data_class_max: args.data_class_max,
+        purposes: Some(args.purposes).filter(|purposes| !purposes.is_empty()),
+        actions: args.actions,
+        models: args.models,
+        expires_at: args.expires_days.map(|days| now_s() + days * DAY_S),
+    };
     let created: CreatedKey = client.post("/api/v1/keys", &request).await?;
     if output.json {
         return output::document(&created);
@@ -93,7 +101,7 @@ fn checked(id: &str) -> Result<&str, Failure> {
 fn row(key: &Key) -> Vec<String> {
     let Key { id, label, tenant, user, role, class_max, data_class_max, .. } = key.clone();
     let time = |seconds: Option<u64>| seconds.map_or("-".to_owned(), date);
-    let scope = [&key.actions[..], &key.models[..]].concat();
+    let scope = [&key.actions[..], &key.models[..], key.purposes.as_deref().unwrap_or_default()].concat();
     let scope = if scope.is_empty() { "all".to_owned() } else { scope.join(" ") };
     let [created, expires, revoked] = [Some(key.created_at), key.expires_at, key.revoked_at].map(time);
     vec![id, label, tenant, user, role, class_max, data_class_max, scope, created, expires, revoked]

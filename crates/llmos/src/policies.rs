@@ -41,13 +41,13 @@ pub(crate) async fn run(client: &Client, command: PoliciesCommand, output: Outpu
 }
 
 pub(crate) async fn why(client: &Client, command: WhyCommand, output: Output) -> Result<(), Failure> {
-    let WhyCommand::Access { principal, action, resource } = command;
+    let WhyCommand::Access { principal, action, resource, purpose, location } = command;
     let request = match (principal.strip_prefix("key:"), principal.split_once('/')) {
         (Some(key), _) => DecisionRequest { key: Some(key.to_owned()), ..DecisionRequest::default() },
         (None, Some((tenant, user))) => user_of(tenant, user),
         (None, None) => user_of("default", &principal),
     };
-    let request = DecisionRequest { action: action.clone(), resource, ..request };
+    let request = DecisionRequest { action: action.clone(), resource, purpose, location, ..request };
     let report: DecisionReport = client.post("/api/v1/decisions", &request).await?;
     if output.json {
         return output::document(&report);

@@ -72,7 +72,9 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let outbound =
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
     let access = access.with_sign_in(sign_in, outbound).await.trying("read the sign-ins")?;
-    let access = access.with_quotas(config.quotas.clone()).await.trying("read what was used today")?;
+    let access = access.with_locations(config.locations.clone());
+    let (quotas, prices) = (config.quotas.clone(), config.prices.clone());
+    let access = access.with_quotas(quotas, prices).await.trying("read what was used")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);
     let (corrections, complaint) = Corrections::open(&config.data_dir);
     if let Some(complaint) = complaint {

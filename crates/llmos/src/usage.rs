@@ -16,13 +16,17 @@ const DAY_S: u64 = 86_400;
 /// Characters of a date without its time.
 const DATE_CHARS: usize = 10;
 
-/// Requests and tokens of a group.
+/// Requests, tokens and money of a group.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Sum {
     requests: u64,
     input_tokens: u64,
     output_tokens: u64,
+    spend_nano: u64,
 }
+
+/// The name of whose there is none.
+const NONE: &str = "-";
 
 pub(crate) async fn run(client: &Client, args: UsageArgs, output: Output) -> Result<(), Failure> {
     let report: UsageReport = client.get(&format!("/api/v1/usage/{}", args.days)).await?;
@@ -35,16 +39,17 @@ pub(crate) async fn run(client: &Client, args: UsageArgs, output: Output) -> Res
             group.insert("requests".to_owned(), sum.requests.into());
             group.insert("input_tokens".to_owned(), sum.input_tokens.into());
             group.insert("output_tokens".to_owned(), sum.output_tokens.into());
+            group.insert("spend".to_owned(), money(sum.spend_nano).into());
             group
         };
         return output::document(
             &serde_json::json!({ "usage": groups.iter().map(named).collect::<Vec<_>>() }),
         );
     }
-    let names = by.iter().map(|by| by.name()).chain(["requests", "input_tokens", "output_tokens"]);
+    let names = by.iter().map(|by| by.name()).chain(["requests", "input_tokens", "output_tokens", "spend"]);
     let cells = |(names, sum): &(Vec<String>, Sum)| {
         let sums = [sum.requests, sum.input_tokens, sum.output_tokens].map(|number| number.to_string());
-        names.iter().cloned().chain(sums).collect::<Vec<String>>()
+        names.iter().cloned().chain(sums).chain([money(sum.spend_nano)]).collect::<Vec<String>>()
     };
     let rows: Vec<Vec<String>> = groups.iter().map(cells).collect();
     if args.csv {
@@ -66,14 +71,24 @@ fn summed(usage: &[Usage], by: &[UsageBy]) -> Vec<(Vec<String>, Sum)> {
             UsageBy::Day => date(used.day * DAY_S).chars().take(DATE_CHARS).collect(),
             UsageBy::Tenant => used.tenant.clone(),
             UsageBy::User => used.user.clone(),
+            UsageBy::Team => used.team.clone().unwrap_or_else(|| NONE.to_owned()),
+            UsageBy::Key => used.key.clone().unwrap_or_else(|| NONE.to_owned()),
             UsageBy::Model => used.model.clone(),
         };
         let sum = groups.entry(by.iter().map(name).collect()).or_default();
         sum.requests += used.requests;
         sum.input_tokens += used.input_tokens;
         sum.output_tokens += used.output_tokens;
+        sum.spend_nano += used.spend_nano;
     }
     groups.into_iter().collect()
+}
+
+/// Billionths of the currency as a decimal number, with no more digits than it has, and two at least.
+fn money(nano: u64) -> String {
+    let digits = format!("{:09}", nano % 1_000_000_000);
+    let digits = digits.trim_end_matches('0');
+    format!("{}.{digits:0<2}", nano / 1_000_000_000)
 }
 
 /// A cell of CSV (RFC 4180). What a spreadsheet would take for a formula is kept from being one.
@@ -89,7 +104,28 @@ mod tests {
 
     fn used(day: u64, user: &str, model: &str) -> Usage {
         let (tenant, user, model) = ("t".to_owned(), user.to_owned(), model.to_owned());
-        Usage { day, tenant, user, model, requests: 1, input_tokens: 10, output_tokens: 5 }
+        let (team, key) = (Some("ward".to_owned()).filter(|_| user == "a"), None);
+        Usage {
+            day,
+            tenant,
+            user,
+            team,
+            key,
+            model,
+            requests: 1,
+            input_tokens: 10,
+            output_tokens: 5,
+            spend_nano: 7,
+        }
+    }
+
+    #[test]
+    fn money_is_printed_to_the_last_billionth() {
+        for (nano, text) in
+            [(0, "0.00"), (1, "0.000000001"), (1_500_000_000, "1.50"), (12_345_600_000, "12.3456")]
+        {
+            assert_eq!(money(nano), text);
+        }
     }
 
     #[test]
@@ -99,11 +135,12 @@ mod tests {
             summed(&usage, by).into_iter().map(|(names, sum)| (names.join(" "), sum.requests)).collect()
         };
         assert_eq!(names(&[UsageBy::User]), [("a".to_owned(), 1), ("b".to_owned(), 2)]);
+        assert_eq!(names(&[UsageBy::Team, UsageBy::Key]), [("- -".to_owned(), 2), ("ward -".to_owned(), 1)]);
         assert_eq!(names(&[UsageBy::Day]), [("2024-10-04".to_owned(), 2), ("2024-10-05".to_owned(), 1)]);
         assert_eq!(names(&[UsageBy::Model, UsageBy::User]).len(), 3);
         assert_eq!(
             summed(&usage, &[UsageBy::Tenant])[0].1,
-            Sum { requests: 3, input_tokens: 30, output_tokens: 15 }
+            Sum { requests: 3, input_tokens: 30, output_tokens: 15, spend_nano: 21 }
         );
     }
 

@@ -1,11 +1,11 @@
 //! `llmos users`.
 
-use gateway::admin_types::{Invitation, NamedUser, User, UserRequest, Users};
+use gateway::admin_types::{Invitation, NamedUser, PurposesChange, User, UserRequest, Users};
 
 use crate::{
-    cli::{UserArgs, UserName, UsersCommand},
+    cli::{UserArgs, UserChanges, UserName, UsersCommand},
     client::Client,
-    exit::{Exit, Failure},
+    exit::Failure,
     output::{self, Output, date},
 };
 
@@ -13,12 +13,16 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
     let request = match command {
         UsersCommand::List => return list(client, output).await,
         UsersCommand::Set(args) => {
-            let UserArgs { name, role, class_max, data_class_max } = args;
-            if role.is_none() && class_max.is_none() && data_class_max.is_none() {
-                return Err(Failure::new(Exit::Usage, "nothing is to be changed")
-                    .advise("say --role, --class-max or --data-class-max"));
-            }
-            UserRequest { role, class_max, data_class_max, ..of(name) }
+            let UserArgs { name, change } = args;
+            let UserChanges { role, class_max, data_class_max, purposes, any_purpose, team, no_team } =
+                change;
+            let purposes = match (any_purpose, purposes.is_empty()) {
+                (true, _) => Some(PurposesChange::Any),
+                (false, true) => None,
+                (false, false) => Some(PurposesChange::Only(purposes)),
+            };
+            let team = team.or_else(|| no_team.then(String::new));
+            UserRequest { role, class_max, data_class_max, purposes, team, ..of(name) }
         }
         UsersCommand::Invite(name) => return invite(client, name, output).await,
         UsersCommand::ForgetFactors(name) => {
@@ -34,7 +38,8 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
     output.table(&HEADERS, &[row(&user)])
 }
 
-const HEADERS: [&str; 6] = ["TENANT", "USER", "ROLE", "CLASS MAX", "DATA CLASS MAX", "SUSPENDED"];
+const HEADERS: [&str; 8] =
+    ["TENANT", "USER", "TEAM", "ROLE", "CLASS MAX", "DATA CLASS MAX", "PURPOSES", "SUSPENDED"];
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let users: Users = client.get("/api/v1/users").await?;
@@ -65,6 +70,11 @@ fn of(name: UserName) -> UserRequest {
 }
 
 fn row(user: &User) -> Vec<String> {
-    let User { tenant, user, role, class_max, data_class_max, suspended_at } = user.clone();
-    vec![tenant, user, role, class_max, data_class_max, suspended_at.map_or("-".to_owned(), date)]
+    let User { tenant, user, team, role, class_max, data_class_max, purposes, service, suspended_at } =
+        user.clone();
+    let user = if service { format!("{user} (service)") } else { user };
+    let team = team.unwrap_or_else(|| "-".to_owned());
+    let purposes = purposes.map_or("any".to_owned(), |purposes| purposes.join(" "));
+    let suspended = suspended_at.map_or("-".to_owned(), date);
+    vec![tenant, user, team, role, class_max, data_class_max, purposes, suspended]
 }

@@ -298,3 +298,164 @@ fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
     assert_eq!(site.run(&["why", "access", "clinic/nobody", "generate", "model:mock"]).code, Some(5));
     assert_eq!(site.run(&["why", "access", "clinic/ann", "generate"]).code, Some(1));
 }
+
+/// Ids that there are and ids that there are not, and secrets that are wrong in one place.
+#[test]
+fn a33_guesses_are_answered_only_so_often() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let right = key(&server, "clinic", "ann", "member");
+    let wrong_by_one = |text: &str, place: usize| {
+        let mut text = text.to_owned().into_bytes();
+        text[place] = if text[place] == b'0' { b'1' } else { b'0' };
+        String::from_utf8(text).unwrap()
+    };
+    let in_the_id = "llmos_".len() + 3;
+    let in_the_secret = right.secret.len() - 3;
+    let guess = |number: usize| {
+        let guess =
+            wrong_by_one(&right.secret, if number.is_multiple_of(2) { in_the_id } else { in_the_secret });
+        server.request("GET", "/v1/models", &guess, &[], None)
+    };
+    let answers: Vec<Answer> = (0..300).map(guess).collect();
+    let of = |status: u16| answers.iter().filter(|answer| answer.status == status).collect::<Vec<_>>();
+    let (wrong, too_many) = (of(401), of(429));
+    assert_eq!(wrong.len() + too_many.len(), 300);
+    // Two more in each second that this takes.
+    assert!((120..200).contains(&wrong.len()), "{} were answered", wrong.len());
+    assert!(wrong.iter().all(|answer| answer.body["error"]["code"] == "invalid_api_key"));
+    assert!(too_many.iter().all(|answer| answer.body["error"]["code"] == "too_many_attempts"));
+    assert!(too_many.iter().all(|answer| answer.head.contains("retry-after: ")));
+    // Whoever holds the right one is not kept out by those who guess.
+    assert_eq!(server.request("GET", "/v1/models", &right.secret, &[], None).status, 200);
+}
+
+#[test]
+fn what_for_and_from_where_decide_too() {
+    let site = Site::with(&format!(
+        "{}[[location]]\nname = 'here'\nnetworks = ['127.0.0.0/8']\n[[location]]\nname = 'ward'\nnetworks = ['10.1.3.0/24']\n",
+        harness::MODEL
+    ));
+    let server = site.serve(&[]);
+    let ann = key(&server, "clinic", "ann", "member");
+    let ask = |key: &str, purpose: &[&str]| {
+        let body =
+            json!({ "model": "mock", "max_tokens": 1, "messages": [{ "role": "user", "content": "hello" }] });
+        let answer = server.request("POST", "/v1/chat/completions", key, purpose, Some(&body));
+        (answer.status, answer.body["error"]["code"].as_str().unwrap_or_default().to_owned())
+    };
+    let ok = || (200, String::new());
+    let forbidden = || (403, "forbidden_by_policy".to_owned());
+    assert_eq!(ask(&ann.secret, &[]), ok());
+    assert_eq!(ask(&ann.secret, &["llmos-purpose: anything"]), ok(), "bound to none");
+    assert_eq!(ask(&ann.secret, &["llmos-purpose: Not A Name"]), (400, "out_of_range".to_owned()));
+    let twice = ["llmos-purpose: treatment", "llmos-purpose: billing"];
+    assert_eq!(ask(&ann.secret, &twice), (400, "out_of_range".to_owned()), "which one is meant?");
+
+    let bind = [
+        "users",
+        "set",
+        "--tenant",
+        "clinic",
+        "--user",
+        "ann",
+        "--purpose",
+        "treatment",
+        "--purpose",
+        "billing",
+    ];
+    assert_eq!(server.json(&bind)["purposes"], json!(["billing", "treatment"]));
+    assert_eq!(ask(&ann.secret, &[]), forbidden());
+    assert_eq!(ask(&ann.secret, &["llmos-purpose: research"]), forbidden());
+    assert_eq!(ask(&ann.secret, &["llmos-purpose: treatment"]), ok());
+    // A key narrows them, and cannot widen them.
+    let make = |args: &[&str]| {
+        let all =
+            [&["keys", "create", "--label", "x", "--tenant", "clinic", "--user", "ann", "--json"], args]
+                .concat();
+        let made = site.run(&all);
+        (made.code, serde_json::from_str::<Value>(&made.stdout).unwrap_or_default(), made.stderr)
+    };
+    let (_, billing, _) = make(&["--purpose", "billing"]);
+    let billing = billing["secret"].as_str().unwrap();
+    assert_eq!(ask(billing, &[]), ok(), "the only one need not be said");
+    assert_eq!(ask(billing, &["llmos-purpose: treatment"]), forbidden());
+    let (code, _, says) = make(&["--purpose", "research"]);
+    assert!(code == Some(4) && says.contains("the user may have at most billing, treatment"), "{says}");
+    let why = |args: &[&str]| {
+        server.json(&[&["why", "access", "clinic/ann", "generate", "model:mock"], args].concat())["policies"]
+            [0]["name"]
+            .clone()
+    };
+    assert_eq!(why(&["--purpose", "research"]), "data.purpose");
+    assert_eq!(why(&["--purpose", "billing"]), "role.member");
+    server.json(&["users", "set", "--tenant", "clinic", "--user", "ann", "--any-purpose"]);
+    assert_eq!(ask(&ann.secret, &[]), ok());
+
+    let rule = "forbid (principal, action == Action::\"generate\", resource)\n\
+                unless { context has location && context.location == \"ward\" };";
+    fs::write(site.folder().join("ward.cedar"), rule).unwrap();
+    server.json(&["policies", "set", "ward", "ward.cedar", "--tenant", "clinic"]);
+    assert_eq!(ask(&ann.secret, &[]), forbidden());
+    assert_eq!(ask(&ann.secret, &["x-forwarded-for: 10.1.3.7", "forwarded: for=10.1.3.7"]), forbidden());
+    fs::write(site.folder().join("ward.cedar"), rule.replace("ward", "here")).unwrap();
+    server.json(&["policies", "set", "ward", "ward.cedar", "--tenant", "clinic"]);
+    assert_eq!(ask(&ann.secret, &[]), ok());
+    assert_eq!(why(&["--location", "ward"]), "tenant.ward.1");
+    assert_eq!(why(&["--location", "here"]), "role.member");
+
+    // A program does not sign in at a browser.
+    let service = ["keys", "create", "--label", "x", "--tenant", "clinic", "--user", "robot", "--service"];
+    server.json(&service);
+    let invited = site.run(&["users", "invite", "--tenant", "clinic", "--user", "robot"]);
+    assert!(invited.code != Some(0) && invited.stderr.contains("robot"), "{}", invited.stderr);
+    let listed = server.json(&["users", "list"])["users"].clone();
+    assert!(listed.as_array().unwrap().iter().any(|user| user["user"] == "robot" && user["service"] == true));
+}
+
+/// Filters, orders and cursors that reach for what is somebody else's.
+#[test]
+fn a40_lists_hold_ones_own_whatever_is_asked_of_them() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let ours = key(&server, "clinic", "chief", "administrator");
+    let theirs = key(&server, "lab", "bobby", "member");
+    let stored = |key: &Key| {
+        let body = json!({
+            "model": "mock", "max_tokens": 1, "store": true, "messages": [{ "role": "user", "content": "hi" }],
+        });
+        let answer = server.request("POST", "/v1/chat/completions", &key.secret, &[], Some(&body));
+        answer.body["id"].as_str().unwrap().to_owned()
+    };
+    let (own, others) = (stored(&ours), stored(&theirs));
+    let ask = |path: &str| server.request("GET", path, &ours.secret, &[], None);
+    for list in ["/api/v1/keys", "/api/v1/users", "/api/v1/usage/7", "/v1/chat/completions", "/v1/models"] {
+        for asked in [
+            "",
+            "?org=lab",
+            "?tenant=lab",
+            "?owner=*",
+            "?sort=hash",
+            "?order=data",
+            "?metadata[x]=%27%20or%201=1",
+        ] {
+            let answer = ask(&format!("{list}{asked}"));
+            assert!([200, 400].contains(&answer.status), "{list}{asked}: {}", answer.status);
+            let text = answer.body.to_string();
+            let seen = ["bobby", &theirs.id, &others].into_iter().find(|name| text.contains(*name));
+            assert_eq!(seen, None, "{list}{asked}: {text}");
+        }
+    }
+    // The cursor of somebody else is as one that nobody has, and none is more than a place among one's own.
+    let behind = |id: &str| {
+        let Answer { status, mut body, .. } = ask(&format!("/v1/chat/completions?after={id}"));
+        body["error"]["request_id"] = Value::Null;
+        (status, body)
+    };
+    assert_eq!(behind(&others), behind(NOTHING));
+    assert_eq!(behind(&own).1["data"], json!([]));
+    for forged in ["*", "%27%20or%201=1", "../../lab", "0"] {
+        let (status, body) = behind(forged);
+        assert!(status == 400 || body["data"] == json!([]), "{forged}: {body}");
+    }
+}

@@ -366,7 +366,7 @@ fn a54_quotas_hold_over_all_keys_of_a_user_and_all_users_of_a_tenant() {
     assert_eq!(ask(&school).status, 429);
     let csv = site.run(&["usage", "--by", "tenant", "--by", "model", "--csv"]);
     assert!(
-        csv.stdout.starts_with("tenant,model,requests,input_tokens,output_tokens\r\nclinic,mock,8,"),
+        csv.stdout.starts_with("tenant,model,requests,input_tokens,output_tokens,spend\r\nclinic,mock,8,"),
         "{}",
         csv.stdout
     );

@@ -21,8 +21,7 @@ use engine::{
 };
 use modelfile::Gguf;
 use types::{
-    DataClass, Passage, Principal, PriorityClass, Prompt, RequestId, Role, SequenceId, TenantId, Tokens,
-    UserId, Vector,
+    Passage, Principal, PriorityClass, Prompt, RequestId, SequenceId, TenantId, Tokens, UserId, Vector,
 };
 
 /// No two sequences of a driver have one name.
@@ -70,15 +69,7 @@ fn work(passages: Vec<Passage>) -> EmbedWork {
         request: RequestId(1),
         passages,
         class: PriorityClass::Normal,
-        principal: Principal {
-            tenant: TenantId(1),
-            user: UserId(1),
-            role: Role::Member,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-            scope: types::Scope::default(),
-            present_at: None,
-        },
+        principal: Principal::least(TenantId(1), UserId(1)),
     }
 }
 

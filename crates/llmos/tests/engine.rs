@@ -13,8 +13,8 @@ use engine::{
 };
 use futures::{StreamExt, stream::FuturesUnordered};
 use types::{
-    DataClass, Event, FinishReason, GenerateRequest, Input, Message, Principal, PriorityClass, Prompt,
-    RequestId, Role, Sampling, SamplingValues, SequenceId, Speaker, StopStrings, TenantId, Tokens, UserId,
+    Declared, Event, FinishReason, GenerateRequest, Input, Message, Principal, Prompt, RequestId, Sampling,
+    SamplingValues, SequenceId, Speaker, StopStrings, TenantId, Tokens, UserId,
 };
 
 const PARIS: &str = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n";
@@ -68,18 +68,9 @@ fn work(id: u64, input: Input, tokens_max: u32, temperature: f32) -> Work {
         tokens_max: Some(Tokens(tokens_max)),
         sampling: SamplingValues { temperature, ..SamplingValues::default() }.try_into().unwrap(),
         stop: StopStrings::default(),
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     };
-    let principal = Principal {
-        tenant: TenantId(1),
-        user: UserId(1),
-        role: Role::Member,
-        class_max: PriorityClass::Normal,
-        data_class_max: DataClass::Internal,
-        scope: types::Scope::default(),
-        present_at: None,
-    };
+    let principal = Principal::least(TenantId(1), UserId(1));
     Work { id: SequenceId(id), request: Arc::new(request), principal }
 }
 

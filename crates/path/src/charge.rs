@@ -53,10 +53,10 @@ impl Charge {
         let Some(reservation) = self.reservation.take() else { return };
         match &self.model {
             Some(model) => {
-                reservation.settle(Tokens(self.input.0.saturating_add(self.output.0)));
+                reservation.settle(self.input, self.output);
                 self.book.note(model, self.input, self.output);
             }
-            None => reservation.settle(Tokens(0)),
+            None => reservation.settle(Tokens(0), Tokens(0)),
         }
     }
 }

@@ -182,7 +182,7 @@ impl Ask for GenerateRequest {
     const PURPOSES: &[Purpose] = &[Purpose::Generate];
 
     fn wanted(&self) -> ModelUse {
-        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+        ModelUse { model: self.model.clone(), declared: self.declared.clone() }
     }
 }
 
@@ -191,7 +191,7 @@ impl Ask for EmbedRequest {
     const PURPOSES: &[Purpose] = &[Purpose::Embed];
 
     fn wanted(&self) -> ModelUse {
-        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+        ModelUse { model: self.model.clone(), declared: self.declared.clone() }
     }
 }
 
@@ -200,7 +200,7 @@ impl Ask for RerankRequest {
     const PURPOSES: &[Purpose] = &[Purpose::Rank, Purpose::Embed];
 
     fn wanted(&self) -> ModelUse {
-        ModelUse { model: self.model.clone(), class: self.class, data_class: self.data_class }
+        ModelUse { model: self.model.clone(), declared: self.declared.clone() }
     }
 }
 
@@ -283,7 +283,7 @@ impl Path {
     ) -> Result<Keeping, PathError> {
         let principal = authorized.principal();
         // Filled in by the decision.
-        let data_class = authorized.resource().data_class.unwrap_or(principal.data_class_max);
+        let data_class = authorized.resource().declared.data_class.unwrap_or(principal.data_class_max);
         let authorized = self.access.authorize::<StoreChatCompletion>(principal, data_class)?;
         Ok(self.kept.begin(&authorized, id, keep).await?)
     }
@@ -304,13 +304,13 @@ impl Path {
     }
 
     /// Sets aside what a request may cost, on the account of whoever was authorised.
-    fn reserve<A: Action, R: Cost>(
+    fn reserve<A: Action<Resource = ModelUse>, R: Cost>(
         &self,
         authorized: &Authorized<A>,
         request: &R,
     ) -> Result<Charge, PathError> {
         let input = request.input();
-        let reservation = self.access.reserve(authorized, input + request.output())?;
+        let reservation = self.access.reserve(authorized, input, request.output())?;
         Ok(Charge::new(reservation, self.access.book(authorized), input))
     }
 
@@ -356,8 +356,7 @@ impl Path {
     async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<Answer, PathError> {
         let Routed { authorized, route, mut request, mut observation } = routed;
         let id = request.id;
-        request.class = authorized.resource().class;
-        request.data_class = authorized.resource().data_class;
+        request.declared = authorized.resource().declared.clone();
         let work = Work {
             id: SequenceId(self.sequences.fetch_add(1, Ordering::Relaxed)),
             request: Arc::new(request),
@@ -429,7 +428,7 @@ impl Path {
             first: SequenceId(first),
             request,
             passages,
-            class: authorized.resource().class.unwrap_or(PriorityClass::Normal),
+            class: authorized.resource().declared.class.unwrap_or(PriorityClass::Normal),
             principal: authorized.principal().clone(),
         }
     }

@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use access::{
-    Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence, ListModels,
+    Action, Authorized, Credential, ExplainAccess, Explanation, Inquiry, KeyView, KillSequence, ListModels,
     ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers,
     ReadApi, ReadMetrics, ReadUsage, ScimAccount, ScimAccountRecord, ScimError, ScimGroup, ScimGroupRecord,
-    ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView, Who,
+    ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -319,12 +319,10 @@ impl Path {
     pub async fn explain_access(
         &self,
         credential: Credential,
-        who: &Who,
-        action: &str,
-        resource: Option<&str>,
+        inquiry: Inquiry,
     ) -> Result<Explanation, PathError> {
         let authorized = self.in_own_tenant::<ExplainAccess>(credential).await?;
-        Ok(self.access.explain(&authorized, who, action, resource).await?)
+        Ok(self.access.explain(&authorized, inquiry).await?)
     }
 
     /// All metrics in the `OpenMetrics` text format.

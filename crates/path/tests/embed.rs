@@ -7,14 +7,14 @@ mod kept;
 
 use std::{path::Path as File, sync::Arc, time::Duration};
 
-use access::{Access, AccessError, Credential, NewKey};
+use access::{Access, AccessError, Credential, NewKey, Shown};
 use engine::{Launch, Purpose};
 use path::{Method, Path, PathError, Ranking};
 use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, UnloadError, memory::Corrections};
 use simulator::{MockLaunch, replay::StepTime};
 use store::Store;
 use types::{
-    DataClass, EmbedRequest, GenerateRequest, Input, Passage, PriorityClass, Prompt, RequestId,
+    DataClass, Declared, EmbedRequest, GenerateRequest, Input, Passage, PriorityClass, Prompt, RequestId,
     RerankRequest, Role, Sampling, SamplingValues, Secret, StopStrings, Tokens,
 };
 
@@ -53,7 +53,7 @@ async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
 }
 
 fn key(secret: &Secret) -> Credential {
-    Credential::ApiKey(Secret::from(secret.expose().to_vec()))
+    Shown::ApiKey(Secret::from(secret.expose().to_vec())).into()
 }
 
 fn prompt(text: &str) -> Arc<Prompt> {
@@ -66,8 +66,7 @@ fn embedding(model: &str, texts: &[&str], dimensions: Option<u32>) -> EmbedReque
         model: model.parse().unwrap(),
         passages: texts.iter().map(|text| Passage::Text(prompt(text))).collect(),
         dimensions,
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     }
 }
 
@@ -80,8 +79,7 @@ fn ranking(model: &str, query: &str, best: Option<u32>) -> RerankRequest {
         query: prompt(query),
         documents: DOCUMENTS.iter().map(|text| prompt(text)).collect(),
         best,
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     }
 }
 
@@ -96,22 +94,24 @@ async fn each_step_refuses_and_what_passes_all_is_embedded() {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        is_service: false,
+        purposes: types::Purposes::any(),
         scope: types::Scope::default(),
         expires_at: None,
     };
     let (_, member) = path.create_key(key(&administrator), member).await.unwrap();
 
     // authenticate
-    let refused = path.embed(Credential::Absent, embedding("embed", &["a"], None)).await.err().unwrap();
+    let refused = path.embed(Shown::Nothing.into(), embedding("embed", &["a"], None)).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::Unauthenticated)), "{refused}");
-    let refused = path.rerank(Credential::Absent, ranking("rank", "a", None)).await.err().unwrap();
+    let refused = path.rerank(Shown::Nothing.into(), ranking("rank", "a", None)).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::Unauthenticated)), "{refused}");
     // authorise
-    let secret = Some(DataClass::Restricted);
-    let over = EmbedRequest { data_class: secret, ..embedding("embed", &["a"], None) };
+    let secret = || Declared { data_class: Some(DataClass::Restricted), ..Declared::default() };
+    let over = EmbedRequest { declared: secret(), ..embedding("embed", &["a"], None) };
     let refused = path.embed(key(&member), over).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::OverLimit { .. })), "{refused}");
-    let over = RerankRequest { data_class: secret, ..ranking("rank", "a", None) };
+    let over = RerankRequest { declared: secret(), ..ranking("rank", "a", None) };
     let refused = path.rerank(key(&member), over).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::OverLimit { .. })), "{refused}");
     // route
@@ -175,8 +175,7 @@ async fn a_model_of_the_wrong_kind_says_which_would_do() {
         tokens_max: Some(Tokens(8)),
         sampling: Sampling::try_from(SamplingValues::default()).unwrap(),
         stop: StopStrings::default(),
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     };
     let refusals = [
         path.serve(me(), generation, None).await.err(),

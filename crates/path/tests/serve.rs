@@ -6,7 +6,7 @@ mod kept;
 
 use std::{path::Path as File, sync::Arc};
 
-use access::{Access, AccessError, Credential, NewKey};
+use access::{Access, AccessError, Credential, NewKey, Shown};
 use engine::{Launch, Purpose};
 use futures::StreamExt;
 use path::{Keep, KeptError, Path, PathError, StoredQuery, Transcript};
@@ -14,8 +14,8 @@ use resources::{GpuLayers, ModelSpec, Replicas, RouteError, Source, Stay, memory
 use simulator::MockLaunch;
 use store::Store;
 use types::{
-    DataClass, DataSubject, Event, GenerateRequest, Input, PriorityClass, Prompt, RequestId, Role, Sampling,
-    SamplingValues, Secret, StopStrings, Tokens,
+    DataClass, DataSubject, Declared, Event, GenerateRequest, Input, PriorityClass, Prompt, RequestId, Role,
+    Sampling, SamplingValues, Secret, StopStrings, Tokens,
 };
 
 async fn house(folder: &File) -> (Path, Secret) {
@@ -42,7 +42,7 @@ async fn house(folder: &File) -> (Path, Secret) {
 }
 
 fn key(secret: &Secret) -> Credential {
-    Credential::ApiKey(Secret::from(secret.expose().to_vec()))
+    Shown::ApiKey(Secret::from(secret.expose().to_vec())).into()
 }
 
 fn request(model: &str, class: Option<PriorityClass>, data_class: Option<DataClass>) -> GenerateRequest {
@@ -53,8 +53,7 @@ fn request(model: &str, class: Option<PriorityClass>, data_class: Option<DataCla
         tokens_max: Some(Tokens(8)),
         sampling: Sampling::try_from(SamplingValues::default()).unwrap(),
         stop: StopStrings::default(),
-        class,
-        data_class,
+        declared: Declared { class, data_class, purpose: None },
     }
 }
 
@@ -69,13 +68,15 @@ async fn each_step_refuses_and_what_passes_all_is_answered() {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        is_service: false,
+        purposes: types::Purposes::any(),
         scope: types::Scope::default(),
         expires_at: None,
     };
     let (_, member) = path.create_key(key(&administrator), member).await.unwrap();
 
     // authenticate
-    let refused = path.serve(Credential::Absent, request("mock", None, None), None).await.err().unwrap();
+    let refused = path.serve(Shown::Nothing.into(), request("mock", None, None), None).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::Unauthenticated)), "{refused}");
     // authorise
     for (class, data_class) in [(Some(PriorityClass::System), None), (None, Some(DataClass::Restricted))] {
@@ -136,6 +137,8 @@ async fn member(path: &Path, administrator: &Secret, tenant: &str, user: &str) -
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Confidential,
+        is_service: false,
+        purposes: types::Purposes::any(),
         scope: types::Scope::default(),
         expires_at: None,
     };
@@ -189,7 +192,7 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
         assert!(matches!(refused, Some(PathError::Kept(KeptError::Unknown))));
     }
     assert_eq!(
-        path.stored(Credential::Absent, id, 200).await.err().unwrap().to_string(),
+        path.stored(Shown::Nothing.into(), id, 200).await.err().unwrap().to_string(),
         AccessError::Unauthenticated.to_string()
     );
 
@@ -198,7 +201,7 @@ async fn an_answer_is_stored_before_it_ends_and_only_where_it_may_be() {
     assert!(matches!(path.shred(key(&anna), "clinic", &user, 200).await, Err(PathError::Access(_))));
     let refused = path.shred(key(&administrator), "clinic", &user, 200).await.err().unwrap();
     assert!(matches!(refused, PathError::Access(AccessError::StepUp { .. })), "{refused}");
-    let here = || Credential::LocalSocket { uid: rustix::process::geteuid().as_raw() };
+    let here = || Credential::from(Shown::LocalSocket { uid: rustix::process::geteuid().as_raw() });
     let erased = path.shred(here(), "clinic", &user, 200).await.unwrap();
     assert_eq!((erased.key_destroyed, erased.chat_completions), (true, 1));
     assert_eq!(count(&anna).await, 0);

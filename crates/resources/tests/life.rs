@@ -18,8 +18,8 @@ use resources::{
 };
 use simulator::MockLaunch;
 use types::{
-    DataClass, GenerateRequest, Input, ModelName, Principal, PriorityClass, Prompt, RequestId, Role,
-    Sampling, SamplingValues, SequenceId, StopStrings, TenantId, Tokens, UserId,
+    Declared, GenerateRequest, Input, ModelName, Principal, Prompt, RequestId, Sampling, SamplingValues,
+    SequenceId, StopStrings, TenantId, Tokens, UserId,
 };
 
 const DEMAND: Stay = Stay { load: LoadWhen::Demand, keep_alive: None, pinned: false };
@@ -82,15 +82,7 @@ fn name(number: usize) -> ModelName {
 }
 
 fn principal() -> Principal {
-    Principal {
-        tenant: TenantId(1),
-        user: UserId(1),
-        role: Role::Member,
-        class_max: PriorityClass::Normal,
-        data_class_max: DataClass::Internal,
-        scope: types::Scope::default(),
-        present_at: None,
-    }
+    Principal::least(TenantId(1), UserId(1))
 }
 
 impl House {
@@ -126,8 +118,7 @@ fn work() -> Work {
         tokens_max: Some(Tokens(8)),
         sampling: Sampling::try_from(SamplingValues::default()).unwrap(),
         stop: StopStrings::default(),
-        class: None,
-        data_class: None,
+        declared: Declared::default(),
     };
     Work { id: SequenceId(1), request: Arc::new(request), principal: principal() }
 }

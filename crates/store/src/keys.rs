@@ -1,12 +1,12 @@
 use std::str::FromStr;
 
 use sqlx::{AnyConnection, FromRow, Row, any::AnyRow, query, query_as, query_scalar};
-use types::{DataClass, PriorityClass, Role, TenantId, UserId};
+use types::{DataClass, PriorityClass, PurposeOfUse, Purposes, Role, TenantId, UserId};
 
 use crate::{Store, StoreError, database::column_of};
 
 /// What a user may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// What they are.
     pub role: Role,
@@ -14,6 +14,19 @@ pub struct Rights {
     pub class_max: PriorityClass,
     /// Most sensitive data that they may send.
     pub data_class_max: DataClass,
+    /// What they may use models for.
+    pub purposes: Purposes,
+}
+
+/// What is changed of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserState {
+    /// What they may do.
+    pub rights: Rights,
+    /// Their team in the tenant.
+    pub team: Option<String>,
+    /// Seconds since 1970, if they may do nothing for now.
+    pub suspended_at: Option<u64>,
 }
 
 /// A user of a tenant.
@@ -27,10 +40,10 @@ pub struct UserRecord {
     pub tenant: String,
     /// The user's name.
     pub user: String,
-    /// What they may do.
-    pub rights: Rights,
-    /// Seconds since 1970, if they may do nothing for now.
-    pub suspended_at: Option<u64>,
+    /// Whether they are a service account: a program, not a person.
+    pub is_service: bool,
+    /// What else is known of them.
+    pub state: UserState,
 }
 
 /// A row to be added to the API keys.
@@ -45,6 +58,8 @@ pub struct NewKeyRecord {
     pub tenant: String,
     /// Name of the user in the tenant; made if new.
     pub user: String,
+    /// Whether the user, if they are new, is a service account.
+    pub is_service: bool,
     /// What may be done with it at most; and what the user may do, if they are new.
     pub rights: Rights,
     /// Names of the actions that it is for; empty: all.
@@ -74,8 +89,8 @@ macro_rules! select_users {
     ($rest:literal) => {
         concat!(
             "SELECT t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name, u.role AS user_role, ",
-            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.suspended_at ",
-            "FROM \"user\" u JOIN tenant t ON t.id = u.tenant ",
+            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.purposes AS user_purposes, ",
+            "u.team, u.is_service, u.suspended_at FROM \"user\" u JOIN tenant t ON t.id = u.tenant ",
             $rest
         )
     };
@@ -86,10 +101,10 @@ macro_rules! select_keys {
     ($rest:literal) => {
         concat!(
             "SELECT k.id, k.hash, k.label, k.role, k.class_max, k.data_class_max, k.created_at, k.revoked_at, ",
-            "k.expires_at, k.actions, k.models, k.old_hash, k.old_until, ",
+            "k.expires_at, k.actions, k.models, k.purposes, k.old_hash, k.old_until, ",
             "t.id AS tenant_id, t.name AS tenant_name, u.id AS user_id, u.name AS user_name, u.role AS user_role, ",
-            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.suspended_at ",
-            "FROM api_key k JOIN \"user\" u ON u.id = k.\"user\" JOIN tenant t ON t.id = u.tenant ",
+            "u.class_max AS user_class_max, u.data_class_max AS user_data_class_max, u.purposes AS user_purposes, ",
+            "u.team, u.is_service, u.suspended_at FROM api_key k JOIN \"user\" u ON u.id = k.\"user\" JOIN tenant t ON t.id = u.tenant ",
             $rest
         )
     };
@@ -167,17 +182,15 @@ impl Store {
             .map_err(|error| self.failed(error))
     }
 
-    /// Changes what a user may do, and whether they are suspended (at seconds since 1970). None if there is no such user. On
-    /// the disk when this returns.
+    /// Changes what a user may do, their team, and whether they are suspended. None if there is no such user. On the disk when this
+    /// returns.
     pub async fn change_user(
         &self,
         tenant: TenantId,
         user: UserId,
-        rights: Rights,
-        suspended_at: Option<u64>,
+        state: UserState,
     ) -> Result<Option<UserRecord>, StoreError> {
-        self.write(move |connection| Box::pin(change_user(connection, tenant, user, rights, suspended_at)))
-            .await
+        self.write(move |connection| Box::pin(change_user(connection, tenant, user, state))).await
     }
 
     /// Gives a key a new secret; the one before is accepted until `old_until` (seconds since 1970). None if there is no such
@@ -210,14 +223,16 @@ async fn insert_key(connection: &mut AnyConnection, key: NewKeyRecord) -> sqlx::
         .fetch_one(&mut *connection)
         .await?;
     query(
-        "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT DO NOTHING",
+        "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max, purposes, is_service) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
     )
     .bind(tenant)
     .bind(&key.user)
     .bind(key.rights.role.as_str())
     .bind(key.rights.class_max.as_str())
     .bind(key.rights.data_class_max.as_str())
+    .bind(purposes_column(&key.rights.purposes))
+    .bind(i64::from(key.is_service))
     .execute(&mut *connection)
     .await?;
     let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = $1 AND name = $2")
@@ -227,7 +242,7 @@ async fn insert_key(connection: &mut AnyConnection, key: NewKeyRecord) -> sqlx::
         .await?;
     query(
         "INSERT INTO api_key (id, hash, label, \"user\", role, class_max, data_class_max, created_at, expires_at, \
-         actions, models) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+         actions, models, purposes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(&key.id)
     .bind(&key.hash[..])
@@ -240,6 +255,7 @@ async fn insert_key(connection: &mut AnyConnection, key: NewKeyRecord) -> sqlx::
     .bind(key.expires_at.map(column_of))
     .bind(key.actions.join(" "))
     .bind(key.models.join(" "))
+    .bind(purposes_column(&key.rights.purposes))
     .execute(&mut *connection)
     .await?;
     let record: KeyRecord =
@@ -251,15 +267,18 @@ async fn change_user(
     connection: &mut AnyConnection,
     tenant: TenantId,
     user: UserId,
-    rights: Rights,
-    suspended_at: Option<u64>,
+    state: UserState,
 ) -> sqlx::Result<Option<UserRecord>> {
+    let UserState { rights, team, suspended_at } = state;
     query(
-        "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, suspended_at = $4 WHERE id = $5 AND tenant = $6",
+        "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, purposes = $4, team = $5, suspended_at = $6 \
+         WHERE id = $7 AND tenant = $8",
     )
     .bind(rights.role.as_str())
     .bind(rights.class_max.as_str())
     .bind(rights.data_class_max.as_str())
+    .bind(purposes_column(&rights.purposes))
+    .bind(team)
     .bind(suspended_at.map(column_of))
     .bind(column_of(user.0))
     .bind(column_of(tenant.0))
@@ -316,14 +335,16 @@ impl FromRow<'_, AnyRow> for UserRecord {
             role: named(row, "user_role")?,
             class_max: named(row, "user_class_max")?,
             data_class_max: named(row, "user_data_class_max")?,
+            purposes: purposes(row, "user_purposes")?,
         };
+        let (team, suspended_at) = (row.try_get("team")?, time(row, "suspended_at")?);
         Ok(Self {
             tenant_id: TenantId(unsigned("tenant_id", row.try_get("tenant_id")?)?),
             user_id: UserId(unsigned("user_id", row.try_get("user_id")?)?),
             tenant: row.try_get("tenant_name")?,
             user: row.try_get("user_name")?,
-            rights,
-            suspended_at: time(row, "suspended_at")?,
+            is_service: row.try_get::<i64, _>("is_service")? != 0,
+            state: UserState { rights, team, suspended_at },
         })
     }
 }
@@ -346,10 +367,12 @@ impl FromRow<'_, AnyRow> for KeyRecord {
             label: row.try_get("label")?,
             tenant: owner.tenant.clone(),
             user: owner.user.clone(),
+            is_service: owner.is_service,
             rights: Rights {
                 role: named(row, "role")?,
                 class_max: named(row, "class_max")?,
                 data_class_max: named(row, "data_class_max")?,
+                purposes: purposes(row, "purposes")?,
             },
             actions: words("actions")?,
             models: words("models")?,
@@ -368,6 +391,18 @@ pub(crate) fn time(row: &AnyRow, column: &str) -> sqlx::Result<Option<u64>> {
 /// A column that holds the name of a level.
 fn named<T: FromStr<Err = types::OutOfRange>>(row: &AnyRow, column: &str) -> sqlx::Result<T> {
     row.try_get::<&str, _>(column)?.parse().map_err(|error| damaged(column, error))
+}
+
+/// Names with a space between them; absent for who is bound to none.
+pub(crate) fn purposes_column(purposes: &Purposes) -> Option<String> {
+    let names = purposes.bound()?.iter().map(PurposeOfUse::as_str);
+    Some(names.collect::<Vec<_>>().join(" "))
+}
+
+fn purposes(row: &AnyRow, column: &str) -> sqlx::Result<Purposes> {
+    let Some(names) = row.try_get::<Option<String>, _>(column)? else { return Ok(Purposes::any()) };
+    let names = names.split_whitespace().map(str::parse).collect::<Result<Vec<PurposeOfUse>, _>>();
+    names.and_then(Purposes::only).map_err(|error| damaged(column, error))
 }
 
 pub(crate) fn unsigned(column: &str, value: i64) -> sqlx::Result<u64> {
@@ -394,10 +429,12 @@ mod tests {
             label: format!("label of {id}"),
             tenant: tenant.to_owned(),
             user: user.to_owned(),
+            is_service: false,
             rights: Rights {
                 role: Role::Operator,
                 class_max: PriorityClass::Interactive,
                 data_class_max: DataClass::Confidential,
+                purposes: Purposes::only(["care".parse().unwrap()]).unwrap(),
             },
             actions: vec!["generate".to_owned(), "embed".to_owned()],
             models: Vec::new(),

@@ -26,7 +26,7 @@ mod writer;
 
 pub use chat_completions::{ChatCompletionRecord, Listed, NewChatCompletionRecord, Owner};
 pub use error::StoreError;
-pub use keys::{KeyRecord, NewKeyRecord, Rights, UserRecord};
+pub use keys::{KeyRecord, NewKeyRecord, Rights, UserRecord, UserState};
 pub use policies::PolicyRecord;
 pub use postgres::PostgresAddress;
 pub use scim::{ScimAccountRecord, ScimColumn, ScimGroupRecord, ScimQuery};

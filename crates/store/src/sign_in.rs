@@ -6,7 +6,7 @@ use types::{TenantId, UserId};
 use crate::{
     Rights, Store, StoreError, UserRecord,
     database::column_of,
-    keys::{damaged, time, unsigned, user_by_id},
+    keys::{damaged, purposes_column, time, unsigned, user_by_id},
 };
 
 /// An account at a provider, and who it is here.
@@ -35,8 +35,12 @@ pub struct NewIdentity {
     pub tenant: String,
     /// Name of the user, if the account is new.
     pub user: String,
+    /// Whether the user, if they are new, is a service account.
+    pub is_service: bool,
     /// What they may do now.
     pub rights: Rights,
+    /// Their team now.
+    pub team: Option<String>,
     /// When the provider said it: seconds since 1970.
     pub as_of: u64,
 }
@@ -233,16 +237,21 @@ async fn sign_in(connection: &mut AnyConnection, new: NewIdentity) -> sqlx::Resu
             .bind(tenant)
             .fetch_optional(&mut *connection)
             .await?;
-    let Rights { role, class_max, data_class_max } = new.rights;
+    let Rights { role, class_max, data_class_max, purposes } = new.rights;
     let (role, class_max, data_class_max) = (role.as_str(), class_max.as_str(), data_class_max.as_str());
+    let purposes = purposes_column(&purposes);
     let user = if let Some(user) = known {
-        query("UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3 WHERE id = $4")
-            .bind(role)
-            .bind(class_max)
-            .bind(data_class_max)
-            .bind(user)
-            .execute(&mut *connection)
-            .await?;
+        query(
+            "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, purposes = $4, team = $5 WHERE id = $6",
+        )
+        .bind(role)
+        .bind(class_max)
+        .bind(data_class_max)
+        .bind(purposes)
+        .bind(new.team)
+        .bind(user)
+        .execute(&mut *connection)
+        .await?;
         query("UPDATE identity SET as_of = $1 WHERE issuer = $2 AND subject = $3 AND tenant = $4")
             .bind(column_of(new.as_of))
             .bind(&new.issuer)
@@ -253,14 +262,17 @@ async fn sign_in(connection: &mut AnyConnection, new: NewIdentity) -> sqlx::Resu
         user
     } else {
         let made = query(
-            "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO \
-             NOTHING",
+            "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max, purposes, team, is_service) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
         )
         .bind(tenant)
         .bind(&new.user)
         .bind(role)
         .bind(class_max)
         .bind(data_class_max)
+        .bind(purposes)
+        .bind(new.team)
+        .bind(i64::from(new.is_service))
         .execute(&mut *connection)
         .await?;
         if made.rows_affected() == 0 {
@@ -374,7 +386,7 @@ impl FromRow<'_, AnyRow> for FactorRecord {
 
 #[cfg(test)]
 mod tests {
-    use types::{DataClass, PriorityClass, Role};
+    use types::{DataClass, PriorityClass, Purposes, Role};
 
     use super::*;
 
@@ -384,7 +396,14 @@ mod tests {
             subject: subject.to_owned(),
             tenant: "clinic".to_owned(),
             user: user.to_owned(),
-            rights: Rights { role, class_max: PriorityClass::Normal, data_class_max: DataClass::Internal },
+            is_service: false,
+            rights: Rights {
+                role,
+                class_max: PriorityClass::Normal,
+                data_class_max: DataClass::Internal,
+                purposes: Purposes::any(),
+            },
+            team: Some("ward 3".to_owned()),
             as_of: 1,
         }
     }
@@ -396,7 +415,7 @@ mod tests {
         let ann = store.sign_in(new("1", "corp:ann", Role::Member)).await.unwrap().unwrap();
         let again = store.sign_in(new("1", "corp:other name", Role::Analyst)).await.unwrap().unwrap();
         assert_eq!(
-            (again.user_id, again.user.as_str(), again.rights.role),
+            (again.user_id, again.user.as_str(), again.state.rights.role),
             (ann.user_id, "corp:ann", Role::Analyst)
         );
         assert_eq!(store.sign_in(new("2", "corp:ann", Role::Owner)).await.unwrap(), None);

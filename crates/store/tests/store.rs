@@ -9,9 +9,9 @@ use std::{future::Future, path::Path, pin::Pin};
 use postgres::Postgres;
 use store::{
     Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PostgresAddress, Rights, Store,
-    StoreError,
+    StoreError, UserState,
 };
-use types::{DataClass, PriorityClass, RequestId, Role, Sealed, TenantId, UserId};
+use types::{DataClass, PriorityClass, Purposes, RequestId, Role, Sealed, TenantId, UserId};
 
 type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 
@@ -19,7 +19,7 @@ type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 const CASES: [(&str, Case); 9] = [
     ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
     ("users", |store| Box::pin(what_a_user_may_do_stands_with_the_user(store))),
-    ("usage", |store| Box::pin(usage_is_counted_by_day_user_and_model(store))),
+    ("usage", |store| Box::pin(usage_is_counted_by_day_user_key_and_model(store))),
     ("tenants", |store| Box::pin(tenants_and_users_are_made_once(store))),
     ("insert", |store| Box::pin(an_insert_is_all_or_nothing(store))),
     ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
@@ -59,6 +59,7 @@ const RIGHTS: Rights = Rights {
     role: Role::Operator,
     class_max: PriorityClass::Interactive,
     data_class_max: DataClass::Confidential,
+    purposes: Purposes::any(),
 };
 
 fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord {
@@ -68,6 +69,7 @@ fn new_key(id: &str, tenant: &str, user: &str, created_at: u64) -> NewKeyRecord 
         label: format!("label of {id}"),
         tenant: tenant.to_owned(),
         user: user.to_owned(),
+        is_service: false,
         rights: RIGHTS,
         actions: vec!["generate".to_owned(), "embed".to_owned()],
         models: vec!["m".to_owned()],
@@ -95,7 +97,7 @@ async fn keys_come_back_as_they_went_in(store: Store) {
     let key = &record.key;
     assert_eq!((key.id.as_str(), key.hash, key.label.as_str()), ("late", [7; 32], "label of late"));
     assert_eq!((key.tenant.as_str(), key.user.as_str()), ("clinic", "anna"));
-    assert_eq!((key.rights, record.owner.rights), (RIGHTS, RIGHTS));
+    assert_eq!((&key.rights, &record.owner.state.rights), (&RIGHTS, &RIGHTS));
     assert_eq!((key.created_at, key.expires_at, record.revoked_at), (30, Some(1_000), Some(5)));
     assert_eq!(
         (&key.actions[..], &key.models[..]),
@@ -114,38 +116,52 @@ async fn keys_come_back_as_they_went_in(store: Store) {
 
 async fn what_a_user_may_do_stands_with_the_user(store: Store) {
     let owner = store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap().owner;
-    assert_eq!((owner.tenant.as_str(), owner.user.as_str(), owner.suspended_at), ("clinic", "anna", None));
-    let less = Rights { role: Role::Member, ..RIGHTS };
+    let as_made = UserState { rights: RIGHTS, team: None, suspended_at: None };
+    assert_eq!((owner.tenant.as_str(), owner.user.as_str(), owner.state), ("clinic", "anna", as_made));
+    let less = UserState {
+        rights: Rights { role: Role::Member, purposes: Purposes::only([]).unwrap(), ..RIGHTS },
+        team: Some("ward 3".to_owned()),
+        suspended_at: Some(9),
+    };
     let wider = NewKeyRecord {
         rights: Rights { role: Role::Administrator, ..RIGHTS },
         ..new_key("w", "clinic", "anna", 1)
     };
-    assert_eq!(store.insert_key(wider).await.unwrap().owner.rights, RIGHTS, "a key changes nobody's rights");
-    let changed = store.change_user(owner.tenant_id, owner.user_id, less, Some(9)).await.unwrap().unwrap();
-    assert_eq!((changed.rights, changed.suspended_at), (less, Some(9)));
+    assert_eq!(
+        store.insert_key(wider).await.unwrap().owner.state.rights,
+        RIGHTS,
+        "a key changes nobody's rights"
+    );
+    let changed = store.change_user(owner.tenant_id, owner.user_id, less.clone()).await.unwrap().unwrap();
+    assert_eq!(changed.state, less);
     assert!(store.keys().await.unwrap().iter().all(|record| record.owner == changed));
     assert_eq!(store.users().await.unwrap(), [changed]);
-    let nobody = store.change_user(TenantId(99), owner.user_id, less, None).await.unwrap();
+    let nobody = store.change_user(TenantId(99), owner.user_id, less).await.unwrap();
     assert_eq!(nobody, None, "the user of another tenant");
 }
 
-async fn usage_is_counted_by_day_user_and_model(store: Store) {
+async fn usage_is_counted_by_day_user_key_and_model(store: Store) {
     let owner = store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap().owner;
     let local = (TenantId(0), UserId(0));
-    for (day, (tenant, user), model) in [
-        (7, (owner.tenant_id, owner.user_id), "m"),
-        (7, (owner.tenant_id, owner.user_id), "m"),
-        (7, (owner.tenant_id, owner.user_id), "n"),
-        (8, local, "m"),
-        (9, local, "m"),
+    let anna = (owner.tenant_id, owner.user_id);
+    for (day, (tenant, user), team, key, model) in [
+        (7, anna, Some("ward 3"), Some("k"), "m"),
+        (7, anna, Some("ward 3"), Some("k"), "m"),
+        (7, anna, Some("ward 3"), None, "m"),
+        (7, anna, None, Some("k"), "n"),
+        (8, local, None, None, "m"),
+        (9, local, None, None, "m"),
     ] {
         store.add_usage(NewUsage {
             day,
             tenant,
             user,
+            team: team.map(Into::into),
+            key: key.map(Into::into),
             model: model.to_owned(),
             input_tokens: 5,
             output_tokens: 2,
+            spend: 7,
         });
     }
     // The writer takes one after the other.
@@ -154,19 +170,19 @@ async fn usage_is_counted_by_day_user_and_model(store: Store) {
     let rows: Vec<_> = found
         .iter()
         .map(|row| {
-            (
-                row.day,
-                row.user.as_deref(),
-                row.model.as_str(),
-                row.requests,
-                row.input_tokens,
-                row.output_tokens,
-            )
+            let names = [&row.user, &row.team, &row.key].map(|name| name.as_deref().unwrap_or("-"));
+            let sums = [row.requests, row.input_tokens, row.output_tokens, row.spend];
+            (row.day, names.join(" "), row.model.as_str(), sums)
         })
         .collect();
     assert_eq!(
         rows,
-        [(7, Some("anna"), "m", 2, 10, 4), (7, Some("anna"), "n", 1, 5, 2), (8, None, "m", 1, 5, 2)]
+        [
+            (7, "anna - k".to_owned(), "n", [1, 5, 2, 7]),
+            (7, "anna ward 3 -".to_owned(), "m", [1, 5, 2, 7]),
+            (7, "anna ward 3 k".to_owned(), "m", [2, 10, 4, 14]),
+            (8, "- - -".to_owned(), "m", [1, 5, 2, 7]),
+        ]
     );
     assert_eq!(found[0].tenant.as_deref(), Some("clinic"));
 }
@@ -329,8 +345,8 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
     postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
-         data_class_max, DROP COLUMN suspended_at; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
-         COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until; UPDATE llmos_schema SET version = 1");
+         data_class_max, DROP COLUMN suspended_at, DROP COLUMN team, DROP COLUMN purposes, DROP COLUMN is_service; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
+         COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until, DROP COLUMN purposes; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
     assert_eq!(ids(&store).await, ["k"]);
     store.insert_chat_completion(completion(1, "m")).await.unwrap();
@@ -367,15 +383,21 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for (past, stored) in [("state-1", 0), ("state-2", 1), ("state-3", 1), ("state-4", 1), ("state-5", 1)] {
+    for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6"] {
         let file = folder.path().join(past);
         std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
         let keys = store.keys().await.unwrap();
         let users: Vec<_> = keys.iter().map(|record| record.key.user.as_str()).collect();
         assert_eq!(users, ["administrator", "anna", "bert"], "{past}");
-        assert!(keys.iter().all(|record| record.owner.rights == record.key.rights), "each had one key");
-        assert_eq!(keys[0].owner.rights.role, Role::Owner, "the widest role of then");
+        assert!(keys.iter().all(|record| record.owner.state.rights == record.key.rights), "each had one key");
+        assert_eq!(keys[0].owner.state.rights.role, Role::Owner, "the widest role of then");
+        let usage = store.usage(0, 99_999).await.unwrap();
+        assert!(
+            past != "state-6" || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
+            "{usage:?}"
+        );
+        let stored = u64::from(past != "state-1");
         assert_eq!(store.count_chat_completions().await.unwrap(), stored);
         store.insert_chat_completion(completion(1, "m")).await.unwrap();
         let version = past.strip_prefix("state-").unwrap();

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use crate::{DataClass, ModelName, PriorityClass, Prompt, RequestId};
+use crate::{Declared, ModelName, Prompt, RequestId};
 
 /// Vectors are asked for, one for each passage, in no protocol's shape.
 pub struct EmbedRequest {
@@ -12,10 +12,8 @@ pub struct EmbedRequest {
     pub passages: Vec<Passage>,
     /// How many numbers of each vector are wanted; without it all.
     pub dimensions: Option<u32>,
-    /// How urgent; without it `normal`, or the key's highest class if that is lower.
-    pub class: Option<PriorityClass>,
-    /// How sensitive; without it the key's highest data class, so that forgetting it never lowers protection.
-    pub data_class: Option<DataClass>,
+    /// What the caller says of it.
+    pub declared: Declared,
 }
 
 /// Documents are to be put in the order of their relevance to a query.
@@ -30,10 +28,8 @@ pub struct RerankRequest {
     pub documents: Vec<Arc<Prompt>>,
     /// How many of the best are wanted; without it all.
     pub best: Option<u32>,
-    /// How urgent; without it `normal`, or the key's highest class if that is lower.
-    pub class: Option<PriorityClass>,
-    /// How sensitive; without it the key's highest data class, so that forgetting it never lowers protection.
-    pub data_class: Option<DataClass>,
+    /// What the caller says of it.
+    pub declared: Declared,
 }
 
 /// What one vector is computed from.

@@ -1,6 +1,6 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
-use crate::{ModelName, OutOfRange, TenantId, UserId};
+use crate::{ModelName, OutOfRange, PurposeOfUse, Purposes, TenantId, UserId};
 
 macro_rules! named_levels {
     ($(#[$doc:meta])* $name:ident, $parameter:literal, { $($(#[$vdoc:meta])* $variant:ident = $text:literal),+ $(,)? }) => {
@@ -95,19 +95,58 @@ pub struct Principal {
     pub tenant: TenantId,
     /// Who in that tenant.
     pub user: UserId,
+    /// Whether they are a service account: a program, not a person.
+    pub is_service: bool,
+    /// The team of the tenant that they are in.
+    pub team: Option<Arc<str>>,
     /// What they are.
     pub role: Role,
     /// The most urgent class their requests may have.
     pub class_max: PriorityClass,
     /// The most sensitive data they may send.
     pub data_class_max: DataClass,
+    /// What they may use models for.
+    pub purposes: Purposes,
     /// What their credential is for.
     pub scope: Scope,
+    /// The id of the API key that they show, if it is one.
+    pub key: Option<Arc<str>>,
+    /// The configured name of the place that they are at, if it has one.
+    pub location: Option<Arc<str>>,
     /// When they last proved that they are there themselves: seconds since 1970. A key proves nothing of it.
     pub present_at: Option<u64>,
 }
 
+/// What a caller says of a request. What is left open is filled in when it is authorised.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Declared {
+    /// How urgent; without it `normal`, or the highest class that they may ask for if that is lower.
+    pub class: Option<PriorityClass>,
+    /// How sensitive; without it the most sensitive that they may send, so that forgetting it never lowers protection.
+    pub data_class: Option<DataClass>,
+    /// What for; without it the one purpose that they may use models for, if it is one.
+    pub purpose: Option<PurposeOfUse>,
+}
+
 impl Principal {
+    /// A person who may do the least: a member without a team, with the lowest classes, who shows no key and is at no known place.
+    pub fn least(tenant: TenantId, user: UserId) -> Self {
+        Self {
+            tenant,
+            user,
+            is_service: false,
+            team: None,
+            role: Role::Member,
+            class_max: PriorityClass::Batch,
+            data_class_max: DataClass::Public,
+            purposes: Purposes::any(),
+            scope: Scope::default(),
+            key: None,
+            location: None,
+            present_at: None,
+        }
+    }
+
     /// Whether it is whoever runs the server, at its local socket.
     pub fn is_local(&self) -> bool {
         (self.tenant, self.user) == (TenantId(0), UserId(0))

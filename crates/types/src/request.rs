@@ -1,4 +1,4 @@
-use crate::{DataClass, ModelName, PriorityClass, Prompt, RequestId, Sampling, StopStrings, Tokens};
+use crate::{Declared, ModelName, Prompt, RequestId, Sampling, StopStrings, Tokens};
 
 /// What is asked of a model, in no protocol's shape.
 pub struct GenerateRequest {
@@ -14,10 +14,8 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Where the answer ends early.
     pub stop: StopStrings,
-    /// How urgent; without it `normal`, or the key's highest class if that is lower.
-    pub class: Option<PriorityClass>,
-    /// How sensitive; without it the key's highest data class, so that forgetting it never lowers protection.
-    pub data_class: Option<DataClass>,
+    /// What the caller says of it.
+    pub declared: Declared,
 }
 
 /// What the model reads.

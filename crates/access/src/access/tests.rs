@@ -18,6 +18,8 @@ fn new_key(label: &str) -> NewKey {
         role: Role::Operator,
         class_max: PriorityClass::Interactive,
         data_class_max: DataClass::Confidential,
+        is_service: false,
+        purposes: Purposes::any(),
         scope: Scope::default(),
         expires_at: None,
     }
@@ -32,7 +34,7 @@ fn may_manage_users(access: &Access) -> Authorized<ManageUsers> {
 }
 
 fn copy(key: &Secret) -> Credential {
-    Credential::ApiKey(Secret::from(key.expose().to_vec()))
+    Shown::ApiKey(Secret::from(key.expose().to_vec())).into()
 }
 
 /// The key with its last secret character but one changed: still well-formed.
@@ -40,7 +42,7 @@ fn tampered(key: &Secret) -> Credential {
     let mut text = key.expose().to_vec();
     let last_but_one = text.len() - 2;
     text[last_but_one] = if text[last_but_one] == b'0' { b'1' } else { b'0' };
-    Credential::ApiKey(Secret::from(text))
+    Shown::ApiKey(Secret::from(text)).into()
 }
 
 #[tokio::test]
@@ -81,7 +83,7 @@ async fn a_key_gives_what_its_owner_may_now_and_ends_at_once() {
     assert!(matches!(&error, AccessError::WiderThanOwner { parameter: "role", .. }), "{error}");
 
     let change = UserChange { role: Some(Role::Member), ..UserChange::default() };
-    let user = access.change_user(&over_users, "clinic", "anna", change).await.unwrap();
+    let user = access.change_user(&over_users, "clinic", "anna", change.clone()).await.unwrap();
     assert_eq!((user.role, user.class_max), (Role::Member, PriorityClass::Interactive));
     assert_eq!(access.authenticate(copy(&key)).await.unwrap().role, Role::Member);
     assert_eq!(access.users(&over_users).await.unwrap(), [user]);
@@ -91,7 +93,7 @@ async fn a_key_gives_what_its_owner_may_now_and_ends_at_once() {
     assert!(!is_ready(&mut ended).await);
     for (suspended, allowed) in [(true, false), (false, true)] {
         let change = UserChange { suspended: Some(suspended), ..UserChange::default() };
-        access.change_user(&over_users, "clinic", "anna", change).await.unwrap();
+        access.change_user(&over_users, "clinic", "anna", change.clone()).await.unwrap();
         assert_eq!(access.authenticate(copy(&key)).await.is_ok(), allowed);
         if suspended {
             tokio::time::timeout(Duration::from_secs(5), &mut ended).await.unwrap();
@@ -147,14 +149,14 @@ async fn whatever_is_wrong_with_a_key_the_answer_is_the_same() {
     // The id of one key with the secret of another.
     let swapped = [&revoked.expose()[..18], &key.expose()[18..]].concat();
     let cases = [
-        ("absent", Credential::Absent),
-        ("empty", Credential::ApiKey(Secret::from(String::new()))),
-        ("malformed", Credential::ApiKey(Secret::from("sk-1234".to_owned()))),
-        ("unknown", Credential::ApiKey(Key::random().unwrap().text(Form::ApiKey))),
+        ("absent", Shown::Nothing.into()),
+        ("empty", Shown::ApiKey(Secret::from(String::new())).into()),
+        ("malformed", Shown::ApiKey(Secret::from("sk-1234".to_owned())).into()),
+        ("unknown", Shown::ApiKey(Key::random().unwrap().text(Form::ApiKey)).into()),
         ("wrong secret", tampered(&key)),
         ("revoked", copy(&revoked)),
         ("revoked and wrong secret", tampered(&revoked)),
-        ("another's id", Credential::ApiKey(Secret::from(swapped))),
+        ("another's id", Shown::ApiKey(Secret::from(swapped)).into()),
     ];
     for (case, credential) in cases {
         assert_eq!(access.authenticate(credential).await, Err(AccessError::Unauthenticated), "{case}");
@@ -168,7 +170,7 @@ async fn the_local_socket_is_for_the_servers_own_user_and_root() {
     let (mut access, _store) = open(&folder).await;
     access.server_uid = 1000;
     for (uid, allowed) in [(1000, true), (0, true), (1001, false), (999, false), (u32::MAX, false)] {
-        let principal = access.authenticate(Credential::LocalSocket { uid }).await;
+        let principal = access.authenticate(Shown::LocalSocket { uid }.into()).await;
         match principal {
             Ok(principal) => assert!(allowed && principal.is_local() && principal.role == Role::Owner),
             Err(error) => assert!(!allowed && error == AccessError::Unauthenticated, "{uid}"),

@@ -3,12 +3,12 @@ use types::{Role, Scope, UserId};
 use super::*;
 
 fn principal(role: Role, class_max: PriorityClass, data_class_max: DataClass) -> Principal {
-    let (tenant, user, scope) = (TenantId(1), UserId(2), Scope::default());
-    Principal { tenant, user, role, class_max, data_class_max, scope, present_at: Some(1_000) }
+    let present_at = Some(1_000);
+    Principal { role, class_max, data_class_max, present_at, ..Principal::least(TenantId(1), UserId(2)) }
 }
 
 fn asked(class: Option<PriorityClass>, data_class: Option<DataClass>) -> ModelUse {
-    ModelUse { model: "m".parse().unwrap(), class, data_class }
+    ModelUse { model: "m".parse().unwrap(), declared: Declared { class, data_class, purpose: None } }
 }
 
 fn decide<A: Action>(principal: &Principal, resource: A::Resource) -> Result<Authorized<A>, AccessError> {
@@ -40,6 +40,20 @@ fn a_key_is_for_what_its_scope_says() {
     let member = principal(Role::Member, PriorityClass::Normal, DataClass::Internal);
     let wide = Principal { scope: Scope::new(Some(Role::Owner), Vec::new(), Vec::new()), ..member };
     assert!(decide::<ManageKeys>(&wide, TenantId(1)).is_err());
+}
+
+/// Whoever is bound to one purpose need not say it; of several it is not guessed.
+#[test]
+fn a_purpose_is_filled_in_if_there_is_only_one() {
+    let bound = |names: &[&str]| Principal {
+        purposes: types::Purposes::only(names.iter().map(|name| name.parse().unwrap())).unwrap(),
+        ..principal(Role::Member, PriorityClass::Normal, DataClass::Internal)
+    };
+    let allowed = decide::<Generate>(&bound(&["care"]), asked(None, None)).ok().unwrap();
+    assert_eq!(allowed.resource().declared.purpose.as_ref().unwrap().as_str(), "care");
+    let error =
+        decide::<Generate>(&bound(&["care", "billing"]), asked(None, None)).err().unwrap().to_string();
+    assert!(error.contains("`data.purpose`") && error.contains("llmos-purpose"), "{error}");
 }
 
 #[test]
@@ -83,8 +97,12 @@ fn classes_are_bounded<A: Action<Resource = ModelUse>>() {
         for &data_class_max in DataClass::ALL {
             let caller = principal(Role::Member, class_max, data_class_max);
             let decide = |class, data_class| {
-                Authorized::<A>::decide(&policies, &caller, asked(class, data_class), 1_000)
-                    .map(|authorized| (authorized.resource().class, authorized.resource().data_class))
+                Authorized::<A>::decide(&policies, &caller, asked(class, data_class), 1_000).map(
+                    |authorized| {
+                        let declared = &authorized.resource().declared;
+                        (declared.class, declared.data_class)
+                    },
+                )
             };
 
             let normal_at_most = class_max.min(PriorityClass::Normal);

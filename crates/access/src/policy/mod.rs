@@ -31,7 +31,7 @@ use cedar_policy::{
     PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use tokio::sync::{Mutex, MutexGuard};
-use types::{DataClass, ModelName, Principal, PriorityClass, Role, Scope, TenantId, UserId};
+use types::{DataClass, ModelName, Principal, PriorityClass, PurposeOfUse, Role, TenantId, UserId};
 
 use self::memo::Memo;
 use crate::{
@@ -43,7 +43,7 @@ const SCHEMA: &str = include_str!("schema.cedarschema");
 const SHIPPED: &str = include_str!("shipped.cedar");
 
 /// Most policies that are looked at for one decision, the shipped ones included: Cedar's time grows with their number.
-pub const POLICIES_MAX: usize = 64;
+pub const POLICIES_MAX: usize = 65;
 /// Longest policy, in bytes.
 pub const POLICY_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of all policies of a tenant: each decision for one of its users looks at all of them.
@@ -56,7 +56,16 @@ pub enum Target {
     /// A tenant, or something of it.
     Tenant(TenantId),
     /// A model, and what is sent to it.
-    Model(ModelName, PriorityClass, DataClass),
+    Model {
+        /// Its configured name.
+        name: ModelName,
+        /// How urgent it is.
+        class: PriorityClass,
+        /// How sensitive it is.
+        data_class: DataClass,
+        /// What for.
+        purpose: Option<PurposeOfUse>,
+    },
 }
 
 /// What is asked.
@@ -107,6 +116,8 @@ pub(crate) struct Policies {
 /// Names of types, read once.
 struct Names {
     user: EntityTypeName,
+    service_account: EntityTypeName,
+    team: EntityTypeName,
     role: EntityTypeName,
     tenant: EntityTypeName,
     server: EntityTypeName,
@@ -131,6 +142,8 @@ impl Policies {
         let name = |text: &str| text.parse::<EntityTypeName>().map_err(|error| described(&error));
         let names = Names {
             user: name("User")?,
+            service_account: name("ServiceAccount")?,
+            team: name("Team")?,
             role: name("Role")?,
             tenant: name("Tenant")?,
             server: name("Server")?,
@@ -284,9 +297,13 @@ impl Policies {
         if let Some(at) = principal.present_at {
             context.push(long("step_up_age", now.saturating_sub(at)));
         }
-        if let Target::Model(_, class, data_class) = target {
+        if let Some(location) = &principal.location {
+            context.push(text("location", location));
+        }
+        if let Target::Model { class, data_class, purpose, .. } = target {
             context.push(long("class", *class as u64));
             context.push(long("data_class", *data_class as u64));
+            context.extend(purpose.as_ref().map(|purpose| text("purpose", purpose.as_str())));
         }
         let context = Context::from_pairs(context).map_err(|error| described(&error))?;
         let action = uid(&self.names.action, action);
@@ -298,18 +315,25 @@ impl Policies {
     fn entities(&self, question: &Question, role: Role) -> Result<Entities, String> {
         let Question { principal, suspended, .. } = question;
         let tenant = RestrictedExpression::new_entity_uid(self.tenant(principal.tenant));
-        let attributes = HashMap::from([
+        let mut attributes = HashMap::from([
             ("tenant".to_owned(), tenant),
             boolean("suspended", *suspended),
             long("clearance", principal.data_class_max as u64),
         ]);
-        let roles = HashSet::from([uid(&self.names.role, role.as_str())]);
-        let user = Entity::new(self.user(principal), attributes, roles).map_err(|error| described(&error))?;
+        if let Some(purposes) = principal.purposes.bound() {
+            let names = purposes.iter().map(|purpose| string(purpose.as_str()));
+            attributes.insert("purposes".to_owned(), RestrictedExpression::new_set(names));
+        }
+        let mut groups = HashSet::from([uid(&self.names.role, role.as_str())]);
+        groups.extend(principal.team.as_ref().map(|team| uid(&self.names.team, team)));
+        let user =
+            Entity::new(self.user(principal), attributes, groups).map_err(|error| described(&error))?;
         Entities::from_entities([user], None).map_err(|error| described(&error))
     }
 
     fn user(&self, principal: &Principal) -> EntityUid {
-        uid(&self.names.user, &principal.user.0.to_string())
+        let kind = if principal.is_service { &self.names.service_account } else { &self.names.user };
+        uid(kind, &principal.user.0.to_string())
     }
 
     fn tenant(&self, tenant: TenantId) -> EntityUid {
@@ -320,7 +344,7 @@ impl Policies {
         match target {
             Target::Server => uid(&self.names.server, "server"),
             Target::Tenant(tenant) => self.tenant(*tenant),
-            Target::Model(name, ..) => uid(&self.names.model, name.as_str()),
+            Target::Model { name, .. } => uid(&self.names.model, name.as_str()),
         }
     }
 
@@ -350,13 +374,11 @@ impl Policies {
 
     fn allowed(&self, role: Role) -> HashSet<&'static str> {
         let principal = Principal {
-            tenant: TenantId(1),
-            user: UserId(1),
             role,
             class_max: PriorityClass::System,
             data_class_max: DataClass::Restricted,
-            scope: Scope::default(),
             present_at: Some(0),
+            ..Principal::least(TenantId(1), UserId(1))
         };
         let may = |action: &&'static str| {
             let Some(target) = example(action, &principal) else { return false };
@@ -374,7 +396,9 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
         Kind::Server => Target::Server,
         Kind::Tenant => Target::Tenant(principal.tenant),
         Kind::Model => {
-            Target::Model(ModelName::from_str("any").ok()?, principal.class_max, principal.data_class_max)
+            let name = ModelName::from_str("any").ok()?;
+            let (class, data_class) = (principal.class_max, principal.data_class_max);
+            Target::Model { name, class, data_class, purpose: None }
         }
     })
 }
@@ -382,13 +406,21 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
 fn in_scope(principal: &Principal, action: &str, target: &Target) -> bool {
     principal.scope.covers_action(action)
         && match target {
-            Target::Model(model, ..) => principal.scope.covers_model(model),
+            Target::Model { name, .. } => principal.scope.covers_model(name),
             Target::Server | Target::Tenant(_) => true,
         }
 }
 
 fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
     EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn string(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn text(name: &str, value: &str) -> (String, RestrictedExpression) {
+    (name.to_owned(), string(value))
 }
 
 fn long(name: &str, value: u64) -> (String, RestrictedExpression) {

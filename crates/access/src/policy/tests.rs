@@ -1,4 +1,5 @@
 use cedar_policy::Request;
+use types::{Purposes, Scope};
 
 use super::*;
 
@@ -7,19 +8,21 @@ const ROLES: &str = include_str!("roles.csv");
 
 fn principal(tenant: u64, role: Role) -> Principal {
     Principal {
-        tenant: TenantId(tenant),
-        user: UserId(7),
         role,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Confidential,
-        scope: Scope::default(),
         present_at: Some(1_000),
+        ..Principal::least(TenantId(tenant), UserId(7))
     }
 }
 
 fn question(principal: Principal, action: &str, target: Target) -> Question {
     let (action, _) = action::named(action).unwrap();
     Question { principal, suspended: false, action, target, now: 1_000 }
+}
+
+fn sent(data_class: DataClass) -> Target {
+    Target::Model { name: "m".parse().unwrap(), class: PriorityClass::Normal, data_class, purpose: None }
 }
 
 fn policy(name: &str, text: &str) -> TenantPolicy {
@@ -115,12 +118,11 @@ fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
     }
     let absent = Principal { present_at: None, ..member() };
     assert_eq!(ask(absent, "erase_subject", own.clone()), no("presence.step_up"));
-    let model: ModelName = "m".parse().unwrap();
-    let restricted = Target::Model(model.clone(), PriorityClass::Normal, DataClass::Restricted);
-    assert_eq!(ask(member(), "generate", restricted), no("data.clearance"));
+    assert_eq!(ask(member(), "generate", sent(DataClass::Restricted)), no("data.clearance"));
     let narrow = Principal { scope: Scope::new(None, vec!["embed".to_owned()], Vec::new()), ..member() };
-    let sent = Target::Model(model, PriorityClass::Normal, DataClass::Public);
-    assert_eq!(ask(narrow, "generate", sent), no("key.scope"));
+    assert_eq!(ask(narrow, "generate", sent(DataClass::Public)), no("key.scope"));
+    let bound = Principal { purposes: Purposes::only(["care".parse().unwrap()]).unwrap(), ..member() };
+    assert_eq!(ask(bound, "generate", sent(DataClass::Public)), no("data.purpose"));
     let suspended = Question { suspended: true, ..question(member(), "read_usage", own.clone()) };
     assert!(policies.decide(&suspended).policies.contains(&"account.suspended".to_owned()));
     // And to nobody else.
@@ -133,10 +135,8 @@ fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
 #[test]
 fn a_policy_holds_from_the_next_decision_on() {
     let policies = Policies::new().unwrap();
-    let ask = |role| {
-        let sent = Target::Model("m".parse().unwrap(), PriorityClass::Normal, DataClass::Confidential);
-        policies.decide(&question(principal(1, role), "generate", sent))
-    };
+    let ask =
+        |role| policies.decide(&question(principal(1, role), "generate", sent(DataClass::Confidential)));
     assert!(ask(Role::Member).allowed);
     let night = "@says(\"not at night\")\nforbid (principal in Role::\"member\", action == Action::\"generate\", resource)\n\
                  when { context.hour < 6 && context.data_class >= 2 };";
@@ -207,6 +207,60 @@ fn the_largest_policies_are_no_trouble() {
     std::thread::Builder::new().stack_size(2 << 20).spawn(work).unwrap().join().unwrap();
 }
 
+/// Who, from where, and what for: each can decide.
+#[test]
+fn policies_speak_of_teams_programs_places_and_purposes() {
+    let policies = Policies::new().unwrap();
+    let rules = [
+        ("team", "forbid (principal in Team::\"lab\", action == Action::\"generate\", resource);"),
+        ("program", "forbid (principal is ServiceAccount, action == Action::\"generate\", resource);"),
+        (
+            "place",
+            "forbid (principal, action == Action::\"generate\", resource) when { context.data_class == 2 }
+             unless { context has location && context.location == \"ward-3\" };",
+        ),
+        (
+            "purpose",
+            "forbid (principal, action == Action::\"generate\", resource)
+             when { context.data_class == 1 && !(context has purpose && context.purpose == \"care\") };",
+        ),
+    ];
+    let all = rules.map(|(name, text)| policy(name, text));
+    policies.check(&all).unwrap();
+    policies.set(TenantId(1), &all).unwrap();
+    let anna = || principal(1, Role::Member);
+    let at = |place: &str| Principal { location: Some(place.into()), ..anna() };
+    let of = |team: &str| Principal { team: Some(team.into()), ..anna() };
+    let bound = |names: &[&str]| {
+        let purposes = Purposes::only(names.iter().map(|name| name.parse().unwrap())).unwrap();
+        Principal { purposes, ..anna() }
+    };
+    let (public, internal, confidential) = (DataClass::Public, DataClass::Internal, DataClass::Confidential);
+    for (caller, data_class, purpose, forbidden_by) in [
+        (anna(), public, None, None),
+        (of("ward"), public, None, None),
+        (of("lab"), public, None, Some("tenant.team.1")),
+        (Principal { is_service: true, ..anna() }, public, None, Some("tenant.program.1")),
+        (anna(), confidential, None, Some("tenant.place.1")),
+        (at("canteen"), confidential, None, Some("tenant.place.1")),
+        (at("ward-3"), confidential, None, None),
+        (anna(), internal, None, Some("tenant.purpose.1")),
+        (anna(), internal, Some("research"), Some("tenant.purpose.1")),
+        (anna(), internal, Some("care"), None),
+        (bound(&["care"]), internal, Some("care"), None),
+        (bound(&["care"]), public, None, Some("data.purpose")),
+        (bound(&["care", "billing"]), public, Some("research"), Some("data.purpose")),
+        (bound(&[]), public, Some("care"), Some("data.purpose")),
+    ] {
+        let (name, class) = ("m".parse().unwrap(), PriorityClass::Normal);
+        let purpose = purpose.map(|purpose| purpose.parse().unwrap());
+        let target = Target::Model { name, class, data_class, purpose };
+        let decision = policies.decide_fresh(&question(caller, "generate", target.clone()));
+        let decided_by = decision.policies.first().map(String::as_str).filter(|_| !decision.allowed);
+        assert_eq!(decided_by, forbidden_by, "{target:?}");
+    }
+}
+
 /// What is remembered is what would be decided: over a million random questions, while policies and clocks change.
 #[test]
 fn memoised_and_fresh_decisions_agree() {
@@ -216,7 +270,8 @@ fn memoised_and_fresh_decisions_agree() {
         vec![policy("a", "forbid (principal, action, resource) when { context.hour == 1 };")],
         vec![policy(
             "b",
-            "permit (principal, action == Action::\"read_usage\", resource) when { context.weekday == 3 };",
+            "permit (principal, action == Action::\"read_usage\", resource) when { context.weekday == 3 };
+             forbid (principal in Team::\"lab\", action, resource) when { context has location };",
         )],
     ];
     let rounds = if std::env::var_os("LLMOS_TEST_FULL").is_some() { 1_000_000 } else { 50_000 };
@@ -225,6 +280,8 @@ fn memoised_and_fresh_decisions_agree() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
+    let only = |names: &[&str]| Purposes::only(names.iter().map(|name| name.parse().unwrap())).unwrap();
+    let purposes = [Purposes::any(), only(&["care"]), only(&["care", "research"])];
     let mut now = 0;
     for _ in 0..rounds {
         // A second is long: many questions come back within it.
@@ -234,21 +291,33 @@ fn memoised_and_fresh_decisions_agree() {
         }
         let role = |number| Role::ALL[number as usize];
         let narrowed = (random(3) == 0).then(|| role(random(7)));
-        let actions = if random(4) == 0 { vec![ACTIONS[random(20) as usize].to_owned()] } else { Vec::new() };
+        let actions = if random(4) == 0 {
+            vec![ACTIONS[random(ACTIONS.len() as u64) as usize].to_owned()]
+        } else {
+            Vec::new()
+        };
+        let user = random(3);
         let caller = Principal {
-            user: UserId(random(3)),
+            user: UserId(user),
             scope: Scope::new(narrowed, actions, Vec::new()),
             present_at: [None, Some(now.saturating_sub(random(2) * 900)), Some(0)][random(3) as usize],
             data_class_max: DataClass::ALL[random(4) as usize],
+            is_service: user == 2,
+            team: [None, Some("ward".into()), Some("lab".into())][user as usize].clone(),
+            purposes: purposes[user as usize].clone(),
+            location: [None, Some("ward".into())][random(2) as usize].clone(),
             ..principal(random(2) + 1, role(random(7)))
         };
-        let (action, kind) = action::named(ACTIONS[random(20) as usize]).unwrap();
+        let (action, kind) = action::named(ACTIONS[random(ACTIONS.len() as u64) as usize]).unwrap();
         let target = match kind {
             Kind::Server => Target::Server,
             Kind::Tenant => Target::Tenant(TenantId(random(2) + 1)),
             Kind::Model => {
+                let (name, class) = ("m".parse().unwrap(), PriorityClass::Normal);
                 let data_class = DataClass::ALL[random(4) as usize];
-                Target::Model("m".parse().unwrap(), PriorityClass::Normal, data_class)
+                let purpose = [None, Some("care"), Some("research")][random(3) as usize];
+                let purpose = purpose.map(|purpose| purpose.parse().unwrap());
+                Target::Model { name, class, data_class, purpose }
             }
         };
         let question = Question { principal: caller, suspended: random(10) == 0, action, target, now };

@@ -22,6 +22,8 @@ impl House {
             role: Role::Owner,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            is_service: false,
+            purposes: types::Purposes::any(),
             scope: Scope::default(),
             expires_at: None,
         };

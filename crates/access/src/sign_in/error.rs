@@ -22,6 +22,9 @@ pub enum SignInError {
         "your account is not let in here: an administrator can map one of its groups with `[[role_mapping]]`"
     )]
     NotMapped,
+    /// A program does not sit at a browser.
+    #[error("a service account does not sign in; it shows its access token or an API key with each request")]
+    ServiceAccount,
     /// Not the code.
     #[error("this is not the code, or it was used already; try the next one")]
     WrongCode,

@@ -3,8 +3,8 @@
 use data_encoding::BASE32_DNSSEC;
 use identity::Claimed;
 use sha2::{Digest, Sha256};
-use store::Rights;
-use types::{DataClass, PriorityClass, Role};
+use store::{NewIdentity, Rights};
+use types::{DataClass, PriorityClass, Purposes, Role};
 
 use crate::NAME_BYTES_MAX;
 
@@ -17,14 +17,20 @@ pub struct RoleMapping {
     pub group: Option<String>,
     /// The account itself: a workload, as a rule.
     pub subject: Option<String>,
+    /// Whether it is a service account: a program, not a person.
+    pub is_service: bool,
     /// Name of the tenant that it belongs to.
     pub tenant: String,
+    /// Its team there.
+    pub team: Option<String>,
     /// What it is there.
     pub role: Role,
     /// Highest class of its requests.
     pub class_max: PriorityClass,
     /// Most sensitive data that it may send.
     pub data_class_max: DataClass,
+    /// What it may use models for.
+    pub purposes: Purposes,
 }
 
 impl RoleMapping {
@@ -37,8 +43,23 @@ impl RoleMapping {
             }
     }
 
-    pub(crate) fn rights(&self) -> Rights {
-        Rights { role: self.role, class_max: self.class_max, data_class_max: self.data_class_max }
+    /// What an account of this line is here, as its provider said it at `as_of` (seconds since 1970).
+    pub(crate) fn identity(&self, claimed: &Claimed, as_of: u64) -> NewIdentity {
+        NewIdentity {
+            issuer: claimed.issuer.clone(),
+            subject: claimed.subject.clone(),
+            tenant: self.tenant.clone(),
+            user: user_name(claimed),
+            is_service: self.is_service,
+            rights: self.rights(),
+            team: self.team.clone(),
+            as_of,
+        }
+    }
+
+    fn rights(&self) -> Rights {
+        let Self { role, class_max, data_class_max, ref purposes, .. } = *self;
+        Rights { role, class_max, data_class_max, purposes: purposes.clone() }
     }
 }
 
@@ -48,7 +69,7 @@ pub(crate) fn find<'a>(table: &'a [RoleMapping], claimed: &Claimed) -> Option<&'
 }
 
 /// What an account is called here: the provider and its subject, or a hash of a subject that is no name.
-pub(crate) fn user_name(claimed: &Claimed) -> String {
+fn user_name(claimed: &Claimed) -> String {
     let name = format!("{}:{}", claimed.provider, claimed.subject);
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.@|:+".contains(character);
     if name.len() <= NAME_BYTES_MAX && name.chars().all(is_plain) {
@@ -81,10 +102,13 @@ mod tests {
             provider: provider.to_owned(),
             group: group.map(str::to_owned),
             subject: subject.map(str::to_owned),
+            is_service: false,
             tenant: "clinic".to_owned(),
+            team: None,
             role,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            purposes: Purposes::any(),
         }
     }
 

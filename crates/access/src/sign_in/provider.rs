@@ -72,6 +72,10 @@ impl SignIn {
             }
             found => found?,
         };
+        let principal = self.0.keyring.principal_of(user)?.ok_or(AccessError::Unauthenticated)?;
+        if principal.is_service {
+            return Err(SignInError::ServiceAccount);
+        }
         let is_proved = claimed.proved_at.is_some();
         let stage = if is_proved { Stage::Complete } else { Stage::FirstFactor };
         let opened = Opened {
@@ -92,18 +96,13 @@ impl SignIn {
 
     /// The user that an account at a provider is, with the rights that the table gives it now.
     async fn account(&self, claimed: &Claimed) -> Result<UserId, SignInError> {
-        let account = (claimed.issuer.clone(), claimed.subject.clone());
         let with_pushed = self.with_pushed_groups(claimed).await?;
         let claimed = with_pushed.as_ref().unwrap_or(claimed);
         let mapped = self.mapped(claimed).ok_or(SignInError::NotMapped)?;
-        let rights = mapped.rights();
-        let known = self.0.keyring.account_with(&account, &mapped.tenant, rights, claimed.issued_at)?;
-        if let Some(user) = known {
+        let new = mapped.identity(claimed, claimed.issued_at);
+        if let Some(user) = self.0.keyring.account_with(&new)? {
             return Ok(user);
         }
-        let (issuer, subject) = account;
-        let (tenant, user) = (mapped.tenant.clone(), mapping::user_name(claimed));
-        let new = NewIdentity { issuer, subject, tenant, user, rights, as_of: claimed.issued_at };
         let keyring = self.0.keyring.clone();
         Ok(carried_through(async move { keyring.sign_in(new).await }).await?)
     }

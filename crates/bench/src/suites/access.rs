@@ -2,11 +2,11 @@
 //!
 //! In this process, on one thread, by CPU time: what is measured is the crate that the server links.
 
-use access::{Access, Credential, Generate, ManageKeys, ModelUse, NewKey};
+use access::{Access, Credential, Generate, ManageKeys, ModelUse, NewKey, Shown};
 use anyhow::{Context, Result, ensure};
 use rustix::time::{ClockId, clock_gettime};
 use store::Store;
-use types::{DataClass, ModelName, Principal, PriorityClass, Role, Scope, UserId};
+use types::{DataClass, Declared, ModelName, Principal, PriorityClass, Role, Scope, UserId};
 
 use crate::{
     figures::{Findings, Outcome},
@@ -26,13 +26,13 @@ pub(super) async fn run() -> Result<Findings> {
     let store = Store::open(&folder.path().join("state.db")).await?;
     let access = Access::open(store, &folder.path().join("pepper")).await?;
     let first = access.bootstrap().await?.context("there were keys before")?;
-    let owner = access.authenticate(Credential::ApiKey(first)).await?;
+    let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
     let by = access.authorize::<ManageKeys>(&owner, owner.tenant)?;
     let count = ROUNDS * KEYS as usize;
     progress(&format!("access: making {count} keys"));
     let mut keys = Vec::new();
     for number in 0..count {
-        keys.push(Credential::ApiKey(access.create_key(&by, new_key(number)).await?.1));
+        keys.push(Credential::from(Shown::ApiKey(access.create_key(&by, new_key(number)).await?.1)));
     }
     let model: ModelName = "smollm2".parse()?;
 
@@ -87,13 +87,15 @@ fn new_key(number: usize) -> NewKey {
         role: Role::Member,
         class_max: PriorityClass::Interactive,
         data_class_max: DataClass::Restricted,
+        is_service: false,
+        purposes: types::Purposes::any(),
         scope: Scope::default(),
         expires_at: None,
     }
 }
 
 fn wanted(model: &ModelName) -> ModelUse {
-    ModelUse { model: model.clone(), class: None, data_class: None }
+    ModelUse { model: model.clone(), declared: Declared::default() }
 }
 
 /// CPU time of this thread, in seconds.

@@ -105,6 +105,7 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         SignInError::Access(AccessError::SecondFactorMissing | AccessError::NameTaken(_))
         | SignInError::StepUp
         | SignInError::NotMapped
+        | SignInError::ServiceAccount
         | SignInError::SecondFactorElsewhere => StatusCode::FORBIDDEN,
         SignInError::Access(AccessError::OutOfScope { .. } | AccessError::BadValue(_))
         | SignInError::NoReason
@@ -116,7 +117,9 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         }
         SignInError::Identity(IdentityError::Random) => StatusCode::INTERNAL_SERVER_ERROR,
         SignInError::UnknownProvider | SignInError::UnknownFactor => StatusCode::NOT_FOUND,
-        SignInError::LockedOut(_) => StatusCode::TOO_MANY_REQUESTS,
+        SignInError::LockedOut(_) | SignInError::Access(AccessError::TooManyAttempts { .. }) => {
+            StatusCode::TOO_MANY_REQUESTS
+        }
         SignInError::Access(_)
         | SignInError::Identity(IdentityError::Rejected(_) | IdentityError::Declined { .. })
         | SignInError::Unknown

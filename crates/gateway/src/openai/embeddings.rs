@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 use super::{
     fields::{Count, Element},
-    sampling::{CLASS_HEADER, DATA_CLASS_HEADER, level, missing},
+    sampling::{declared, missing},
 };
 use crate::{
     body::JsonBody,
@@ -151,8 +151,7 @@ impl EmbeddingRequest {
             model: self.model.ok_or_else(|| missing("model"))?.parse()?,
             passages,
             dimensions: self.dimensions.map(|Count(count)| count),
-            class: level(headers, CLASS_HEADER)?,
-            data_class: level(headers, DATA_CLASS_HEADER)?,
+            declared: declared(headers)?,
         };
         Ok((request, self.encoding_format.unwrap_or_default()))
     }

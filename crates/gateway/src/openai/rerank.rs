@@ -18,7 +18,7 @@ use utoipa::ToSchema;
 
 use super::{
     fields::{Count, Text},
-    sampling::{CLASS_HEADER, DATA_CLASS_HEADER, level, missing},
+    sampling::{declared, missing},
 };
 use crate::{
     body::JsonBody,
@@ -147,8 +147,7 @@ impl RankingRequest {
             query: Arc::new(query),
             documents,
             best: self.top_n.map(|Count(count)| count),
-            class: level(headers, CLASS_HEADER)?,
-            data_class: level(headers, DATA_CLASS_HEADER)?,
+            declared: declared(headers)?,
         };
         Ok((request, self.return_documents.unwrap_or(true)))
     }

@@ -3,7 +3,8 @@
 use http::HeaderMap;
 use serde::Deserialize;
 use types::{
-    GenerateRequest, Input, ModelName, OutOfRange, RequestId, Sampling, SamplingValues, StopStrings, Tokens,
+    Declared, GenerateRequest, Input, ModelName, OutOfRange, RequestId, Sampling, SamplingValues,
+    StopStrings, Tokens,
 };
 use utoipa::ToSchema;
 
@@ -14,9 +15,11 @@ use super::{
 use crate::{error::ApiError, json::Object};
 
 /// Header with the class of a request.
-pub(super) const CLASS_HEADER: &str = "llmos-class";
+const CLASS_HEADER: &str = "llmos-class";
 /// Header with the data class of a request.
-pub(super) const DATA_CLASS_HEADER: &str = "llmos-data-class";
+const DATA_CLASS_HEADER: &str = "llmos-data-class";
+/// Header with the purpose that a model is used for.
+const PURPOSE_HEADER: &str = "llmos-purpose";
 
 /// Declares a request: its own fields, then those that both have. (serde's `flatten` would do the same, but not
 /// together with the refusal of unknown fields.)
@@ -151,8 +154,7 @@ impl Shared {
             tokens_max,
             sampling: self.sampling()?,
             stop,
-            class: level(headers, CLASS_HEADER)?,
-            data_class: level(headers, DATA_CLASS_HEADER)?,
+            declared: declared(headers)?,
         };
         Ok(Asked { request, protocol, delivery, keep: None })
     }
@@ -223,15 +225,26 @@ pub(super) fn at_least_one(parameter: &'static str, Count(count): Count) -> Resu
     Ok(Tokens(count))
 }
 
-/// A level named by a header, if it is there.
-pub(super) fn level<T: std::str::FromStr<Err = OutOfRange>>(
+/// What the headers say of a request.
+pub(super) fn declared(headers: &HeaderMap) -> Result<Declared, ApiError> {
+    Ok(Declared {
+        class: named(headers, CLASS_HEADER)?,
+        data_class: named(headers, DATA_CLASS_HEADER)?,
+        purpose: named(headers, PURPOSE_HEADER)?,
+    })
+}
+
+/// What a header names, if it is there.
+fn named<T: std::str::FromStr<Err = OutOfRange>>(
     headers: &HeaderMap,
     header: &'static str,
 ) -> Result<Option<T>, ApiError> {
-    let Some(value) = headers.get(header) else { return Ok(None) };
-    // A header that is not ASCII becomes a name that does not exist.
-    let level = value.to_str().unwrap_or_default().trim().parse();
-    level.map(Some).map_err(|error| OutOfRange { parameter: header, ..error }.into())
+    let mut values = headers.get_all(header).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    // A header that is not ASCII, or that is there twice, becomes a name that does not exist.
+    let value = value.to_str().ok().filter(|_| values.next().is_none());
+    let found = value.unwrap_or_default().trim().parse();
+    found.map(Some).map_err(|error| OutOfRange { parameter: header, ..error }.into())
 }
 
 #[cfg(test)]
@@ -253,10 +266,10 @@ mod tests {
             shared.ask(RequestId(1), headers, Protocol::Chat, Input::Tokens(vec![1]), None)
         };
         let request = ask(&headers("batch")).ok().unwrap().request;
-        assert_eq!(request.class, Some(PriorityClass::Batch));
-        assert_eq!(request.data_class, Some(DataClass::Restricted));
+        assert_eq!(request.declared.class, Some(PriorityClass::Batch));
+        assert_eq!(request.declared.data_class, Some(DataClass::Restricted));
         let request = ask(&HeaderMap::new()).ok().unwrap().request;
-        assert_eq!((request.class, request.data_class), (None, None));
+        assert_eq!(request.declared, Declared::default());
         let error = ask(&headers("urgent")).err().unwrap();
         assert!(error.to_string().contains("`llmos-class` is an unknown name; allowed: batch, normal"));
     }

@@ -7,7 +7,6 @@ use std::{
 };
 
 use ::path::Retention;
-use access::{Limits, Quota, Whose};
 use engine::Purpose;
 use outbound::{Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
@@ -42,12 +41,6 @@ const GPU_LAYERS_MAX: i64 = 1_000;
 const KEEP_ALIVE_S_MAX: i64 = 31_536_000;
 /// Memory of one worker: a pebibyte.
 const MEMORY_MB_MAX: i64 = 1 << 30;
-/// Quotas: each is looked at with every request.
-const QUOTAS_MAX: usize = 256;
-/// Most of a quota: as far as numbers of JSON are exact.
-const QUOTA_MAX: i64 = 1 << 53;
-/// Stands for each user by themselves.
-const EACH_USER: &str = "*";
 /// Names of the server.
 const SERVER_NAMES_MAX: usize = 64;
 /// Longest name that the DNS has.
@@ -109,8 +102,10 @@ pub(super) fn check(
     }
     let retention = check.retention(&values.retention);
     let sign_in = check.sign_in(&values);
+    let locations = check.locations(&values.location);
     let quotas = check.quotas(&values.quota);
     let models = check.models(&values.model);
+    let prices = check.prices(&values.model);
 
     let (
         Some(listen),
@@ -157,7 +152,9 @@ pub(super) fn check(
         old_root,
         retention,
         sign_in,
+        locations,
         quotas,
+        prices,
         models,
         effective,
         origins,
@@ -175,6 +172,11 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 
 /// When a model is loaded.
 const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
+
+/// Whether tenants and teams can be called so.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= access::NAME_BYTES_MAX
+}
 
 pub(super) struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
@@ -328,48 +330,6 @@ impl Check<'_> {
                 None
             }
         }
-    }
-
-    fn quotas(&mut self, quotas: &[file::Quota]) -> Vec<Quota> {
-        if quotas.len() > QUOTAS_MAX {
-            let message = format!("there are {} quotas; at most {QUOTAS_MAX} are allowed", quotas.len());
-            self.refuse("quota", message);
-            return Vec::new();
-        }
-        let quotas = quotas.iter().enumerate();
-        quotas.map(|(index, quota)| self.quota(&format!("quota[{index}]"), quota)).collect()
-    }
-
-    fn quota(&mut self, section: &str, quota: &file::Quota) -> Quota {
-        let mut limit = |name: &str, most: Option<i64>| {
-            let most = self.number(&format!("{section}.{name}"), most?, 1, QUOTA_MAX)?;
-            Some(most.unsigned_abs())
-        };
-        let limits = Limits {
-            requests_per_minute: limit("requests_per_minute", quota.requests_per_minute),
-            tokens_per_minute: limit("tokens_per_minute", quota.tokens_per_minute),
-            tokens_per_day: limit("tokens_per_day", quota.tokens_per_day),
-            concurrent: limit("concurrent", quota.concurrent),
-        };
-        if limits == Limits::default() {
-            let message = "this quota limits nothing; set `requests_per_minute`, `tokens_per_minute`, `tokens_per_day` or \
-                           `concurrent`";
-            self.refuse(section, message.to_owned());
-        }
-        for (name, text) in [("tenant", &quota.tenant), ("user", &quota.user)] {
-            if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
-                self.refuse(
-                    &format!("{section}.{name}"),
-                    format!("`{name}` is empty; remove it, or write a name"),
-                );
-            }
-        }
-        let whose = match quota.user.as_deref() {
-            None => Whose::Tenant,
-            Some(EACH_USER) => Whose::EachUser,
-            Some(name) => Whose::User(name.to_owned()),
-        };
-        Quota { tenant: quota.tenant.clone(), whose, limits }
     }
 
     fn retention(&mut self, retention: &file::Retention) -> Option<Retention> {

@@ -30,6 +30,8 @@ pub(crate) struct File {
     #[serde(default)]
     pub(crate) role_mapping: Vec<RoleMapping>,
     #[serde(default)]
+    pub(crate) location: Vec<Location>,
+    #[serde(default)]
     pub(crate) quota: Vec<Quota>,
     #[serde(default)]
     pub(crate) model: Vec<Model>,
@@ -136,13 +138,28 @@ pub(crate) struct RoleMapping {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<String>,
     #[serde(default)]
+    pub(crate) service: bool,
+    #[serde(default)]
     pub(crate) tenant: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) team: Option<String>,
     #[serde(default)]
     pub(crate) role: String,
     #[serde(default = "default_class_max")]
     pub(crate) class_max: String,
     #[serde(default = "default_data_class_max")]
     pub(crate) data_class_max: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) purposes: Option<Vec<String>>,
+}
+
+/// A `[[location]]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Location {
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) networks: Vec<String>,
 }
 
 fn default_scopes() -> Vec<String> {
@@ -172,13 +189,22 @@ pub(crate) struct Quota {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tenant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) team: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) requests_per_minute: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tokens_per_minute: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) tokens_per_day: Option<i64>,
+    /// A decimal number, as all money.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spend_per_day: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spend_per_month: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) concurrent: Option<i64>,
 }
@@ -211,6 +237,12 @@ pub(crate) struct Model {
     pub(crate) keep_alive_s: Option<i64>,
     #[serde(default)]
     pub(crate) pinned: bool,
+    /// Of a million tokens that are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) input_price: Option<String>,
+    /// Of a million tokens that are written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) output_price: Option<String>,
 }
 
 fn default_parallel() -> i64 {
@@ -265,6 +297,7 @@ impl File {
             session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
             provider: Vec::new(),
             role_mapping: Vec::new(),
+            location: Vec::new(),
             quota: Vec::new(),
             model: Vec::new(),
         }
@@ -285,6 +318,8 @@ impl File {
             load: default_load(),
             keep_alive_s: Some(600),
             pinned: false,
+            input_price: Some("0.15".to_owned()),
+            output_price: Some("0.60".to_owned()),
         };
         let outbound = Outbound {
             private: vec!["10.20.0.0/16".to_owned()],
@@ -313,17 +348,25 @@ impl File {
                 provider: "corp".to_owned(),
                 group: Some("doctors".to_owned()),
                 subject: Some("system:serviceaccount:ward:job".to_owned()),
+                service: false,
                 tenant: "clinic".to_owned(),
+                team: Some("ward 3".to_owned()),
                 role: "member".to_owned(),
                 class_max: default_class_max(),
                 data_class_max: default_data_class_max(),
+                purposes: Some(vec!["treatment".to_owned()]),
             }],
+            location: vec![Location { name: "ward-3".to_owned(), networks: vec!["10.1.3.0/24".to_owned()] }],
             quota: vec![Quota {
                 tenant: Some("clinic".to_owned()),
+                team: Some("ward 3".to_owned()),
                 user: Some("*".to_owned()),
+                key: Some("*".to_owned()),
                 requests_per_minute: Some(60),
                 tokens_per_minute: Some(100_000),
                 tokens_per_day: Some(1_000_000),
+                spend_per_day: Some("5.00".to_owned()),
+                spend_per_month: Some("100.00".to_owned()),
                 concurrent: Some(4),
             }],
             model: vec![model],

@@ -210,11 +210,12 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "data_dir listen log memory_total_mb model outbound provider public_url quota retention role_mapping server_names \
+            "data_dir listen location log memory_total_mb model outbound provider public_url quota retention role_mapping server_names \
              session shutdown_grace_s store tls vault"
         );
         let model = known["model"][0].as_table().unwrap();
-        let names = "aliases context gpu_layers keep_alive_s load memory_mb name parallel pinned sha256 source threads";
+        let names = "aliases context gpu_layers input_price keep_alive_s load memory_mb name output_price parallel pinned sha256 source \
+                     threads";
         assert_eq!(keys(model), names);
         let scalars: Vec<String> = scalars().into_keys().collect();
         let expected = [

@@ -5,13 +5,14 @@ mod check;
 mod file;
 mod keys;
 mod overrides;
+mod quotas;
 mod root;
 mod sign_in;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     fmt::{self, Write as _},
     io::Read,
     net::SocketAddr,
@@ -20,7 +21,7 @@ use std::{
 };
 
 use ::path::Retention;
-use access::{Quota, RoleMapping, SessionLimits};
+use access::{Location, Price, Quota, RoleMapping, SessionLimits};
 pub(crate) use check::STORE;
 use identity::ProviderSettings;
 use outbound::{Rules, Url};
@@ -30,6 +31,7 @@ use serde_json::json;
 use store::PostgresAddress;
 use toml::{Table, Value};
 use tracing_subscriber::filter::LevelFilter;
+use types::ModelName;
 
 use crate::{
     cli::ConfigArgs,
@@ -73,8 +75,12 @@ pub(crate) struct Config {
     pub(crate) retention: Retention,
     /// How people sign in.
     pub(crate) sign_in: SignIn,
+    /// Places, by the addresses there.
+    pub(crate) locations: Vec<Location>,
     /// How much may be used, in the order of the file.
     pub(crate) quotas: Vec<Quota>,
+    /// What tokens of models cost.
+    pub(crate) prices: HashMap<ModelName, Price>,
     /// In the order of the file.
     pub(crate) models: Vec<ModelSpec>,
     effective: Table,

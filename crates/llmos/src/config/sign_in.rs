@@ -5,10 +5,11 @@ use std::str::FromStr;
 use access::{RoleMapping, SessionLimits};
 use identity::ProviderSettings;
 use outbound::Url;
+use types::{PurposeOfUse, Purposes};
 
 use super::{
     Provider, SignIn,
-    check::Check,
+    check::{Check, is_name},
     file::{self, File},
 };
 
@@ -143,7 +144,7 @@ impl Check<'_> {
         line: &file::RoleMapping,
         providers: &[Provider],
     ) -> Option<RoleMapping> {
-        let file::RoleMapping { provider, group, subject, tenant, .. } = line.clone();
+        let file::RoleMapping { provider, group, subject, service, tenant, team, .. } = line.clone();
         if !providers.iter().any(|known| known.settings.name == provider) {
             let message = format!("`provider` is `{provider}`; there is no `[[provider]]` of this name");
             self.refuse(&format!("{section}.provider"), message);
@@ -152,11 +153,16 @@ impl Check<'_> {
             let message = "write either a `group` or a `subject`: whose accounts this is for";
             self.refuse(section, message.to_owned());
         }
-        if tenant.trim().is_empty() || tenant.len() > access::NAME_BYTES_MAX {
+        if !is_name(&tenant) {
             let message =
                 format!("`tenant` is `{tenant}`; write the name of the tenant that the accounts belong to");
             self.refuse(&format!("{section}.tenant"), message);
         }
+        if let Some(team) = team.as_deref().filter(|team| !is_name(team)) {
+            let message = format!("`team` is `{team}`; write the name of a team, or remove it");
+            self.refuse(&format!("{section}.team"), message);
+        }
+        let purposes = self.purposes(section, line.purposes.as_deref());
         let role = self.level(section, "role", &line.role);
         let class_max = self.level(section, "class_max", &line.class_max);
         let data_class_max = self.level(section, "data_class_max", &line.data_class_max);
@@ -164,11 +170,27 @@ impl Check<'_> {
             provider,
             group,
             subject,
+            is_service: service,
             tenant,
+            team,
             role: role?,
             class_max: class_max?,
             data_class_max: data_class_max?,
+            purposes: purposes?,
         })
+    }
+
+    fn purposes(&mut self, section: &str, names: Option<&[String]>) -> Option<Purposes> {
+        let Some(names) = names else { return Some(Purposes::any()) };
+        let purposes: Option<Vec<PurposeOfUse>> =
+            names.iter().map(|name| self.level(section, "purposes", name)).collect();
+        match Purposes::only(purposes?) {
+            Ok(purposes) => Some(purposes),
+            Err(error) => {
+                self.refuse(&format!("{section}.purposes"), error.to_string());
+                None
+            }
+        }
     }
 
     fn level<T: FromStr<Err = types::OutOfRange>>(

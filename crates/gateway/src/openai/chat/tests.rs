@@ -1,4 +1,4 @@
-use types::{GenerateRequest, PriorityClass};
+use types::{Declared, GenerateRequest};
 
 use super::*;
 use crate::{json, openai::Delivery};
@@ -44,7 +44,7 @@ fn a_full_request_arrives_as_it_was_sent() {
     assert_eq!((request.id, request.model.as_str()), (RequestId(5), "m"));
     assert_eq!(request.tokens_max.unwrap().0, 7);
     assert_eq!(request.stop.as_slice(), ["a", "b"]);
-    assert_eq!((request.class, request.data_class), (None::<PriorityClass>, None));
+    assert_eq!(request.declared, Declared::default());
     let values = request.sampling.values();
     assert_eq!((values.temperature, values.top_p, values.top_k, values.min_p), (0.5, 0.9, 40, 0.1));
     assert_eq!((values.presence_penalty, values.frequency_penalty), (-1.0, 1.5));

@@ -1,0 +1,161 @@
+//! How much anybody may use, through the doors of the real binary: tokens that many want at once, teams, keys and money.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod harness;
+
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+};
+
+use harness::{MODEL, Server, Site};
+use serde_json::{Value, json};
+
+fn key(server: &Server<'_>, args: &[&str]) -> (String, String) {
+    let made = server.json(&[&["keys", "create", "--label", "k"], args].concat());
+    (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
+}
+
+fn ask(server: &Server<'_>, key: &str) -> harness::Answer {
+    let body =
+        json!({ "model": "mock", "max_tokens": 4, "messages": [{ "role": "user", "content": "hello" }] });
+    server.request("POST", "/v1/chat/completions", key, &[], Some(&body))
+}
+
+fn used(server: &Server<'_>, by: &[&str]) -> Vec<Value> {
+    let by: Vec<&str> = by.iter().flat_map(|by| ["--by", *by]).collect();
+    let report = server.json(&[&["usage"][..], &by].concat());
+    report["usage"].as_array().unwrap().clone()
+}
+
+fn tokens(row: &Value) -> u64 {
+    row["input_tokens"].as_u64().unwrap() + row["output_tokens"].as_u64().unwrap()
+}
+
+/// Of ten users with ten keys each, at once.
+#[test]
+fn five_hundred_requests_race_for_the_last_thousand_tokens() {
+    let site = Site::with(&format!("{MODEL}[[quota]]\ntenant = 'clinic'\ntokens_per_day = 1000\n"));
+    let server = site.serve(&[]);
+    let keys: Vec<String> = (0..20)
+        .map(|number| key(&server, &["--tenant", "clinic", "--user", &format!("user {}", number % 10)]).1)
+        .collect();
+    let (won, next) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let spent = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..25 {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= 500 {
+                        return;
+                    }
+                    let answer = ask(&server, &keys[number % keys.len()]);
+                    match answer.status {
+                        200 => {
+                            let all = answer.body["usage"]["total_tokens"].as_u64().unwrap();
+                            spent.fetch_add(usize::try_from(all).unwrap(), Ordering::Relaxed);
+                            won.fetch_add(1, Ordering::Relaxed);
+                        }
+                        429 => assert_eq!(answer.body["error"]["code"], "quota_exceeded"),
+                        other => panic!("{other}: {}", answer.body),
+                    }
+                }
+            });
+        }
+    });
+    let (won, spent) = (won.into_inner(), spent.into_inner() as u64);
+    let each = spent / won as u64;
+    // What is set aside before is an estimate, which may be short by one request; and the bucket fills a little meanwhile.
+    assert!(
+        spent <= 1_000 + each + 20 && spent + 3 * each > 1_000,
+        "{won} requests of {each} tokens, {spent} in all"
+    );
+    harness::wait_until("all is written down", || {
+        used(&server, &["tenant"]).iter().map(tokens).sum::<u64>() == spent
+    });
+    for by in [&["user"][..], &["key"], &["user", "key"], &["day", "team", "model"]] {
+        let rows = used(&server, by);
+        assert_eq!(rows.iter().map(tokens).sum::<u64>(), spent, "by {by:?}");
+        assert_eq!(
+            rows.iter().map(|row| row["requests"].as_u64().unwrap()).sum::<u64>(),
+            won as u64,
+            "by {by:?}"
+        );
+    }
+}
+
+#[test]
+fn teams_keys_and_money_have_limits_of_their_own() {
+    let site = Site::with(&format!(
+        "{MODEL}input_price = '1000'\noutput_price = '2500.5'\n[[quota]]\nteam = 'ward 3'\nrequests_per_minute = 6\n\
+         [[quota]]\ntenant = 'clinic'\nkey = '*'\nrequests_per_minute = 4\n[[quota]]\ntenant = 'lab'\n\
+         spend_per_month = '0.10'\n"
+    ));
+    let server = site.serve(&[]);
+    let of = |tenant: &str, user: &str| key(&server, &["--tenant", tenant, "--user", user]);
+    let answered = |key: &str, most: usize| (0..most).filter(|_| ask(&server, key).status == 200).count();
+    let (id, anna) = of("clinic", "anna");
+    let (_, bert) = of("clinic", "bert");
+    for user in ["anna", "bert"] {
+        let set = server.json(&["users", "set", "--tenant", "clinic", "--user", user, "--team", "ward 3"]);
+        assert_eq!(set["team"], "ward 3");
+    }
+    assert_eq!(answered(&anna, 8), 4, "of the key");
+    assert_eq!(answered(&bert, 8), 2, "of the team");
+    let refused = ask(&server, &bert).body;
+    assert!(refused["error"]["message"].as_str().unwrap().contains("the team's quota"), "{refused}");
+    server.json(&["users", "set", "--tenant", "clinic", "--user", "bert", "--no-team"]);
+    assert_eq!(answered(&bert, 8), 2, "and then of the key: it has answered two");
+
+    // Money is what the tokens cost, to the billionth.
+    let (_, kim) = of("lab", "kim");
+    let first = ask(&server, &kim).body;
+    let count = |name: &str| first["usage"][name].as_u64().unwrap();
+    let each = count("prompt_tokens") * 1_000_000 + count("completion_tokens") * 2_500_500;
+    let more = std::iter::repeat_with(|| ask(&server, &kim)).take_while(|answer| answer.status == 200).count()
+        as u64;
+    let spent = each * (more + 1);
+    assert!(spent <= 100_000_000 && spent + 2 * each + 20_000_000 > 100_000_000, "{spent} at {each} each");
+    let written = format!("0.{spent:09}");
+    let written = written.trim_end_matches('0');
+    let spend =
+        || used(&server, &["tenant"]).iter().find(|row| row["tenant"] == "lab").unwrap()["spend"].clone();
+    harness::wait_until("all is written down", || spend() == written);
+    let by_key = used(&server, &["team", "key"]);
+    let row = by_key.iter().find(|row| row["key"] == *id).unwrap();
+    assert_eq!((&row["team"], &row["requests"]), (&json!("ward 3"), &json!(4)), "{by_key:?}");
+
+    // It still is spent after a restart.
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    let server = site.serve(&[]);
+    assert_eq!(ask(&server, &kim).status, 429);
+    let csv = site.run(&["usage", "--by", "tenant", "--csv"]).stdout;
+    assert!(csv.starts_with("tenant,requests,input_tokens,output_tokens,spend\r\n"), "{csv}");
+    assert!(csv.contains(&format!(",{written}\r\n")), "{csv}");
+}
+
+#[test]
+fn bad_prices_quotas_and_places_are_named() {
+    for (text, says) in [
+        (
+            "[[model]]\nname = 'm'\nsource = 'simulator:'\ninput_price = '0,15'",
+            "`input_price` is `0,15`; write a decimal",
+        ),
+        ("[[model]]\nname = 'm'\nsource = 'simulator:'\noutput_price = '0.0001'", "and 3 behind it"),
+        ("[[quota]]\nspend_per_day = '0'", "more than nothing"),
+        ("[[quota]]\nspend_per_day = '-1'", "write a decimal number"),
+        ("[[quota]]\nspend_per_month = '1.5.5'", "write a decimal number"),
+        ("[[quota]]\nspend_per_month = '12345678901'", "9 digits before the point"),
+        ("[[quota]]\nteam = ''\nconcurrent = 1", "`team` is empty"),
+        ("[[quota]]\nkey = '*'", "this quota limits nothing"),
+        ("[[location]]\nname = 'ward'", "there are 0 networks"),
+        ("[[location]]\nname = ''\nnetworks = ['10.0.0.0/8']", "write a name that no other location has"),
+        ("[[location]]\nname = 'ward'\nnetworks = ['10.0.0.1/8']", "10.0.0.1/8"),
+    ] {
+        let site = Site::with(text);
+        let outcome = site.run(&["config", "check"]);
+        assert!(outcome.code != Some(0) && outcome.stderr.contains(says), "{text}: {}", outcome.stderr);
+    }
+}
