@@ -222,9 +222,11 @@ impl Access {
     pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
         let Credential { shown, address } = credential;
         let known = match shown {
-            Shown::ApiKey(text) => Key::parse(Form::ApiKey, &text)
-                .ok_or(AccessError::Unauthenticated)
-                .and_then(|key| self.keyring.holder(&key)),
+            // What cannot be one is no guess.
+            Shown::ApiKey(text) => {
+                let key = Key::parse(Form::ApiKey, &text).ok_or(AccessError::Unauthenticated)?;
+                self.keyring.holder(&key)
+            }
             Shown::LoginSession(secret) => self.sign_in.sessions().holder(&secret),
             Shown::AccessToken(token) => self.sign_in.token_holder(&token).await.map(|(holder, _)| holder),
             Shown::LocalSocket { uid } if uid == self.server_uid || uid == ROOT_UID => Ok(local_operator()),

@@ -154,18 +154,36 @@ pub struct Reservation {
 }
 
 impl Reservation {
+    /// Sets aside this much in place of what was.
+    ///
+    /// # Errors
+    /// [`AccessError::OverQuota`] if it is more, and any quota that applies does not allow it; then nothing is changed.
+    pub fn change(&mut self, input: Tokens, output: Tokens) -> Result<(), AccessError> {
+        let more = Cost::of(self.price, input, output);
+        self.ledger.change(&self.taken, self.set_aside, more)?;
+        self.set_aside = more;
+        Ok(())
+    }
+
+    /// The same, whatever the quotas allow.
+    pub fn owe(&mut self, input: Tokens, output: Tokens) {
+        let more = Cost::of(self.price, input, output);
+        self.ledger.charge(&self.taken, more, self.set_aside);
+        self.set_aside = more;
+    }
+
     /// Charges what was really used in place of what was set aside.
     pub fn settle(mut self, input: Tokens, output: Tokens) {
         self.settled = true;
         let used = Cost::of(self.price, input, output);
-        self.ledger.give_back(&self.taken, self.set_aside, used);
+        self.ledger.end(&self.taken, used, self.set_aside);
     }
 }
 
 impl Drop for Reservation {
     fn drop(&mut self) {
         if !self.settled {
-            self.ledger.give_back(&self.taken, self.set_aside, self.set_aside);
+            self.ledger.end(&self.taken, self.set_aside, self.set_aside);
         }
     }
 }
@@ -239,7 +257,8 @@ impl Ledger {
             let quota = &self.quotas[holder.0];
             let state = accounts.entry(holder.clone()).or_insert_with(|| State::new(quota.limits, now));
             state.fill(now);
-            state.check(quota, set_aside)?;
+            state.has_room(quota)?;
+            state.allows(quota, 1, set_aside)?;
         }
         for holder in &taken {
             if let Some(state) = accounts.get_mut(holder) {
@@ -266,12 +285,32 @@ impl Ledger {
         }
     }
 
-    fn give_back(&self, taken: &[Holder], set_aside: Cost, used: Cost) {
+    /// Sets aside one cost in place of another, if all that applies allows what is more.
+    fn change(&self, taken: &[Holder], from: Cost, to: Cost) -> Result<(), AccessError> {
+        let more = Cost {
+            tokens: to.tokens.saturating_sub(from.tokens),
+            spend: to.spend.saturating_sub(from.spend),
+        };
         let mut accounts = self.locked();
+        if more != Cost::default() {
+            for (holder, state) in taken.iter().filter_map(|holder| Some((holder, accounts.get(holder)?))) {
+                state.allows(&self.quotas[holder.0], 0, more)?;
+            }
+        }
+        charge(&mut accounts, taken, to, from);
+        Ok(())
+    }
+
+    fn charge(&self, taken: &[Holder], used: Cost, set_aside: Cost) {
+        charge(&mut self.locked(), taken, used, set_aside);
+    }
+
+    fn end(&self, taken: &[Holder], used: Cost, set_aside: Cost) {
+        let mut accounts = self.locked();
+        charge(&mut accounts, taken, used, set_aside);
         for holder in taken {
             if let Some(state) = accounts.get_mut(holder) {
                 state.concurrent = state.concurrent.saturating_sub(1);
-                state.charge(used, set_aside);
             }
         }
     }
@@ -284,6 +323,15 @@ impl Ledger {
 
     fn locked(&self) -> MutexGuard<'_, HashMap<Holder, State>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Charges what was used in place of what was set aside.
+fn charge(accounts: &mut HashMap<Holder, State>, taken: &[Holder], used: Cost, set_aside: Cost) {
+    for holder in taken {
+        if let Some(state) = accounts.get_mut(holder) {
+            state.charge(used, set_aside);
+        }
     }
 }
 
@@ -362,28 +410,37 @@ impl State {
         }
     }
 
-    fn check(&self, quota: &Quota, cost: Cost) -> Result<(), AccessError> {
-        let over =
-            |limit: &'static str, retry_after| AccessError::OverQuota { limit, of: quota.of(), retry_after };
-        if quota.limits.concurrent.is_some_and(|most| self.concurrent >= most) {
-            return Err(over("concurrent", Some(RETRY_CONCURRENT)));
+    fn has_room(&self, quota: &Quota) -> Result<(), AccessError> {
+        if quota.limits.concurrent.is_none_or(|most| self.concurrent < most) {
+            return Ok(());
         }
+        Err(AccessError::OverQuota {
+            limit: "concurrent",
+            of: quota.of(),
+            retry_after: Some(RETRY_CONCURRENT),
+        })
+    }
+
+    fn allows(&self, quota: &Quota, requests: u64, cost: Cost) -> Result<(), AccessError> {
         for (limit, bucket, amount) in [
-            ("requests_per_minute", &self.requests, 1),
+            ("requests_per_minute", &self.requests, requests),
             ("tokens_per_minute", &self.tokens_minute, cost.tokens),
             ("tokens_per_day", &self.tokens_day, cost.tokens),
             ("spend_per_day", &self.spend_day, cost.spend),
             ("spend_per_month", &self.spend_month, cost.spend),
         ] {
-            match bucket.as_ref().map(|bucket| bucket.wait(i128::from(amount) * UNIT)) {
+            // Whoever only asks for more of one thing does not wait for another.
+            let bucket = bucket.as_ref().filter(|_| amount > 0 || requests > 0);
+            match bucket.map(|bucket| bucket.wait(i128::from(amount) * UNIT)) {
                 None | Some(Some(Duration::ZERO)) => {}
-                Some(retry_after) => return Err(over(limit, retry_after)),
+                Some(retry_after) => {
+                    return Err(AccessError::OverQuota { limit, of: quota.of(), retry_after });
+                }
             }
         }
         Ok(())
     }
 
-    /// Charges what was used in place of what was set aside.
     fn charge(&mut self, used: Cost, set_aside: Cost) {
         take(&mut self.tokens_minute, difference(used.tokens, set_aside.tokens));
         self.charge_long(used, set_aside);
@@ -519,6 +576,28 @@ mod tests {
         // A team of this name in another tenant is another one, and who is in none is not limited by it.
         ask(2, 1, ward, None, 300).unwrap();
         ask(1, 1, None, None, 9_000).unwrap();
+    }
+
+    /// What turns out to be more than was thought is allowed, or nothing is changed; and what is owed is owed at once.
+    #[test]
+    fn what_is_set_aside_can_be_changed() {
+        let limits = Limits { tokens_per_day: Some(1_000), ..Limits::default() };
+        let ledger = Ledger::new(vec![each_user(limits)]);
+        let reserve = |tokens| reserve(&ledger, &account(1, 1), tokens, 0);
+        let mut first = reserve(400).unwrap();
+        let mut second = reserve(400).unwrap();
+        first.change(Tokens(300), Tokens(300)).unwrap();
+        let refused_with = second.change(Tokens(401), Tokens(0)).err();
+        assert!(matches!(refused_with, Some(AccessError::OverQuota { of: "user", .. })), "{refused_with:?}");
+        second.change(Tokens(100), Tokens(0)).unwrap();
+        second.owe(Tokens(100), Tokens(700));
+        // 1,400 of 1,000.
+        assert_eq!(refused(reserve(1)), ("tokens_per_day", "user", Some(34_646)));
+        first.change(Tokens(100), Tokens(0)).unwrap();
+        drop(first);
+        second.settle(Tokens(100), Tokens(700));
+        settle(reserve(100), 100);
+        assert_eq!(refused(reserve(1)).0, "tokens_per_day");
     }
 
     #[test]

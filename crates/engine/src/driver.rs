@@ -1,6 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use futures::{future::BoxFuture, stream::BoxStream};
+use futures::{Stream, future::BoxFuture, stream::BoxStream};
 use scheduler::{Load, RefusalReason, SequenceView};
 use types::{
     Event, GenerateRequest, Passage, Principal, PriorityClass, RequestId, SequenceId, Tokens, Vector,
@@ -41,7 +46,29 @@ pub struct Embedded {
 }
 
 /// What a driver sends back. Dropping it cancels the sequence within one step.
-pub type EventStream = BoxStream<'static, Result<Event, EngineError>>;
+pub struct EventStream {
+    prompt: Tokens,
+    events: BoxStream<'static, Result<Event, EngineError>>,
+}
+
+impl EventStream {
+    pub(crate) fn new(prompt: Tokens, events: BoxStream<'static, Result<Event, EngineError>>) -> Self {
+        Self { prompt, events }
+    }
+
+    /// Tokens of the prompt, template included: known before the first event.
+    pub fn prompt(&self) -> Tokens {
+        self.prompt
+    }
+}
+
+impl Stream for EventStream {
+    type Item = Result<Event, EngineError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.events.as_mut().poll_next(context)
+    }
+}
 
 /// Every driver takes work and gives events.
 pub trait Driver: Send + Sync {

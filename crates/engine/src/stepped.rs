@@ -173,6 +173,7 @@ impl Stepped {
         let prompt: Arc<[u32]> = prompt.into();
         // As many places as there can be events: a slow reader never holds up the loop.
         let (events, mut received) = mpsc::channel(tokens_max.0 as usize + 4);
+        let length = Tokens(u32::try_from(prompt.len()).unwrap_or(u32::MAX));
         let answer = Answer {
             events,
             text: TextStream::new(work.request.stop.as_slice()),
@@ -189,7 +190,8 @@ impl Stepped {
             tokens_max,
         };
         self.arrive(arrival, delivery).await?;
-        Ok(stream::poll_fn(move |context| received.poll_recv(context)).boxed())
+        let events = stream::poll_fn(move |context| received.poll_recv(context));
+        Ok(EventStream::new(length, events.boxed()))
     }
 
     /// Brings a sequence to the loop. Once it is admitted, its addressee hears of it.

@@ -456,6 +456,6 @@ fn a40_lists_hold_ones_own_whatever_is_asked_of_them() {
     assert_eq!(behind(&own).1["data"], json!([]));
     for forged in ["*", "%27%20or%201=1", "../../lab", "0"] {
         let (status, body) = behind(forged);
-        assert!(status == 400 || body["data"] == json!([]), "{forged}: {body}");
+        assert!([400, 404].contains(&status) || body["data"] == json!([]), "{forged}: {body}");
     }
 }

@@ -66,7 +66,7 @@ fn five_hundred_requests_race_for_the_last_thousand_tokens() {
     });
     let (won, spent) = (won.into_inner(), spent.into_inner() as u64);
     let each = spent / won as u64;
-    // What is set aside before is an estimate, which may be short by one request; and the bucket fills a little meanwhile.
+    // The bucket fills a little meanwhile.
     assert!(
         spent <= 1_000 + each + 20 && spent + 3 * each > 1_000,
         "{won} requests of {each} tokens, {spent} in all"

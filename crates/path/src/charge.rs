@@ -1,6 +1,6 @@
 //! What a request costs: set aside before the work, and settled when it ends, however it ends.
 
-use access::{Book, Reservation};
+use access::{AccessError, Book, Reservation};
 use futures::{StreamExt, stream::BoxStream};
 use types::{EmbedRequest, Event, GenerateRequest, Input, ModelName, Passage, RerankRequest, Tokens};
 
@@ -10,6 +10,8 @@ use crate::PathError;
 const BYTES_OF_TOKEN: usize = 3;
 /// Tokens that a template puts around a message, about.
 const AROUND_MESSAGE: usize = 8;
+/// Tokens that a model puts around what it embeds, at most.
+const AROUND_PASSAGE: usize = 3;
 /// Tokens of an answer whose length was left open.
 const ANSWER_GUESS: u32 = 1_024;
 
@@ -23,11 +25,24 @@ pub(crate) struct Charge {
     input: Tokens,
     /// What was written; before the engine has said, the pieces that have passed: about as many tokens.
     output: Tokens,
+    /// What is set aside for what is written.
+    set_aside: Tokens,
 }
 
 impl Charge {
-    pub(crate) fn new(reservation: Reservation, book: Book, input: Tokens) -> Self {
-        Self { reservation: Some(reservation), book, model: None, input, output: Tokens(0) }
+    pub(crate) fn new(reservation: Reservation, book: Book, input: Tokens, output: Tokens) -> Self {
+        let reservation = Some(reservation);
+        Self { reservation, book, model: None, input, output: Tokens(0), set_aside: output }
+    }
+
+    /// What is read, counted.
+    ///
+    /// # Errors
+    /// [`AccessError::OverQuota`] if it is more than was set aside, and the quotas do not allow the rest.
+    pub(crate) fn reads(&mut self, input: Tokens) -> Result<(), AccessError> {
+        self.input = input;
+        let Some(reservation) = &mut self.reservation else { return Ok(()) };
+        reservation.change(input, self.set_aside)
     }
 
     /// From here on it costs something.
@@ -43,9 +58,21 @@ impl Charge {
 
     fn see(&mut self, event: &Result<Event, PathError>) {
         match event {
-            Ok(Event::Delta(_)) => self.output = Tokens(self.output.0.saturating_add(1)),
+            Ok(Event::Delta(_)) => {
+                self.output = Tokens(self.output.0.saturating_add(1));
+                self.keep_ahead();
+            }
             Ok(Event::Usage { input, output }) => self.uses(*input, *output),
             Ok(Event::Finished(_)) | Err(_) => {}
+        }
+    }
+
+    /// An answer whose length was left open may be longer than what was set aside. What it goes on to cost is owed at once, so that
+    /// others do not spend it too.
+    fn keep_ahead(&mut self) {
+        if let Some(reservation) = self.reservation.as_mut().filter(|_| self.output > self.set_aside) {
+            self.set_aside = self.set_aside + Tokens(ANSWER_GUESS);
+            reservation.owe(self.input, self.set_aside);
         }
     }
 
@@ -109,14 +136,14 @@ impl Cost for EmbedRequest {
             Passage::Pair(one, other) => (one.bytes() + other.bytes()) / BYTES_OF_TOKEN,
             Passage::Tokens(tokens) => tokens.len(),
         };
-        count(self.passages.iter().map(of).sum())
+        count(self.passages.iter().map(|passage| of(passage) + AROUND_PASSAGE).sum())
     }
 }
 
 impl Cost for RerankRequest {
     fn input(&self) -> Tokens {
-        let documents = self.documents.iter().map(|document| document.bytes() + self.query.bytes());
-        count(documents.sum::<usize>() / BYTES_OF_TOKEN)
+        let of = |bytes: usize| (bytes + self.query.bytes()) / BYTES_OF_TOKEN + AROUND_PASSAGE;
+        count(self.documents.iter().map(|document| of(document.bytes())).sum())
     }
 }
 

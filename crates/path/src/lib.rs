@@ -244,7 +244,9 @@ impl Path {
             None => None,
         };
         let routed = self.route(authorized, request).await?;
-        let mut answer = self.run(routed).await?;
+        let (mut answer, prompt) = self.run(routed).await?;
+        // The estimate gives way to what it is. Who cannot pay that gets no answer: it is cancelled before it has begun.
+        charge.reads(prompt)?;
         charge.begin(&answer.model);
         answer.events = charged(answer.events, charge);
         if let Some(keeping) = keeping {
@@ -309,9 +311,9 @@ impl Path {
         authorized: &Authorized<A>,
         request: &R,
     ) -> Result<Charge, PathError> {
-        let input = request.input();
-        let reservation = self.access.reserve(authorized, input, request.output())?;
-        Ok(Charge::new(reservation, self.access.book(authorized), input))
+        let (input, output) = (request.input(), request.output());
+        let reservation = self.access.reserve(authorized, input, output)?;
+        Ok(Charge::new(reservation, self.access.book(authorized), input, output))
     }
 
     /// What a request wants, with the model's configured name: a key may be for some models only.
@@ -352,8 +354,8 @@ impl Path {
         }
     }
 
-    /// Starts the work. Its events are measured on their way out.
-    async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<Answer, PathError> {
+    /// Starts the work. Its events are measured on their way out. With the tokens of the prompt.
+    async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<(Answer, Tokens), PathError> {
         let Routed { authorized, route, mut request, mut observation } = routed;
         let id = request.id;
         request.declared = authorized.resource().declared.clone();
@@ -364,8 +366,9 @@ impl Path {
         };
         match route.driver.generate(work).await {
             Ok(events) => {
+                let prompt = events.prompt();
                 let events = measured(events, observation, route.lease);
-                Ok(Answer { request: id, model: route.model, events })
+                Ok((Answer { request: id, model: route.model, events }, prompt))
             }
             Err(error) => {
                 observation.refused();
