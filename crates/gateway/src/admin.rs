@@ -490,6 +490,7 @@ impl From<UserView> for User {
             team: view.team,
             service: view.is_service,
             suspended_at: view.suspended_at,
+            shut_out: view.shut_out,
         }
     }
 }

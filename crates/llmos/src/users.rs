@@ -38,8 +38,8 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
     output.table(&HEADERS, &[row(&user)])
 }
 
-const HEADERS: [&str; 8] =
-    ["TENANT", "USER", "TEAM", "ROLE", "CLASS MAX", "DATA CLASS MAX", "PURPOSES", "SUSPENDED"];
+const HEADERS: [&str; 9] =
+    ["TENANT", "USER", "TEAM", "ROLE", "CLASS MAX", "DATA CLASS MAX", "PURPOSES", "LET IN", "SUSPENDED"];
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let users: Users = client.get("/api/v1/users").await?;
@@ -70,11 +70,12 @@ fn of(name: UserName) -> UserRequest {
 }
 
 fn row(user: &User) -> Vec<String> {
-    let User { tenant, user, team, role, class_max, data_class_max, purposes, service, suspended_at } =
+    let User { tenant, user, team, role, class_max, data_class_max, purposes, service, suspended_at, shut_out } =
         user.clone();
     let user = if service { format!("{user} (service)") } else { user };
     let team = team.unwrap_or_else(|| "-".to_owned());
     let purposes = purposes.map_or("any".to_owned(), |purposes| purposes.join(" "));
+    let let_in = if shut_out { "no" } else { "yes" }.to_owned();
     let suspended = suspended_at.map_or("-".to_owned(), date);
-    vec![tenant, user, team, role, class_max, data_class_max, purposes, suspended]
+    vec![tenant, user, team, role, class_max, data_class_max, purposes, let_in, suspended]
 }

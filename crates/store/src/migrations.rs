@@ -47,6 +47,7 @@ pub(crate) const STATE: Schema = Schema {
         step!("0005_policies"),
         step!("0006_sign_in"),
         step!("0007_teams"),
+        step!("0008_said"),
     ],
     backed_up: true,
 };

@@ -344,7 +344,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account, said, said_group, wrong_codes; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
          data_class_max, DROP COLUMN suspended_at, DROP COLUMN team, DROP COLUMN purposes, DROP COLUMN is_service; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
          COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until, DROP COLUMN purposes; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
@@ -383,7 +383,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6"] {
+    for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6", "state-7"] {
         let file = folder.path().join(past);
         std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
@@ -394,12 +394,20 @@ async fn databases_of_every_past_schema_are_opened() {
         assert_eq!(keys[0].owner.state.rights.role, Role::Owner, "the widest role of then");
         let usage = store.usage(0, 99_999).await.unwrap();
         assert!(
-            past != "state-6" || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
+            !["state-6", "state-7"].contains(&past) || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
             "{usage:?}"
         );
         let stored = u64::from(past != "state-1");
         assert_eq!(store.count_chat_completions().await.unwrap(), stored);
         store.insert_chat_completion(completion(1, "m")).await.unwrap();
+        // Whom their provider had shut out is not suspended; whom somebody has suspended by hand is.
+        let others = store.users().await.unwrap().into_iter().filter(|user| user.user.starts_with("corp:"));
+        let others: Vec<_> = others.map(|user| (user.user, user.state.suspended_at.is_some())).collect();
+        let expected = [("corp:out".to_owned(), false), ("corp:suspended".to_owned(), true)];
+        assert_eq!(others, if ["state-6", "state-7"].contains(&past) { &expected[..] } else { &[] }, "{past}");
+        for account in store.accounts().await.unwrap() {
+            assert_eq!((account.as_of, account.users.len(), account.groups.len()), (1_795_600_000, 1, 0));
+        }
         let version = past.strip_prefix("state-").unwrap();
         let backup = folder.path().join(format!("{past}.schema-{version}.backup"));
         let header = &std::fs::read(backup).unwrap()[60..64];
