@@ -17,7 +17,7 @@ use tokio::{
 use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 
 use self::accounts::Accounts;
-pub(crate) use self::accounts::{Account as ProviderAccount, Placed};
+pub(crate) use self::accounts::{Account as ProviderAccount, KnownAccount, Placed};
 use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     clock::now_s,
@@ -501,7 +501,18 @@ fn user_view(record: UserRecord, live: &Live) -> UserView {
     let UserState { rights, team, suspended_at } = state;
     let Rights { role, class_max, data_class_max, purposes } = rights;
     let shut_out = !live.accounts.lets_in(user_id);
-    UserView { tenant, user, role, class_max, data_class_max, purposes, team, is_service, suspended_at, shut_out }
+    UserView {
+        tenant,
+        user,
+        role,
+        class_max,
+        data_class_max,
+        purposes,
+        team,
+        is_service,
+        suspended_at,
+        shut_out,
+    }
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.

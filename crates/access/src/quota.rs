@@ -478,12 +478,12 @@ mod tests {
         }
     }
 
-    fn of(name: &str) -> Option<Whose> {
-        Some(if name == "*" { Whose::Each } else { Whose::Of(name.to_owned()) })
+    fn of(name: &str) -> Whose {
+        if name == "*" { Whose::Each } else { Whose::Of(name.to_owned()) }
     }
 
     fn each_user(limits: Limits) -> Quota {
-        Quota { user: of("*"), limits, ..Quota::default() }
+        Quota { user: Some(of("*")), limits, ..Quota::default() }
     }
 
     fn reserve(
@@ -536,7 +536,7 @@ mod tests {
         let ledger = Ledger::new(vec![
             Quota { limits: day(1_000), ..in_t1.clone() },
             each_user(day(700)),
-            Quota { user: of("u9"), limits: one, ..in_t1 },
+            Quota { user: Some(of("u9")), limits: one, ..in_t1 },
         ]);
         let reserve = |user, tokens| reserve(&ledger, &account(1, user), tokens, 0);
         let held = reserve(1, 600).unwrap();
@@ -558,9 +558,9 @@ mod tests {
     fn a_team_and_a_user_do_not_grow_with_what_is_below_them() {
         let minute = |most| Limits { tokens_per_minute: Some(most), ..Limits::default() };
         let ledger = Ledger::new(vec![
-            Quota { team: of("ward"), limits: minute(1_000), ..Quota::default() },
-            Quota { team: of("ward"), user: of("*"), limits: minute(300), ..Quota::default() },
-            Quota { key: of("*"), limits: minute(200), ..Quota::default() },
+            Quota { team: Some(of("ward")), limits: minute(1_000), ..Quota::default() },
+            Quota { team: Some(of("ward")), user: Some(of("*")), limits: minute(300), ..Quota::default() },
+            Quota { key: Some(of("*")), limits: minute(200), ..Quota::default() },
         ]);
         let ask = |tenant, user, team: Option<&str>, key: Option<String>, tokens| {
             let (team, key) = (team.map(Into::into), key.map(Into::into));

@@ -14,8 +14,8 @@ use std::{
 };
 
 use access::{
-    Access, AccessError, Credential, FactorKind, ManageFactors, ManageKeys, NewKey, ProvisionUsers,
-    RoleMapping, ScimAccount, ScimError, ScimGroup, SessionLimits, SignInError, SignInSettings,
+    Access, AccessError, FactorKind, ManageFactors, ManageKeys, NewKey, ProvisionUsers, RoleMapping,
+    ScimAccount, ScimError, ScimGroup, SessionLimits, Shown, SignInError, SignInSettings,
 };
 use aws_lc_rs::hmac;
 use identity::ProviderSettings;
@@ -59,6 +59,9 @@ async fn open(folder: &Path) -> (Access, Store) {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        is_service: false,
+        team: None,
+        purposes: types::Purposes::any(),
     };
     let settings = SignInSettings {
         public_url: Url::parse("http://localhost").unwrap(),
@@ -72,7 +75,7 @@ async fn open(folder: &Path) -> (Access, Store) {
 
 async fn operator(access: &Access) -> Principal {
     let uid = rustix::process::geteuid().as_raw();
-    access.authenticate(Credential::LocalSocket { uid }).await.unwrap()
+    access.authenticate(Shown::LocalSocket { uid }.into()).await.unwrap()
 }
 
 fn text(secret: &Secret) -> String {
@@ -94,6 +97,8 @@ async fn key_of(access: &Access, tenant: &str, user: &str) -> String {
         role: Role::Member,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        is_service: false,
+        purposes: types::Purposes::any(),
         scope: Scope::default(),
         expires_at: None,
     };
@@ -160,7 +165,7 @@ async fn switched_off(access: &Access, id: &str) -> Result<(), ScimError> {
 }
 
 async fn opens(access: &Access, key: &str) -> bool {
-    access.authenticate(Credential::ApiKey(secret(key))).await.is_ok()
+    access.authenticate(Shown::ApiKey(secret(key)).into()).await.is_ok()
 }
 
 fn say(line: &str) {
@@ -290,7 +295,7 @@ async fn what_was_acknowledged_holds_wherever_the_process_is_killed() {
         }
         for (shown, expected) in secrets.into_iter().filter_map(|(shown, known)| Some((shown, known?))) {
             let (what, opens) = if shown.starts_with("llmos-session") {
-                ("session", access.authenticate(Credential::LoginSession(secret(shown))).await.is_ok())
+                ("session", access.authenticate(Shown::LoginSession(secret(shown)).into()).await.is_ok())
             } else {
                 ("key", opens(&access, shown).await)
             };

@@ -70,8 +70,18 @@ fn of(name: UserName) -> UserRequest {
 }
 
 fn row(user: &User) -> Vec<String> {
-    let User { tenant, user, team, role, class_max, data_class_max, purposes, service, suspended_at, shut_out } =
-        user.clone();
+    let User {
+        tenant,
+        user,
+        team,
+        role,
+        class_max,
+        data_class_max,
+        purposes,
+        service,
+        suspended_at,
+        shut_out,
+    } = user.clone();
     let user = if service { format!("{user} (service)") } else { user };
     let team = team.unwrap_or_else(|| "-".to_owned());
     let purposes = purposes.map_or("any".to_owned(), |purposes| purposes.join(" "));

@@ -71,7 +71,7 @@ impl Charge {
     /// others do not spend it too.
     fn keep_ahead(&mut self) {
         if let Some(reservation) = self.reservation.as_mut().filter(|_| self.output > self.set_aside) {
-            self.set_aside = self.set_aside + Tokens(ANSWER_GUESS);
+            self.set_aside += Tokens(ANSWER_GUESS);
             reservation.owe(self.input, self.set_aside);
         }
     }

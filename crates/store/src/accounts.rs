@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, any::AnyRow, query, query_as, query_scalar};
 use types::UserId;
 
-use crate::{Rights, Store, StoreError, UserRecord, database::column_of, keys::{purposes_column, user_by_id}};
+use crate::{
+    Rights, Store, StoreError, UserRecord,
+    database::column_of,
+    keys::{purposes_column, user_by_id},
+};
 
 /// An account at a provider, with all that was said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -291,6 +291,7 @@ mod tests {
             role: Role::Member,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            purposes: Purposes::any(),
         };
         let text = str::to_owned;
         let ann = Placement {
@@ -299,6 +300,8 @@ mod tests {
             tenant: text("clinic"),
             user: text("corp:ann"),
             rights,
+            is_service: false,
+            team: None,
         };
         let user = store.place(vec![ann]).await.unwrap()[0].clone().unwrap().user_id;
         let mut session = SessionRecord {

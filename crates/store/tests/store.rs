@@ -394,7 +394,8 @@ async fn databases_of_every_past_schema_are_opened() {
         assert_eq!(keys[0].owner.state.rights.role, Role::Owner, "the widest role of then");
         let usage = store.usage(0, 99_999).await.unwrap();
         assert!(
-            !["state-6", "state-7"].contains(&past) || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
+            !["state-6", "state-7"].contains(&past)
+                || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
             "{usage:?}"
         );
         let stored = u64::from(past != "state-1");
@@ -404,7 +405,11 @@ async fn databases_of_every_past_schema_are_opened() {
         let others = store.users().await.unwrap().into_iter().filter(|user| user.user.starts_with("corp:"));
         let others: Vec<_> = others.map(|user| (user.user, user.state.suspended_at.is_some())).collect();
         let expected = [("corp:out".to_owned(), false), ("corp:suspended".to_owned(), true)];
-        assert_eq!(others, if ["state-6", "state-7"].contains(&past) { &expected[..] } else { &[] }, "{past}");
+        assert_eq!(
+            others,
+            if ["state-6", "state-7"].contains(&past) { &expected[..] } else { &[] },
+            "{past}"
+        );
         for account in store.accounts().await.unwrap() {
             assert_eq!((account.as_of, account.users.len(), account.groups.len()), (1_795_600_000, 1, 0));
         }

@@ -73,7 +73,8 @@ impl SignIn {
             (Some(known), _) if known.pushed || claimed.issued_at < known.as_of => known.let_in,
             (Some(_), None) if !signs_in => None,
             (Some(KnownAccount { let_in: Some(user), .. }), Some(line))
-                if !signs_in && self.0.keyring.is_placed(user, &line.placement(&account.0, &account.1))? =>
+                if !signs_in
+                    && self.0.keyring.is_placed(user, &line.placement(&account.0, &account.1))? =>
             {
                 Some(user)
             }

@@ -6,7 +6,7 @@ use types::{DataClass, Principal, PriorityClass, Role, Scope, Secret};
 
 use super::*;
 use crate::{
-    Access, Credential, ManageKeys, ManageUsers, NewKey, ProvisionUsers, RoleMapping, ScimError, SessionKind,
+    Access, ManageKeys, ManageUsers, NewKey, ProvisionUsers, RoleMapping, ScimError, SessionKind, Shown,
     SignInSettings, Stage, UserChange, clock::now_s, sessions::Opened,
 };
 
@@ -41,7 +41,7 @@ impl House {
 
     async fn operator(&self) -> Principal {
         let uid = rustix::process::geteuid().as_raw();
-        self.access.authenticate(Credential::LocalSocket { uid }).await.unwrap()
+        self.access.authenticate(Shown::LocalSocket { uid }.into()).await.unwrap()
     }
 
     async fn provisioner(&self) -> crate::Authorized<ProvisionUsers> {
@@ -70,7 +70,7 @@ impl House {
 
     async fn has_session(&self, session: &Secret) -> bool {
         let session = Secret::from(session.expose().to_vec());
-        self.access.authenticate(Credential::LoginSession(session)).await.is_ok()
+        self.access.authenticate(Shown::LoginSession(session).into()).await.is_ok()
     }
 
     async fn key(&self, user: &str) -> Secret {
@@ -83,6 +83,8 @@ impl House {
             role: Role::Member,
             class_max: PriorityClass::Normal,
             data_class_max: DataClass::Internal,
+            is_service: false,
+            purposes: types::Purposes::any(),
             scope: Scope::default(),
             expires_at: None,
         };
@@ -92,7 +94,7 @@ impl House {
     /// What a key gives.
     async fn role(&self, key: &Secret) -> Option<Role> {
         let key = Secret::from(key.expose().to_vec());
-        self.access.authenticate(Credential::ApiKey(key)).await.ok().map(|principal| principal.role)
+        self.access.authenticate(Shown::ApiKey(key).into()).await.ok().map(|principal| principal.role)
     }
 
     async fn suspend(&self, user: &str, suspended: bool) {
@@ -143,6 +145,9 @@ async fn opened(folder: &TempDir, table: Option<&[Line]>) -> (Access, Store) {
         role: *role,
         class_max: PriorityClass::Normal,
         data_class_max: DataClass::Internal,
+        is_service: false,
+        team: None,
+        purposes: types::Purposes::any(),
     };
     let settings = SignInSettings {
         providers: table.map(|_| corp).into_iter().collect(),
