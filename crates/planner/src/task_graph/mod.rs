@@ -29,6 +29,7 @@ mod anneal;
 mod bits;
 mod bounds;
 mod chance;
+mod critical;
 mod ensemble;
 mod genetic;
 mod graph;
@@ -43,8 +44,10 @@ mod replan;
 mod schedule;
 mod solve;
 pub mod verify;
+mod wfcommons;
 
 pub use bounds::lower_bound;
+pub use critical::critical_path;
 pub use graph::{
     COSTS_MAX, EDGES_MAX, Edge, GraphError, Links, PROCESSORS_MAX, TASKS_MAX, TICKS_MAX, TaskGraph,
 };
@@ -53,3 +56,4 @@ pub use replan::{Known, NewPlan, ReplanError, Situation, replan};
 pub use schedule::{Placed, Schedule};
 pub(crate) use solve::solve_from;
 pub use solve::{Algorithm, Solution, first_schedule, solve};
+pub use wfcommons::{Machines, Workflow, read_workflow};
