@@ -46,7 +46,7 @@ impl Postgres {
             .unwrap();
         assert!(made.success());
         postgres.start_again();
-        let least = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS NOINHERIT";
+        let least = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
         postgres.sql("postgres", &format!("CREATE ROLE {USER} {least}"));
         postgres
     }
