@@ -20,6 +20,8 @@ const SOURCE_FOLDERS: [&str; 4] = ["crates", "xtask", "fuzz", "tests"];
 const FOREIGN_FOLDERS: [&str; 4] = ["target", "node_modules", "__pycache__", ".pytest_cache"];
 /// What our sources end with.
 const SOURCE_ENDINGS: [&str; 5] = ["rs", "py", "js", "mjs", "ts"];
+/// The pages that are written for people, and what they end with.
+const PAGES: (&str, &str) = ("docs", "md");
 /// How deep folders may lie in one another: more is a link that leads back.
 const DEPTH_MAX: usize = 16;
 
@@ -39,7 +41,7 @@ pub(crate) fn check() -> Result<()> {
     let mut files = Vec::new();
     for folder in SOURCE_FOLDERS.map(|folder| root.join(folder)) {
         if folder.is_dir() {
-            collect(&folder, DEPTH_MAX, &mut files)?;
+            collect(&folder, &SOURCE_ENDINGS, DEPTH_MAX, &mut files)?;
         }
     }
     if files.is_empty() {
@@ -51,6 +53,13 @@ pub(crate) fn check() -> Result<()> {
         let path = file.strip_prefix(&root)?.to_string_lossy();
         let text = fs::read_to_string(file).with_context(|| format!("cannot read {path}"))?;
         findings.extend(sources::findings(&path, &text));
+        tests.add(&path, &text);
+    }
+    let mut pages = Vec::new();
+    collect(&root.join(PAGES.0), &[PAGES.1], DEPTH_MAX, &mut pages)?;
+    for page in &pages {
+        let path = page.strip_prefix(&root)?.to_string_lossy();
+        let text = fs::read_to_string(page).with_context(|| format!("cannot read {path}"))?;
         tests.add(&path, &text);
     }
     let table =
@@ -77,8 +86,8 @@ pub(crate) fn check() -> Result<()> {
     Ok(())
 }
 
-/// All source files below a folder.
-fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
+/// All files below a folder that have one of these endings.
+fn collect(folder: &Path, endings: &[&str], depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     if depth == 0 {
         bail!("{} lies deeper than {DEPTH_MAX} folders", folder.display());
     }
@@ -86,8 +95,8 @@ fn collect(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> 
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default();
         if path.is_dir() && !FOREIGN_FOLDERS.iter().any(|foreign| name == *foreign) {
-            collect(&path, depth - 1, files)?;
-        } else if path.extension().is_some_and(|ending| SOURCE_ENDINGS.iter().any(|ours| ending == *ours)) {
+            collect(&path, endings, depth - 1, files)?;
+        } else if path.extension().is_some_and(|ending| endings.iter().any(|ours| ending == *ours)) {
             files.push(path);
         }
     }

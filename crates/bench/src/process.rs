@@ -173,15 +173,20 @@ fn ticks_of_tree(usages: &HashMap<u32, Usage>, root: u32) -> u64 {
     ticks
 }
 
-/// The memory of a process in megabytes (10^6 bytes): pages shared with n others count one n-th.
+/// The memory of a process in megabytes (10^6 bytes): pages shared with n others count one n-th. The server shows that to root
+/// only; to others shared pages count whole, so what they see is never less.
 pub(crate) fn proportional_set_mb(pid: u32) -> Result<f64> {
-    let path = format!("/proc/{pid}/smaps_rollup");
+    let (path, open) = (format!("/proc/{pid}/smaps_rollup"), format!("/proc/{pid}/status"));
+    let (path, name) = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => (open, "VmRSS:"),
+        _ => (path, "Pss:"),
+    };
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
-    proportional_set(&text).with_context(|| format!("{path} has no Pss"))
+    memory(&text, name).with_context(|| format!("{path} has no {name}"))
 }
 
-fn proportional_set(smaps_rollup: &str) -> Option<f64> {
-    let kib = smaps_rollup.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+fn memory(text: &str, name: &str) -> Option<f64> {
+    let kib = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kib: f64 = kib.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024.0 / 1e6)
 }
@@ -202,8 +207,8 @@ mod tests {
         assert_eq!(usage("42 (x) S 7"), None);
         let rollup =
             "55d0-7ffe ---p 00000000 00:00 0 [rollup]\nRss: 9 kB\nPss:        1000 kB\nPss_Anon: 1 kB\n";
-        assert_eq!(proportional_set(rollup), Some(1.024));
-        assert_eq!(proportional_set("Rss: 9 kB\n"), None);
+        assert_eq!(memory(rollup, "Pss:"), Some(1.024));
+        assert_eq!(memory("Rss: 9 kB\n", "Pss:"), None);
     }
 
     #[test]

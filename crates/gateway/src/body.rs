@@ -1,5 +1,7 @@
 //! From the bytes of a request's body to a typed value, under bounds.
 
+use std::collections::HashSet;
+
 use axum::{
     body::Body,
     extract::{FromRequest, FromRequestParts, Request},
@@ -13,7 +15,10 @@ use tokio::time::timeout;
 use crate::{
     error::ApiError,
     json,
-    limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX, FORM_BYTES_MAX},
+    limits::{
+        BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX, FORM_BYTES_MAX,
+        QUOTE_BYTES_MAX,
+    },
 };
 
 /// A body that is one JSON object of `T`'s shape.
@@ -89,14 +94,21 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for QueryFields<T> {
 }
 
 fn fields<T: DeserializeOwned>(form: &[u8]) -> Result<T, ApiError> {
-    let pairs = || url::form_urlencoded::parse(form);
+    each_once(form)?;
+    let pairs = url::form_urlencoded::parse(form);
     let fields: serde_json::Map<String, serde_json::Value> =
-        pairs().map(|(name, value)| (name.into_owned(), value.into())).collect();
-    // Of a field that is there twice it cannot be known which one is meant.
-    if pairs().count() != fields.len() {
-        return Err(ApiError::Malformed("a field is there twice".to_owned()));
-    }
+        pairs.map(|(name, value)| (name.into_owned(), value.into())).collect();
     serde_json::from_value(fields.into()).map_err(|_| ApiError::Malformed("a field is missing".to_owned()))
+}
+
+/// Of a field that is there twice it cannot be known which one is meant: others on the way may read the other one.
+pub(crate) fn each_once(form: &[u8]) -> Result<(), ApiError> {
+    let mut seen = HashSet::new();
+    let mut names = url::form_urlencoded::parse(form).map(|(name, _)| name);
+    let Some(twice) = names.find(|name| !seen.insert(name.clone())) else { return Ok(()) };
+    let named = if twice.len() <= QUOTE_BYTES_MAX { twice.into_owned() } else { "a parameter".to_owned() };
+    let sentence = format!("`{named}` is there twice; send it once");
+    Err(ApiError::parameter(named, sentence))
 }
 
 /// The whole body, if it is not too large.
@@ -181,6 +193,27 @@ mod tests {
         assert_eq!(outcome(json, chunked(usize::MAX, MEBIBYTE)), Err("body_too_large"));
         let broken = stream::iter([Ok("{\"a\""), Err(axum::Error::new("reset"))]);
         assert_eq!(outcome(json, Body::from_stream(broken)), Err("broken_body"));
+    }
+
+    #[test]
+    fn what_is_there_twice_is_named() {
+        let long = "x".repeat(QUOTE_BYTES_MAX + 1);
+        for (form, expected) in [
+            ("", None),
+            ("a=1&b=1&A=1&a[x]=1&a[y]=1", None),
+            ("limit=1&limit=2", Some("limit")),
+            ("limit=1&after=x&l%69mit=1", Some("limit")),
+            ("a&a", Some("a")),
+            ("a%5Bx%5D=1&a[x]=2", Some("a[x]")),
+            (&format!("{long}=1&{long}=2"), Some("a parameter")),
+        ] {
+            let error = each_once(form.as_bytes()).err().map(|error| error.to_string());
+            assert_eq!(
+                error,
+                expected.map(|name| format!("`{name}` is there twice; send it once")),
+                "{form}"
+            );
+        }
     }
 
     #[test]

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_policies, admin_vault, auth,
+    admin, admin_policies, admin_vault, auth, body,
     credential::Caller,
     error::ApiError,
     exchange::{self, OpenAnswers},
@@ -142,7 +142,8 @@ fn is_open(path: &str) -> bool {
     HEALTH.contains(&path) || auth::is_below(path)
 }
 
-/// Sends away who shows no valid credential, before anything of the request is looked at.
+/// Sends away who shows no valid credential, before anything of the request is looked at; then whose address says two things
+/// of the same name, wherever it leads.
 async fn enter(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -153,6 +154,9 @@ async fn enter(
         && let Err(error) = gateway.path.may_enter(credential).await
     {
         return ApiError::from(error).into_response();
+    }
+    if let Err(error) = body::each_once(request.uri().query().unwrap_or_default().as_bytes()) {
+        return error.into_response();
     }
     next.run(request).await
 }

@@ -72,6 +72,8 @@ impl Tls {
             .map_err(unusable)?
             .with_no_client_auth()
             .with_cert_resolver(files.clone());
+        // The strongest suite goes first, whatever a client likes best.
+        config.ignore_client_order = true;
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
         Ok(Self { acceptor: TlsAcceptor::from(Arc::new(config)), files })
     }

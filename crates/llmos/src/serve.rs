@@ -11,7 +11,10 @@ use resources::{
     memory::Corrections,
     model_store::{Claim, ModelStore},
 };
-use rustix::fs::Mode;
+use rustix::{
+    fs::Mode,
+    process::{Resource, Rlimit, setrlimit},
+};
 use serde_json::json;
 use simulator::{MockLaunch, replay::StepTime};
 use tokio::{
@@ -44,12 +47,22 @@ pub(crate) fn run(config: &Config, output: Output) -> Result<(), Failure> {
     }
     // Whatever is made from here on, by us, by the database or by a worker, is for our eyes only.
     rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    keep_memory().trying("forbid dumps of the memory")?;
     log::start(config.log);
     let data_dir = DataDir::open(&config.data_dir)?;
     let runtime = Builder::new_multi_thread().enable_all().build().trying("start")?;
     let result = runtime.block_on(serve(config, &data_dir, output));
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     result
+}
+
+/// Memory holds keys and prompts: no dump of it is written, also when the server dies, and no other process of the same user
+/// reads it. Root still can.
+fn keep_memory() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    Ok(())
 }
 
 /// Puts the house together, floor by floor.

@@ -2,46 +2,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, missing_docs)]
 
 mod harness;
+mod raw;
 
-use std::{
-    fs,
-    io::{Read, Write},
-    net::TcpStream,
-    sync::Arc,
-};
-
-use harness::{MODEL, PATIENCE, Server, Site};
+use harness::{MODEL, Server, Site};
+use raw::{field, line, send};
 use serde_json::{Value, json};
-use tokio_rustls::rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-    version::{TLS12, TLS13},
-};
 
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 /// Who may be asked without a credential.
 const OPEN: [&str; 2] = ["/healthz", "/readyz"];
-
-/// Sends these very bytes; status, head in lower case, and body.
-fn send(server: &Server<'_>, request: &str) -> (u16, String, String) {
-    let mut stream = TcpStream::connect(server.address()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    let _ = stream.read_to_string(&mut answer);
-    parsed(&answer)
-}
-
-fn parsed(answer: &str) -> (u16, String, String) {
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
-    (status, head.to_lowercase(), body.to_owned())
-}
-
-fn line(method: &str, target: &str, headers: &str) -> String {
-    format!("{method} {target} HTTP/1.1\r\nconnection: close\r\n{headers}\r\n")
-}
 
 /// An error has the protocol's shape and a request id, and repeats nothing of what was sent.
 fn is_proper(body: &str, sent: &[&str]) {
@@ -272,6 +241,47 @@ fn a32_keys_that_are_over_open_nothing() {
     assert_eq!(site.run(&["users", "set", "--user", "anna"]).code, Some(2));
 }
 
+/// A thousand callers who leave as soon as they have sent a long prompt: nothing is left of them, and what ran is paid for.
+#[test]
+fn a49_who_leaves_at_once_leaves_nothing_behind() {
+    let site = Site::with("[[model]]\nname = 'mock'\nsource = 'simulator:'\ncontext = 131072\n");
+    let server = site.serve(&[]);
+    let prompt = "x".repeat(100_000);
+    let body = json!({ "model": "mock", "stream": true, "max_tokens": 1000, "messages": [{ "role": "user", "content": prompt }] })
+        .to_string();
+    let request = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        server.key(),
+        body.len()
+    );
+    let resident_kib = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap()
+    };
+    let leave = |times: u32| {
+        for _ in 0..times {
+            let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+            // The server may be full, and say so, before all is sent.
+            let _ = std::io::Write::write_all(&mut stream, request.as_bytes());
+        }
+        harness::wait_until("nothing is left", || {
+            let ps = server.json(&["ps"]);
+            let replica = &ps["replicas"][0];
+            ps["sequences"] == json!([]) && replica["kv_used"] == 0 && replica["requests"] == 0
+        });
+    };
+    leave(200);
+    let before = resident_kib();
+    leave(800);
+    // Of 800 prompts of 100 kB none is kept.
+    assert!(resident_kib() < before + 40_000, "{before} KiB, then {}", resident_kib());
+    let usage = server.json(&["usage", "--by", "user"]);
+    assert!(usage["usage"][0]["input_tokens"].as_u64().unwrap() >= 100_000, "{usage}");
+    assert_eq!(server.chat(server.key(), "hello").status, 200);
+}
+
 /// The sender's words come back in no header, and no log line is anybody's but ours.
 #[test]
 fn a51_ids_and_names_of_callers_are_used_for_nothing() {
@@ -407,6 +417,74 @@ fn a57_urgency_is_what_the_key_allows() {
     assert_eq!(refused.status, 403, "{}", refused.body);
 }
 
+/// No door takes a command, and a name is never an option: a worker is started with one word, and with nothing of our
+/// environment.
+#[test]
+fn a71_nobody_has_a_command_started() {
+    for name in ["-hf x", "--rpc host:1", "$(id)", "`id`", "x; id", "x\\ny"] {
+        let site = Site::with(&format!("[[model]]\nname = \"{name}\"\nsource = 'simulator:'\n"));
+        let refused = site.run(&["config", "check"]);
+        assert!(refused.code == Some(6) && refused.stderr.contains("name"), "{name}: {}", refused.stderr);
+    }
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let messages = json!([{ "role": "user", "content": "hello" }]);
+    for (field, value) in [
+        ("tools", json!([{ "type": "mcp", "server_label": "x", "command": "sh", "args": ["-c", "id"] }])),
+        ("command", json!("id")),
+        ("env", json!({ "LD_PRELOAD": "/tmp/x.so" })),
+        ("engine_args", json!(["--rpc", "host:1"])),
+        ("extra_body", json!({ "command": "id" })),
+    ] {
+        let body = json!({ "model": "mock", "messages": messages, field: value });
+        let refused = server.request("POST", "/v1/chat/completions", server.key(), &[], Some(&body));
+        assert_eq!(
+            (refused.status, &refused.body["error"]["code"]),
+            (400, &json!("invalid_parameter")),
+            "{field}"
+        );
+    }
+    for model in ["-hf x", "--rpc host:1", "$(id)", "x; id"] {
+        let body = json!({ "model": model, "messages": messages });
+        let refused = server.request("POST", "/v1/chat/completions", server.key(), &[], Some(&body));
+        assert!([400, 404].contains(&refused.status), "{model}: {}", refused.body);
+    }
+    with_a_real_worker();
+}
+
+#[cfg(not(feature = "llama"))]
+fn with_a_real_worker() {}
+
+#[cfg(feature = "llama")]
+fn with_a_real_worker() {
+    let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else {
+        eprintln!(
+            "NOT TRIED: no worker was looked at; LLMOS_TEST_EMBEDDING_MODEL names no model; run `make test`"
+        );
+        return;
+    };
+    let path = path.into_string().unwrap();
+    // A name that is no option, of a file that looks like two.
+    let site = Site::with("[[model]]\nname = 'm'\nsource = '--rpc host.gguf'\n");
+    std::os::unix::fs::symlink(path, site.folder().join("--rpc host.gguf")).unwrap();
+    let canary = "CANARY-5f0c";
+    let server = site.serve_with(&[], &[("HTTPS_PROXY", canary), ("PGPASSWORD", canary), ("LD_PRELOAD", "")]);
+    let pid = server.json(&["ps"])["replicas"][0]["pid"].as_u64().unwrap();
+    let words = |file: &str| {
+        let bytes = std::fs::read(format!("/proc/{pid}/{file}")).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        text.split_terminator('\0').map(str::to_owned).collect::<Vec<_>>()
+    };
+    let command = words("cmdline");
+    assert_eq!(command[1..], ["engine-worker"], "{command:?}");
+    let environment = words("environ");
+    let names: Vec<_> = environment.iter().filter_map(|entry| entry.split('=').next()).collect();
+    assert_eq!(names, ["GGML_NO_BACKTRACE", "GOMP_SPINCOUNT"], "{environment:?}");
+    let body = json!({ "model": "m", "input": "hello" });
+    let answer = server.request("POST", "/v1/embeddings", server.key(), &[], Some(&body));
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
 /// A page of another site, in the browser of somebody who sits at this machine.
 #[test]
 fn a62_pages_of_other_sites_are_refused() {
@@ -442,165 +520,189 @@ fn a62_pages_of_other_sites_are_refused() {
     assert!(status == 403 && !head.contains("access-control-allow"), "{head}");
 }
 
+/// Whatever is asked for, of whatever kind the answer is: the same rules, letter by letter.
 #[test]
 fn a89_every_answer_is_strict_and_none_is_cached() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let key = format!("authorization: Bearer {}\r\n", server.key());
+    let own = "host: localhost\r\n";
+    let key = format!("{own}authorization: Bearer {}\r\n", server.key());
+    let document = server.request("GET", "/openapi.json", server.key(), &[], None).body;
+    let known = document["paths"].as_object().unwrap().keys().map(|path| path.replace(['{', '}'], ""));
+    let mut asked = Vec::new();
+    for path in known.chain(["/nothing".to_owned()]) {
+        for method in METHODS.into_iter().chain(["TRACE"]) {
+            asked.extend([line(method, &path, own), line(method, &path, &key)]);
+        }
+        asked.extend([line("GET", &path, "host: evil.test\r\n"), line("GET", &format!("{path}?a&a"), &key)]);
+    }
     let body =
         json!({ "model": "mock", "stream": true, "messages": [{ "role": "user", "content": "hello" }] });
-    let stream = format!(
-        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\n{key}\r\n{body}",
-        body.to_string().len()
-    );
-    let asked = [
-        line("GET", "/healthz", "host: localhost\r\n"),
-        line("GET", "/v1/models", &format!("host: localhost\r\n{key}")),
-        line("GET", "/v1/models", "host: localhost\r\n"),
-        line("GET", "/nothing", &format!("host: localhost\r\n{key}")),
-        line("GET", "/v1/models", "host: evil.test\r\n"),
-        stream,
-    ];
+    let about = format!("content-type: application/json\r\ncontent-length: {}\r\n", body.to_string().len());
+    asked.push(line("POST", "/v1/chat/completions", &format!("{key}{about}")) + &body.to_string());
+    let mut pages = 0;
     for request in asked {
-        let (_, head, _) = send(&server, &request);
-        for header in [
-            "cache-control: no-store",
-            "x-content-type-options: nosniff",
-            "x-frame-options: deny",
-            "content-security-policy: default-src 'none'",
-            "referrer-policy: no-referrer",
-            "cross-origin-resource-policy: same-origin",
-            "x-request-id: ",
+        let (status, head, _) = send(&server, &request);
+        assert!(status >= 200, "{request}: {head}");
+        let is_page = field(&head, "content-type").is_some_and(|said| said.starts_with("text/html"));
+        pages += usize::from(is_page);
+        let (policy, referrer) = if is_page {
+            (
+                "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                 form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+                "same-origin",
+            )
+        } else {
+            ("default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'", "no-referrer")
+        };
+        for (name, value) in [
+            ("cache-control", Some("no-store")),
+            ("x-content-type-options", Some("nosniff")),
+            ("x-frame-options", Some("deny")),
+            ("content-security-policy", Some(policy)),
+            ("referrer-policy", Some(referrer)),
+            ("cross-origin-resource-policy", Some("same-origin")),
+            // Only over TLS.
+            ("strict-transport-security", None),
+            ("access-control-allow-origin", None),
+            ("server", None),
+            ("x-powered-by", None),
         ] {
-            assert!(head.contains(header), "no {header} in {head}");
+            assert_eq!(field(&head, name), value, "{name} of {request}: {head}");
         }
-        assert!(!head.contains("strict-transport-security") && !head.contains("server:"), "{head}");
+        assert!(field(&head, "x-request-id").is_some_and(|id| id.len() == 32), "{head}");
     }
+    assert!(pages > 5, "{pages}");
 }
 
-/// A certificate of an authority of our own for a name; its files, and the authority's certificate.
-fn certify(site: &Site, name: &str) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
-    let key = site.folder().join("server.key");
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    fs::write(site.folder().join("server.pem"), made.cert.pem()).unwrap();
-    CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()
-}
-
-/// Asks over TLS; the answer, or why there is none.
-fn ask_over_tls(
-    server: &Server<'_>,
-    trusted: &CertificateDer<'static>,
-    name: &str,
-    version: &'static tokio_rustls::rustls::SupportedProtocolVersion,
-) -> Result<(u16, String, String), String> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.clone()).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[version])
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name_of_server = ServerName::try_from(name.to_owned()).unwrap();
-    let client = ClientConnection::new(Arc::new(config), name_of_server).unwrap();
-    let address = server.greeting["address"].as_str().unwrap().strip_prefix("https://").unwrap();
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut tls = StreamOwned::new(client, stream);
-    tls.write_all(line("GET", "/healthz", &format!("host: {name}\r\n")).as_bytes())
-        .map_err(|error| error.to_string())?;
-    let mut answer = String::new();
-    match tls.read_to_string(&mut answer) {
-        Err(error) if answer.is_empty() => Err(error.to_string()),
-        _ => Ok(parsed(&answer)),
-    }
-}
-
+/// Secrets and content in every place where they may be sent, and where they must not be: then the server dies the worst way.
 #[test]
-fn tls_is_of_version_1_3_and_its_certificate_is_replaced_on_the_running_server() {
-    let configuration = format!(
-        "server_names = ['llm.example.org', 'new.example.org']\n[tls]\ncertificate = 'server.pem'\nkey = 'server.key'\n{MODEL}"
+fn a97_no_secret_is_written_down_also_when_the_server_dies() {
+    const CANARY: &str = "CANARY-7d41e0c2";
+    let site = Site::new();
+    // Where dumps are allowed.
+    let start = "ulimit -c unlimited 2>/dev/null; exec \"$0\" serve --json --log-level trace";
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", start, env!("CARGO_BIN_EXE_llmos")]).current_dir(site.folder());
+    command.env_clear().env("HOME", site.folder());
+    let server = site.serve_by(command);
+    let key = server.key().to_owned();
+    let own = format!("host: localhost\r\nauthorization: Bearer {key}\r\n");
+    for header in [
+        "authorization",
+        "cookie",
+        "x-api-key",
+        "user-agent",
+        "referer",
+        "x-forwarded-for",
+        "forwarded",
+        "llmos-subject",
+        "idempotency-key",
+        "traceparent",
+        "x-request-id",
+        "accept",
+        "if-none-match",
+        "sec-websocket-key",
+    ] {
+        for value in [CANARY.to_owned(), format!("Bearer {CANARY}"), format!("__Host-llmos={CANARY}")] {
+            for credential in ["host: localhost\r\n", own.as_str()] {
+                send(&server, &line("GET", "/v1/models", &format!("{credential}{header}: {value}\r\n")));
+            }
+        }
+    }
+    for target in
+        [format!("/{CANARY}"), format!("/v1/models/{CANARY}"), format!("/v1/models?api_key={CANARY}")]
+    {
+        send(&server, &line("GET", &target, &own));
+        send(&server, &line("GET", &target, "host: localhost\r\n"));
+    }
+    let messages = json!([{ "role": "user", "content": CANARY }]);
+    for (path, body) in [
+        (
+            "/v1/chat/completions",
+            json!({ "model": "mock", "messages": messages, "user": CANARY, "store": true, "metadata": { "a": CANARY, CANARY: "b" } }),
+        ),
+        ("/v1/chat/completions", json!({ "model": CANARY, "messages": messages })),
+        ("/v1/chat/completions", json!({ "model": "mock", "messages": messages, CANARY: CANARY })),
+        (
+            "/v1/chat/completions",
+            json!({ "model": "mock", "messages": [{ "role": CANARY, "content": CANARY }] }),
+        ),
+        ("/v1/completions", json!({ "model": "mock", "prompt": CANARY, "stop": CANARY })),
+        ("/v1/embeddings", json!({ "model": "mock", "input": CANARY })),
+        ("/v1/rerank", json!({ "model": "mock", "query": CANARY, "documents": [CANARY] })),
+    ] {
+        server.request("POST", path, &key, &[&format!("llmos-subject: {CANARY}")], Some(&body));
+    }
+    for (path, form) in
+        [("/auth/setup", "token"), ("/auth/proofs/totp", "code"), ("/auth/token", "subject_token")]
+    {
+        let form = format!("{form}={CANARY}&grant_type={CANARY}");
+        let headers = format!(
+            "host: localhost\r\norigin: http://localhost\r\ncookie: __Host-llmos={CANARY}\r\ncontent-length: {}\r\n\
+             content-type: application/x-www-form-urlencoded\r\n",
+            form.len()
+        );
+        send(&server, &(line("POST", path, &headers) + &form));
+    }
+    assert_eq!(server.chat(&key, CANARY).status, 200);
+    let metrics = send(&server, &line("GET", "/metrics", &own)).2;
+    assert!(metrics.ends_with("# EOF\n"), "{metrics}");
+    let shown = site.run(&["config", "show", "--json"]).stdout;
+    let command = std::fs::read(format!("/proc/{}/cmdline", server.pid())).unwrap();
+    server.signal(rustix::process::Signal::ABORT);
+    let status = server.died();
+    let (signal, dumped) = (
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        std::os::unix::process::ExitStatusExt::core_dumped(&status),
     );
-    let site = Site::with(&configuration);
-    let first = certify(&site, "llm.example.org");
-    let server = site.serve_unready(&["--listen", "0.0.0.0:0"]);
-    let until_ready =
-        || ask_over_tls(&server, &first, "llm.example.org", &TLS13).is_ok_and(|answer| answer.0 == 200);
-    harness::wait_until("the server answers", until_ready);
-    let (_, head, _) = ask_over_tls(&server, &first, "llm.example.org", &TLS13).unwrap();
-    assert!(head.contains("strict-transport-security: max-age=31536000"), "{head}");
-    assert!(ask_over_tls(&server, &first, "llm.example.org", &TLS12).is_err());
-    // Plain HTTP is no TLS.
-    let address = server.greeting["address"].as_str().unwrap().strip_prefix("https://").unwrap();
-    let mut plain = TcpStream::connect(address).unwrap();
-    plain.set_read_timeout(Some(PATIENCE)).unwrap();
-    plain.write_all(b"GET /healthz HTTP/1.1\r\nhost: llm.example.org\r\n\r\n").unwrap();
-    let mut answer = Vec::new();
-    let _ = plain.read_to_end(&mut answer);
-    assert!(!String::from_utf8_lossy(&answer).contains("200"), "{answer:?}");
+    assert_eq!((signal, dumped), (Some(6), false), "{status}");
 
-    // A file that is no certificate changes nothing; a new one is used.
-    fs::write(site.folder().join("server.pem"), "nonsense").unwrap();
-    harness::wait_until("the bad file is reported", || {
-        site.log().contains("the certificate stays as it was")
-    });
-    assert_eq!(ask_over_tls(&server, &first, "llm.example.org", &TLS13).unwrap().0, 200);
-    let second = certify(&site, "new.example.org");
-    harness::wait_until("the new certificate is used", || {
-        ask_over_tls(&server, &second, "new.example.org", &TLS13).is_ok_and(|answer| answer.0 == 200)
-    });
-    assert!(ask_over_tls(&server, &first, "llm.example.org", &TLS13).is_err());
-}
-
-#[test]
-fn certificates_that_cannot_be_used_are_named() {
-    let with = |tls: &str| {
-        let site = Site::with(&format!("[tls]\n{tls}\n{MODEL}"));
-        certify(&site, "llm.example.org");
-        site
-    };
-    let site = with("certificate = 'server.pem'\nkey = 'server.key'");
-    let broken: [(&str, &dyn Fn(), &str); 4] = [
-        (
-            "key",
-            &|| {
-                let path = site.folder().join("server.key");
-                fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
-            },
-            "`chmod 600` makes it private",
-        ),
-        (
-            "pair",
-            &|| {
-                let pem = fs::read(site.folder().join("server.pem")).unwrap();
-                certify(&site, "other.example.org");
-                fs::write(site.folder().join("server.pem"), pem).unwrap();
-            },
-            "does not go with the certificate",
-        ),
-        ("certificate", &|| fs::write(site.folder().join("server.pem"), "").unwrap(), "holds no certificate"),
-        ("absent", &|| fs::remove_file(site.folder().join("server.pem")).unwrap(), "No such file"),
+    let mut written = vec![
+        ("metrics".to_owned(), metrics.into_bytes()),
+        ("configuration".to_owned(), shown.into_bytes()),
+        ("command line".to_owned(), command),
     ];
-    for (what, breaks, says) in broken {
-        certify(&site, "llm.example.org");
-        breaks();
-        let refused = site.run(&["serve"]);
-        assert!(refused.code == Some(6) && refused.stderr.contains(says), "{what}: {}", refused.stderr);
+    let mut folders = vec![site.folder().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            match entry.file_type().unwrap() {
+                kind if kind.is_dir() => folders.push(entry.path()),
+                kind if kind.is_file() => {
+                    written.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
+                }
+                _ => {}
+            }
+        }
     }
-    let site = with("certificate = 'server.pem'");
-    let refused = site.run(&["config", "check"]);
-    assert!(refused.stderr.contains("`tls.key` is not; set both or none"), "{}", refused.stderr);
-    let site = Site::with(&format!("server_names = ['https://llm.example.org']\n{MODEL}"));
-    assert!(site.run(&["config", "check"]).stderr.contains("without scheme and port"));
+    let names: Vec<&str> = written.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(
+        names.iter().any(|name| name.ends_with("/log"))
+            && names.iter().any(|name| name.ends_with("llmos.db")),
+        "{names:?}"
+    );
+    assert!(!names.iter().any(|name| name.contains("core")), "{names:?}");
+    for (name, bytes) in &written {
+        for secret in [CANARY, key.rsplit('_').next().unwrap()] {
+            let found =
+                bytes.windows(secret.len()).position(|window| window.eq_ignore_ascii_case(secret.as_bytes()));
+            assert_eq!(found, None, "a secret is in {name}");
+        }
+    }
 }
 
 /// The table of attacks and the files that try them know each other.
 #[test]
 fn every_attack_that_is_named_is_tried() {
     let table = include_str!("../../../docs/security/attacks.md");
-    let here = [include_str!("attacks.rs"), include_str!("access.rs")].concat();
+    let here = [
+        include_str!("attacks.rs"),
+        include_str!("access.rs"),
+        include_str!("engine.rs"),
+        include_str!("tls.rs"),
+        include_str!("../../engine/src/llama/confinement/tests.rs"),
+    ]
+    .concat();
     let browser = [
         include_str!("../../../tests/identity/login.test.mjs"),
         include_str!("../../../tests/identity/device.test.mjs"),

@@ -202,6 +202,50 @@ async fn a_worker_that_hangs_is_given_up_and_replaced() {
     assert!(paris().await.unwrap().0.contains("Paris"));
 }
 
+/// What the kernel says of a worker with a model: each of its threads is confined, and of what its parent has open nothing
+/// came along. A worker that does what only one does that was taken over is known for it, and replaced.
+#[tokio::test(flavor = "multi_thread")]
+async fn a73_a_worker_holds_what_it_was_given_and_nothing_else() {
+    let Some((path, _turn)) = model().await else { return };
+    // As a library opens files that knows nothing of programs that are started later.
+    let left_open = tempfile::tempfile().unwrap();
+    rustix::io::fcntl_setfd(&left_open, rustix::io::FdFlags::empty()).unwrap();
+    let driver = Stepped::start("confined".into(), Arc::new(launch(path)), Turns::alone());
+    let paris = || answer_of(&driver, text(PARIS));
+    assert!(paris().await.unwrap().0.contains("Paris"));
+    let DriverState::Ready { pid: Some(pid) } = driver.state() else { panic!("a worker has a pid") };
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let read = |path: PathBuf| std::fs::read_to_string(path).unwrap();
+    let entries = |folder: &str| {
+        let entries = std::fs::read_dir(process.join(folder)).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect::<Vec<_>>()
+    };
+    let threads = entries("task");
+    assert!(threads.len() > 1, "{threads:?}");
+    for thread in threads {
+        let status = read(thread.join("status"));
+        for line in ["NoNewPrivs:\t1", "Seccomp:\t2"] {
+            assert!(status.lines().any(|said| said == line), "no {line} in {status}");
+        }
+    }
+    let limits = read(process.join("limits"));
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().nth(4), Some("0"), "{limits}");
+    let mut open: Vec<String> =
+        entries("fd").iter().map(|fd| std::fs::read_link(fd).unwrap().display().to_string()).collect();
+    open.sort();
+    open.dedup();
+    let kinds: Vec<&str> = open.iter().map(|name| name.split(':').next().unwrap()).collect();
+    assert_eq!(kinds, ["/dev/null", "pipe", "socket", "socket"], "{open:?}");
+
+    let lost = driver.generate(work(1, text("Once upon a time"), 3000, 0.0)).await.unwrap();
+    signal(&driver, rustix::process::Signal::SYS);
+    let error = answer(lost).await.unwrap_err();
+    assert!(error.to_string().contains("a system call that no model needs"), "{error}");
+    assert!(paris().await.unwrap().0.contains("Paris"));
+    drop(left_open);
+}
+
 async fn answer_of(
     driver: &Stepped,
     input: Input,

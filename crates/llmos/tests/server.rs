@@ -293,6 +293,39 @@ fn the_log_has_request_ids_and_never_content() {
     assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
 }
 
+/// In both forms, whatever time zone the server is told.
+#[test]
+fn times_in_the_log_are_in_utc_and_say_so() {
+    let since_1970 = |time: &str| {
+        // `2026-11-28T22:40:28.123456Z`, by the days before the year, the month and the day (proleptic Gregorian).
+        let numbers: Vec<u64> = time
+            .strip_suffix('Z')
+            .unwrap_or_else(|| panic!("{time} does not say that it is in UTC"))
+            .split(['-', 'T', ':', '.'])
+            .map(|number| number.parse().unwrap())
+            .collect();
+        let [year, month, day, hour, minute, second, _micros] = numbers[..] else { panic!("{time}") };
+        let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+        let days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 + day - 719_469;
+        days * 86_400 + hour * 3_600 + minute * 60 + second
+    };
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    for format in ["text", "json"] {
+        let site = Site::new();
+        let begun = now();
+        let server = site.serve_with(&["--log-format", format], &[("TZ", "Asia/Tokyo")]);
+        server.get("/healthz");
+        drop(server);
+        let log = site.log();
+        assert!(log.lines().count() > 1, "{log}");
+        for line in log.lines() {
+            let json: Value = serde_json::from_str(line).unwrap_or_default();
+            let time = json["timestamp"].as_str().or_else(|| line.split_whitespace().next()).unwrap();
+            assert!((begun..=now()).contains(&since_1970(time)), "{begun} {line}");
+        }
+    }
+}
+
 /// With a real embedding model, which `make test` names.
 #[cfg(feature = "llama")]
 #[test]

@@ -19,7 +19,7 @@ use std::{
 
 use harness::{MODEL, Server, Site};
 use postgres::Postgres;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 /// What must not be found anywhere.
@@ -499,9 +499,12 @@ fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
     }
     let binary = env!("CARGO_BIN_EXE_llmos");
     let server = site.serve_by(isolated(&format!(
-        "mount -t tmpfs -o size=4m,mode=700 tmpfs data && exec {binary} serve --json"
+        "mount -t tmpfs -o size=4m,mode=700 tmpfs data && {{ sleep 600 >/dev/null 2>&1 & echo $! >beside; \
+         exec {binary} serve --json; }}"
     )));
-    let inside = PathBuf::from(format!("/proc/{}/root", server.pid())).join(data.strip_prefix("/").unwrap());
+    // The server shows nothing of itself; a process beside it shows the disk.
+    let beside: i32 = fs::read_to_string(site.folder().join("beside")).unwrap().trim().parse().unwrap();
+    let inside = PathBuf::from(format!("/proc/{beside}/root")).join(data.strip_prefix("/").unwrap());
     let key = server.key().to_owned();
     let stored = store(&server, &key, "patient", false);
     fs::write(inside.join("filler"), vec![7; 8 << 20]).unwrap_err();
@@ -523,4 +526,5 @@ fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
     let before = listed(&server, &key).len();
     assert_eq!(ask().status, 200);
     assert_eq!(listed(&server, &key).len(), before + 1);
+    kill_process(Pid::from_raw(beside).unwrap(), Signal::KILL).unwrap();
 }

@@ -8,20 +8,21 @@ use std::{future::Future, path::Path, pin::Pin};
 
 use postgres::Postgres;
 use store::{
-    Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PostgresAddress, Rights, Store,
-    StoreError, UserState,
+    Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PolicyRecord, PostgresAddress, Rights,
+    ScimAccountRecord, ScimColumn, ScimQuery, Store, StoreError, UserState,
 };
 use types::{DataClass, PriorityClass, Purposes, RequestId, Role, Sealed, TenantId, UserId};
 
 type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every case gets a store of its own.
-const CASES: [(&str, Case); 9] = [
+const CASES: [(&str, Case); 10] = [
     ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
     ("users", |store| Box::pin(what_a_user_may_do_stands_with_the_user(store))),
     ("usage", |store| Box::pin(usage_is_counted_by_day_user_key_and_model(store))),
     ("tenants", |store| Box::pin(tenants_and_users_are_made_once(store))),
     ("insert", |store| Box::pin(an_insert_is_all_or_nothing(store))),
+    ("sql", |store| Box::pin(what_is_sql_is_only_a_name(store))),
     ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
     ("owners", |store| Box::pin(only_the_owner_sees_and_changes_a_completion(store))),
     ("delete", |store| Box::pin(completions_are_deleted_by_age_and_by_subject(store))),
@@ -202,6 +203,82 @@ async fn tenants_and_users_are_made_once(store: Store) {
     assert_eq!(store.names(of[0].0, of[2].1).await.unwrap(), None);
     assert_eq!(store.tenant("south").await.unwrap(), Some(of[2].0));
     assert_eq!(store.tenant("west").await.unwrap(), None);
+}
+
+/// Wherever a caller's word gets into a row or is asked for, it comes back as it was, and finds itself only.
+async fn what_is_sql_is_only_a_name(store: Store) {
+    let names = [
+        "x' OR '1'='1",
+        "x'); DROP TABLE api_key; --",
+        "\"; DELETE FROM app_user; --",
+        "$1",
+        "?1",
+        ":tenant",
+        "%",
+        "_",
+        "\\'",
+        "E'\\x27'",
+        "$$ || pg_sleep(9) || $$",
+        "x' UNION SELECT * FROM tenant --",
+        "\u{2019}; --",
+        "NULL",
+    ];
+    let issuer = "https://id.example.org/' OR issuer <> '";
+    for (number, name) in names.into_iter().enumerate() {
+        let key = NewKeyRecord {
+            label: name.to_owned(),
+            actions: vec![name.to_owned()],
+            models: vec![name.to_owned()],
+            ..new_key(name, name, name, 1)
+        };
+        let owner = store.insert_key(key).await.unwrap().owner;
+        let policy =
+            PolicyRecord { tenant: owner.tenant_id, name: name.into(), text: name.into(), created_at: 1 };
+        store.put_policy(policy).await.unwrap();
+        store.insert_chat_completion(completion(number as u128, name)).await.unwrap();
+        let account = ScimAccountRecord {
+            id: name.to_owned(),
+            issuer: issuer.to_owned(),
+            subject: name.to_owned(),
+            user_name: name.to_owned(),
+            display_name: name.to_owned(),
+            active: true,
+            allowed: true,
+            created_at: 1,
+            changed_at: 1,
+        };
+        assert!(store.put_scim_account(account).await.unwrap());
+    }
+    for (number, name) in names.into_iter().enumerate() {
+        let key = store.key(name).await.unwrap().unwrap().key;
+        assert_eq!([&key.id, &key.label, &key.tenant, &key.user, &key.actions[0], &key.models[0]], [name; 6]);
+        let user = store.user(name, name).await.unwrap().unwrap();
+        assert_eq!((user.tenant.as_str(), user.user.as_str()), (name, name));
+        assert_eq!(store.tenant(name).await.unwrap(), Some(user.tenant_id));
+        let of_model = Listed { model: Some(name.to_owned()), most: 100, ..Listed::default() };
+        assert_eq!(listed(&store, of_model).await, [number as u128]);
+        for column in [ScimColumn::UserName, ScimColumn::Subject] {
+            let filter = Some((column, name.to_owned()));
+            let wanted = ScimQuery { issuer: issuer.to_owned(), filter, skip: 0, count: 100 };
+            let (count, found) = store.scim_accounts(&wanted).await.unwrap();
+            assert_eq!((count, found[0].id.as_str(), found[0].display_name.as_str()), (1, name, name));
+        }
+    }
+    let found: Vec<String> = store.policies().await.unwrap().into_iter().map(|policy| policy.text).collect();
+    assert_eq!(found, names);
+    // What changes and deletes finds one row, too.
+    for name in names {
+        let user = store.user(name, name).await.unwrap().unwrap();
+        assert!(store.revoke_key(name, 5).await.unwrap().is_some());
+        store.delete_policy(user.tenant_id, name).await.unwrap();
+        assert!(store.delete_scim_account(issuer, name).await.unwrap());
+        let left = names.len() - 1 - names.iter().position(|other| *other == name).unwrap();
+        assert_eq!(store.policies().await.unwrap().len(), left);
+        let live = store.keys().await.unwrap().iter().filter(|key| key.revoked_at.is_none()).count();
+        assert_eq!(live, left);
+    }
+    assert!(!store.delete_scim_account("' OR '1'='1", "' OR '1'='1").await.unwrap());
+    assert_eq!(store.users().await.unwrap().len(), names.len());
 }
 
 async fn an_insert_is_all_or_nothing(store: Store) {

@@ -257,6 +257,11 @@ fn of_passphrase(passphrase: &Secret, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>
     if rounds.get() > PASSPHRASE_ROUNDS_MAX {
         return Err(damaged());
     }
+    if rounds < PASSPHRASE_ROUNDS {
+        let sentence =
+            format!("its passphrase is stretched by {rounds} rounds; {PASSPHRASE_ROUNDS} are the least");
+        return Err(VaultError::Root(sentence));
+    }
     let under = stretched(passphrase, salt, rounds)?;
     wrap::open_bytes(&under, sealed, PASSPHRASE_CONTEXT)
         .ok_or_else(|| VaultError::Root("the passphrase is wrong, or its file is damaged".to_owned()))
@@ -289,4 +294,27 @@ fn unpem(what: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let mut body: Zeroizing<String> = Zeroizing::new(body.to_owned());
     body.retain(|character| !character.is_ascii_whitespace());
     BASE64.decode(body.as_bytes()).ok().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8018, section 5.2, with HMAC-SHA512; the values are those of Python's `hashlib.pbkdf2_hmac`.
+    #[test]
+    fn passphrases_are_stretched_by_pbkdf2_with_hmac_sha512() {
+        for (passphrase, salt, rounds, key) in [
+            ("password", "salt", 1, "867f70cf1ade02cff3752599a3a53dc4af34c7a669815ae5d513554e1c8cf252"),
+            (
+                "passwordPASSWORDpassword",
+                "saltSALTsaltSALTsaltSALTsaltSALTsalt",
+                4096,
+                "8c0511f4c6e597c6ac6315d8f0362e225f3c501495ba23b868c005174dc4ee71",
+            ),
+        ] {
+            let secret = Secret::from(passphrase.to_owned());
+            let stretched = stretched(&secret, salt.as_bytes(), NonZeroU32::new(rounds).unwrap()).unwrap();
+            assert_eq!(data_encoding::HEXLOWER.encode(stretched.bytes()), key);
+        }
+    }
 }

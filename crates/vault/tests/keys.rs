@@ -102,6 +102,18 @@ fn a_root_in_a_file_opens_with_its_passphrase_only() {
         let error = RsaKeyFile::open(&path, passphrase.map(secret).as_ref()).err().unwrap().to_string();
         assert!(error.contains(says), "{}: {error}", path.display());
     }
+    // How often the passphrase is stretched stands in the file, and is never less than what we write.
+    let lines: Vec<String> = fs::read_to_string(&sealed).unwrap().lines().map(str::to_owned).collect();
+    let body = &lines[1..lines.len() - 1].concat();
+    let mut bytes = data_encoding::BASE64.decode(body.as_bytes()).unwrap();
+    assert_eq!(bytes[..4], 600_000_u32.to_be_bytes());
+    bytes[..4].copy_from_slice(&599_999_u32.to_be_bytes());
+    let text_of =
+        |bytes: &[u8]| [&*lines[0], &data_encoding::BASE64.encode(bytes), &lines[lines.len() - 1]].join("\n");
+    let weak = write("weak.pem", &text_of(&bytes), 0o600);
+    let error = RsaKeyFile::open(&weak, Some(&passphrase)).err().unwrap().to_string();
+    assert!(error.contains("599999 rounds; 600000 are the least"), "{error}");
+
     let error = RsaKeyFile::create(&plain, None).err().unwrap().to_string();
     assert!(error.contains("exists") && fs::read_to_string(&plain).unwrap() == text, "{error}");
 }

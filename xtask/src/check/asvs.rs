@@ -22,10 +22,14 @@ const TEST_ATTRIBUTES: [&str; 3] = ["#[test]", "#[tokio::test]", "#[tokio::test(
 /// What calls of node's test runner begin with.
 const NODE_TESTS: [&str; 2] = ["test(", "it("];
 
+/// The section of each chapter of ASVS that says what must be documented. Only there pages alone show that a rule is met.
+const DOCUMENTED: u32 = 1;
+
 /// The numbers of an id such as `V1.2.3`.
 type Id = [u32; 3];
 
-/// All tests of the workspace: their names, by the file that they are in and by the crate.
+/// All tests of the workspace: their names, by the file that they are in and by the crate. And the headings of all pages, by
+/// the page: what must be documented is shown by where it is.
 #[derive(Debug, Default)]
 pub(super) struct Tests(HashMap<String, BTreeSet<String>>);
 
@@ -37,6 +41,10 @@ impl Tests {
             Some((_, "rs")) => rust_tests(text),
             Some((_, "py")) => python_tests(text),
             Some((_, "js" | "mjs" | "ts")) => node_tests(text),
+            Some((_, "md")) => {
+                self.0.entry(path.to_owned()).or_default().extend(headings(text));
+                return;
+            }
             _ => return,
         };
         let of_crate = match parts[..] {
@@ -48,8 +56,13 @@ impl Tests {
         }
     }
 
-    /// What is wrong with a name such as `gateway::bodies_are_read_under_bounds` or `attacks.rs::a01_…`.
+    /// What is wrong with a name such as `gateway::bodies_are_read_under_bounds`, `attacks.rs::a01_…` or
+    /// `docs/concepts/access.md#sessions`.
     fn problem(&self, name: &str) -> Option<String> {
+        if let Some((page, heading)) = name.split_once('#') {
+            let is_there = self.0.get(page).is_some_and(|headings| headings.contains(heading));
+            return (!is_there).then(|| format!("there is no heading `#{heading}` in a page `{page}`"));
+        }
         let Some((place, test)) = name.split_once("::") else {
             return Some(format!("`{name}` is no name of a test; write `crate::test` or `file.rs::test`"));
         };
@@ -99,6 +112,10 @@ pub(super) fn findings(table: &str, requirements: Option<&str>, tests: &Tests) -
             "met" => {
                 if evidence.trim().is_empty() {
                     find(line, format!("{id} is met, and no test is named that shows it"));
+                }
+                let is_section = |name: &str| name.contains('#');
+                if number[1] != DOCUMENTED && evidence.split_whitespace().all(is_section) {
+                    find(line, format!("{id} is no rule about documents; name a test that shows it"));
                 }
                 for problem in evidence.split_whitespace().filter_map(|name| tests.problem(name)) {
                     find(line, format!("{id}: {problem}"));
@@ -233,6 +250,18 @@ fn node_tests(text: &str) -> Vec<String> {
     text.lines().filter_map(title).collect()
 }
 
+/// The headings of a page, as links name them: in lower case, a hyphen for each space, without any other sign.
+fn headings(text: &str) -> impl Iterator<Item = String> + '_ {
+    let title =
+        |line: &'_ str| line.starts_with('#').then(|| line.trim_start_matches('#').trim().to_lowercase());
+    let kept = |c: char| match c {
+        ' ' => Some('-'),
+        c if c.is_alphanumeric() || "-_".contains(c) => Some(c),
+        _ => None,
+    };
+    text.lines().filter_map(title).map(move |title| title.chars().filter_map(kept).collect())
+}
+
 /// The word that a text begins with.
 fn word(text: &str) -> &str {
     let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
@@ -261,6 +290,7 @@ mod tests {
                     fn helps() {}\n#[cfg(test)]\nmod tests {\n";
         tests.add("crates/gateway/src/names.rs", rust);
         tests.add("tests/test_openai.py", "def test_chat(client):\ndef helps():\n");
+        tests.add("docs/a.md", "# A\n\n## Keys, and *their* life\n\ntext # no heading\n");
         tests.add("tests/login.mjs", "test('logs in, twice', async () => {\n  await test(\"x\", f);\n");
         tests
     }
@@ -278,6 +308,11 @@ mod tests {
             ("V1.1.1,2,met,test_openai.py::test_chat login.mjs::logs_in__twice login.mjs::x\n", ""),
             ("V1.1.1,2,not_applicable,\"There is no mail, none at all.\"\n", ""),
             ("V1.9.1,1,missing,waits for sessions\nV1.10.1,1,missing,waits for sessions\n", ""),
+            ("V1.1.1,2,met,docs/a.md#keys-and-their-life\n", ""),
+            ("V1.2.1,1,met,docs/a.md#a gateway::holds\n", ""),
+            ("V1.2.1,1,met,docs/a.md#a\n", "name a test"),
+            ("V1.1.1,2,met,docs/a.md#no-heading\n", "no heading `#no-heading`"),
+            ("V1.1.1,2,met,docs/b.md#a\n", "in a page `docs/b.md`"),
             ("V1.1.1,2,met,\n", "no test is named"),
             ("V1.1.1,2,met,holds\n", "no name of a test"),
             ("V1.1.1,2,met,gateway::helps\n", "no test `helps` in `gateway`"),

@@ -284,6 +284,14 @@ impl SignIn {
         })
     }
 
+    /// Ends the session that a browser had before it signed in anew, whoever's it was.
+    pub async fn replaced(&self, before: &Secret) -> Result<(), SignInError> {
+        // It may be over already.
+        let Ok(session) = self.found(before) else { return Ok(()) };
+        self.0.sessions.end(|other| other.id == session.id).await?;
+        Ok(())
+    }
+
     /// Ends all other sessions of the owner of this one.
     pub async fn sign_out_elsewhere(&self, secret: &Secret) -> Result<usize, SignInError> {
         let own = self.found(secret)?;

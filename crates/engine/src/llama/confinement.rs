@@ -1,6 +1,6 @@
 //! What a worker takes from itself before it reads the first byte of a model file.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
@@ -10,12 +10,8 @@ use rustix::{
     process::{Resource, Rlimit, getrlimit, setrlimit},
     thread::{CpuSet, sched_setaffinity},
 };
-use seccompiler::{
-    SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
-    apply_filter_all_threads,
-};
 
-use super::parent::WorkerOrder;
+use super::{COMPUTES_ON_GPUS, parent::WorkerOrder, system_calls};
 
 /// Keeps the worker to its cores, its memory and its model file, off the network and from starting programs.
 /// Says what holds. What must hold and does not is an error.
@@ -23,10 +19,10 @@ pub(super) fn confine(order: &WorkerOrder) -> Result<String, String> {
     pin(&order.cores)?;
     limit_memory(order.memory_max)?;
     let files = restrict_files(order);
-    deny_system_calls()?;
+    system_calls::restrict(COMPUTES_ON_GPUS)?;
     let cores = order.cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     Ok(format!(
-        "cores {cores}; memory {} MiB; network and exec denied (seccomp); files {files}",
+        "cores {cores}; memory {} MiB; system calls restricted (seccomp); files {files}",
         order.memory_max >> 20
     ))
 }
@@ -100,63 +96,6 @@ fn landlock_rules(order: &WorkerOrder) -> Result<RulesetStatus, Box<dyn std::err
     Ok(rules.restrict_self()?.ruleset)
 }
 
-/// Matches a call unless its argument number `index` is `allowed`.
-fn unless(index: u8, length: SeccompCmpArgLen, allowed: u64) -> Result<SeccompRule, String> {
-    SeccompCondition::new(index, length, SeccompCmpOp::Ne, allowed)
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(|error| format!("cannot make a seccomp rule: {error}"))
-}
-
-/// Seccomp: calls that a model has no use for fail with EPERM. A kernel without seccomp is refused.
-fn deny_system_calls() -> Result<(), String> {
-    let denied = [
-        libc::SYS_socket,
-        libc::SYS_socketpair,
-        libc::SYS_connect,
-        libc::SYS_bind,
-        libc::SYS_listen,
-        libc::SYS_accept,
-        libc::SYS_accept4,
-        libc::SYS_execve,
-        libc::SYS_execveat,
-        libc::SYS_kill,
-        libc::SYS_tkill,
-        libc::SYS_pidfd_send_signal,
-        libc::SYS_rt_sigqueueinfo,
-        libc::SYS_sched_setaffinity,
-        libc::SYS_setrlimit,
-        libc::SYS_ptrace,
-        libc::SYS_process_vm_readv,
-        libc::SYS_process_vm_writev,
-        libc::SYS_pidfd_getfd,
-        libc::SYS_io_uring_setup,
-        libc::SYS_bpf,
-        libc::SYS_perf_event_open,
-        libc::SYS_userfaultfd,
-        libc::SYS_keyctl,
-        libc::SYS_add_key,
-        libc::SYS_request_key,
-        libc::SYS_mount,
-        libc::SYS_umount2,
-        libc::SYS_pivot_root,
-        libc::SYS_chroot,
-        libc::SYS_unshare,
-        libc::SYS_setns,
-        libc::SYS_init_module,
-        libc::SYS_finit_module,
-        libc::SYS_kexec_load,
-    ];
-    let mut rules: BTreeMap<i64, Vec<_>> = denied.into_iter().map(|call| (call, Vec::new())).collect();
-    // Limits may be read, not set; signals go to itself only, as `abort` sends them.
-    let itself = u64::from(std::process::id());
-    rules.insert(libc::SYS_prlimit64, vec![unless(2, SeccompCmpArgLen::Qword, 0)?]);
-    rules.insert(libc::SYS_tgkill, vec![unless(0, SeccompCmpArgLen::Dword, itself)?]);
-    let target = std::env::consts::ARCH.try_into().map_err(|error| format!("no seccomp here: {error}"))?;
-    let filter =
-        SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(libc::EPERM as u32), target)
-            .and_then(seccompiler::BpfProgram::try_from)
-            .map_err(|error| format!("cannot make the seccomp filter: {error}"))?;
-    apply_filter_all_threads(&filter).map_err(|error| {
-        format!("cannot forbid network and exec ({error}); run llmos where seccomp filters are allowed")
-    })
-}
+// With drivers of GPUs less is refused, and nothing ends the worker.
+#[cfg(all(test, not(any(feature = "cuda", feature = "vulkan"))))]
+mod tests;

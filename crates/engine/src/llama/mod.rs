@@ -16,6 +16,7 @@ mod parent;
 mod passage;
 mod patience;
 mod sampler;
+mod system_calls;
 mod wire;
 mod worker;
 

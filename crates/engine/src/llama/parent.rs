@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::process::ExitStatusExt},
     path::PathBuf,
     process::Stdio,
     sync::{Arc, Mutex, PoisonError},
@@ -169,6 +169,10 @@ impl Process {
     async fn death(&mut self) -> String {
         let status = tokio::time::timeout(EXIT_WAIT, self.child.wait()).await;
         let how = match status {
+            // So the filters end a process that makes a call of a program that was taken over.
+            Ok(Ok(status)) if status.signal() == Some(libc::SIGSYS) => {
+                format!("{status}: it made a system call that no model needs")
+            }
             Ok(Ok(status)) => status.to_string(),
             _ => "it does not answer".to_owned(),
         };

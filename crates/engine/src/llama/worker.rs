@@ -60,6 +60,7 @@ pub fn worker_main() -> ExitCode {
 }
 
 fn run() -> Result<(), String> {
+    close_inherited().map_err(|error| format!("cannot see which files are open: {error}"))?;
     ignore_signals().map_err(|error| format!("cannot ignore signals: {error}"))?;
     let (steps, texts) =
         sockets().map_err(|error| format!("this command is started by `llmos serve`: {error}"))?;
@@ -71,6 +72,20 @@ fn run() -> Result<(), String> {
     let Err(why) = serve(&order, &mut orders, &mut reports, texts);
     let _ = wire::write(&mut reports, &Report::Failed(why.clone()));
     Err(why)
+}
+
+/// All but the three that the kernel process gave: its own close when it starts a program, but what a library of it opened
+/// (a security module's, for one) may not.
+#[allow(unsafe_code)]
+fn close_inherited() -> io::Result<()> {
+    let number = |entry: io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    let open: Vec<std::ffi::c_int> = std::fs::read_dir("/proc/self/fd")?.filter_map(number).collect();
+    for descriptor in open.into_iter().filter(|&descriptor| descriptor > libc::STDERR_FILENO) {
+        // SAFETY: nothing of this process owns it, since the process has opened nothing yet. That of the list itself is
+        // closed already, which is an error that changes nothing.
+        unsafe { libc::close(descriptor) };
+    }
+    Ok(())
 }
 
 /// The kernel process decides when a worker ends, also when a whole group or service is told to.

@@ -76,6 +76,14 @@ fn session_of(headers: &HeaderMap) -> Result<Secret, SignInError> {
     cookie::session(headers).ok_or_else(|| AccessError::Unauthenticated.into())
 }
 
+/// Whoever has signed in anew has one session, and nobody the one before.
+async fn replacing(gateway: &Gateway, headers: &HeaderMap) -> Result<(), SignInError> {
+    match cookie::session(headers) {
+        Some(before) => gateway.path.sign_in().replaced(&before).await,
+        None => Ok(()),
+    }
+}
+
 /// Where somebody goes after a sign-in: only to pages of this server.
 fn next(asked: Option<&str>) -> String {
     let is_ours = |path: &&str| {

@@ -8,12 +8,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use data_encoding::BASE64URL_NOPAD;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use identity::Callback;
 use serde::Deserialize;
 use types::Secret;
 
-use super::{cookie, failed, next, page, see, session_of, status, with_cookie};
+use super::{cookie, failed, next, page, replacing, see, session_of, status, with_cookie};
 use crate::{
     body::{FormBody, QueryFields},
     error::ApiError,
@@ -149,6 +149,11 @@ pub(crate) async fn callback(
     }
 }
 
+/// What a browser forgets with a session: whatever of our pages it may have kept. Not cookies, which would be those of all names
+/// of the same organisation; ours is cleared by itself.
+const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
+const CLEARED: &str = "\"cache\", \"storage\"";
+
 /// Sign out
 #[utoipa::path(post, path = "/auth/sign-out", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
 pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
@@ -162,7 +167,8 @@ pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, headers: Heade
         Ok(None) | Err(SignInError::Access(access::AccessError::Unauthenticated)) => None,
         Err(error) => return failed(error),
     };
-    let page = page::done("You are signed out", "This browser is not signed in here any more.", link);
+    let mut page = page::done("You are signed out", "This browser is not signed in here any more.", link);
+    page.headers_mut().insert(CLEAR_SITE_DATA, HeaderValue::from_static(CLEARED));
     with_cookie(page, Some(cookie::clear_session()))
 }
 
@@ -197,7 +203,11 @@ pub(crate) async fn setup(
         return failed(&access::AccessError::Unauthenticated.into());
     }
     let token = Secret::from(token.trim().to_owned());
-    match gateway.path.sign_in().redeem_setup(&token, reason.as_deref()).await {
+    let signed_in = match gateway.path.sign_in().redeem_setup(&token, reason.as_deref()).await {
+        Ok(signed_in) => replacing(&gateway, &headers).await.map(|()| signed_in),
+        Err(error) => Err(error),
+    };
+    match signed_in {
         Ok(signed_in) => with_cookie(see(super::ROOT), cookie::set_session(&signed_in.session)),
         Err(error) => failed(&error),
     }

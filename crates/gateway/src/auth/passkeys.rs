@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use utoipa::ToSchema;
 
-use super::{cookie, is_own_page, pages::browser_of, session_of, with_cookie};
+use super::{cookie, is_own_page, pages::browser_of, replacing, session_of, with_cookie};
 use crate::{
     body::JsonBody,
     error::{ApiError, ErrorBody},
@@ -143,6 +143,7 @@ pub(crate) async fn sign_in(
     let browser = cookie::browser(&headers).ok_or(SignInError::Unknown)?;
     let door = gateway.path.sign_in();
     let signed_in = door.finish_local(browser, &said.id, &said.answer, said.reason.as_deref()).await?;
+    replacing(&gateway, &headers).await?;
     let response = Json(Codes { codes: Vec::new() }).into_response();
     Ok(with_cookie(response, cookie::set_session(&signed_in.session)))
 }

@@ -6,7 +6,7 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -243,11 +243,16 @@ impl Server<'_> {
     }
 
     /// Waits for the end; returns the exit code.
-    pub(crate) fn ended(mut self) -> Option<i32> {
+    pub(crate) fn ended(self) -> Option<i32> {
+        self.died().code()
+    }
+
+    /// Waits for the end; returns how it came.
+    pub(crate) fn died(mut self) -> ExitStatus {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
-                return status.code();
+                return status;
             }
             assert!(started.elapsed() < PATIENCE, "the server does not end: {}", self.site.log());
             sleep(Duration::from_millis(10));

@@ -13,6 +13,9 @@ use std::{
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Where Debian puts the programs of each version.
 const PROGRAMS: &str = "/usr/lib/postgresql";
+/// Who looks after the cluster.
+const KEEPER: &str = "keeper";
+/// The account that the server has: it owns its database, and that is all.
 const USER: &str = "llmos";
 
 /// A server that runs. Dropping it ends it.
@@ -37,12 +40,14 @@ impl Postgres {
         }
         let made = postgres
             .program("initdb")
-            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", USER])
+            .args(["--no-sync", "--auth=trust", "--encoding=UTF8", "--no-locale", "--username", KEEPER])
             .stdout(Stdio::null())
             .status()
             .unwrap();
         assert!(made.success());
         postgres.start_again();
+        let least = "LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS";
+        postgres.sql("postgres", &format!("CREATE ROLE {USER} {least}"));
         postgres
     }
 
@@ -79,24 +84,24 @@ impl Postgres {
         let _ = server.wait();
     }
 
-    /// A new, empty database; its address.
+    /// A new, empty database; its address, with the account of the server.
     pub(crate) fn database(&self, name: &str) -> String {
         let made = self
             .program("createdb")
             .arg("-h")
             .arg(self.folder.path())
-            .args(["-U", USER, name])
+            .args(["-U", KEEPER, "-O", USER, name])
             .status()
             .unwrap();
         assert!(made.success());
         format!("postgres:///{name}?host={}&user={USER}", self.folder.path().display())
     }
 
-    /// Runs a statement; what it prints.
+    /// Runs a statement as who looks after the cluster; what it prints.
     pub(crate) fn sql(&self, database: &str, statement: &str) -> String {
         let mut psql = self.program("psql");
         psql.arg("-h").arg(self.folder.path());
-        let output = psql.args(["-U", USER, "-qAtc", statement, database]).output().unwrap();
+        let output = psql.args(["-U", KEEPER, "-qAtc", statement, database]).output().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
