@@ -1,5 +1,5 @@
-//! A process that signs people in and takes in what a provider pushes is killed at random points, or its disk is full: what it had
-//! acknowledged holds.
+//! A process that signs people in and takes in what a provider pushes is killed at random points, or its disk is full, or whoever asks
+//! leaves: what it had acknowledged holds.
 // Functions beside the tests are tests too.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
@@ -402,4 +402,48 @@ async fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
         there += 1;
     }
     assert_eq!(there, 4, "{said}");
+}
+
+/// Whoever asks may leave at any moment.
+#[tokio::test]
+async fn what_has_begun_is_carried_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let (access, _store) = open(folder.path()).await;
+    key_of(&access, "default", "ann").await;
+    let half = half_signed_in(&access, "ann").await;
+    let (id, enrolment) = access.sign_in().begin_totp(&half).unwrap();
+    let first = code(&enrolment.text);
+    let mut adding = Box::pin(access.sign_in().finish_totp(&half, &id, &first));
+    assert!(futures::poll!(adding.as_mut()).is_pending());
+    drop(adding);
+    // The session goes on under another secret, which nobody has heard.
+    for _ in 0..500 {
+        if access.sign_in().session(&half).is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(access.sign_in().session(&half).is_err());
+    let half = half_signed_in(&access, "ann").await;
+    let factors = access.sign_in().session(&half).unwrap().factors;
+    assert_eq!(factors.len(), 11, "{factors:?}");
+}
+
+#[tokio::test]
+async fn wrong_codes_count_over_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let (access, store) = open(folder.path()).await;
+    key_of(&access, "default", "ann").await;
+    let (_, _, codes) = enrolled(&access, "ann").await;
+    let half = half_signed_in(&access, "ann").await;
+    for wrong in 0..5 {
+        let error = access.sign_in().prove_totp(&half, "nonsense").await.err();
+        assert!(matches!(error, Some(SignInError::WrongCode)), "{wrong}: {error:?}");
+    }
+    store.close().await;
+    drop(access);
+    let (access, _store) = open(folder.path()).await;
+    let half = half_signed_in(&access, "ann").await;
+    let error = access.sign_in().prove_recovery(&half, &codes[0]).await.err();
+    assert!(matches!(error, Some(SignInError::LockedOut(1..=30))), "{error:?}");
 }
