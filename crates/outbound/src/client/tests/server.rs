@@ -84,7 +84,7 @@ impl Server {
         &self.authority
     }
 
-    /// The heads of the requests that came since the last call.
+    /// The requests that came since the last call.
     pub(super) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.requests.lock().unwrap())
     }
@@ -109,7 +109,12 @@ async fn serve(
         let Ok(byte) = stream.read_u8().await else { return };
         request.push(byte);
     }
-    let request = String::from_utf8(request).unwrap();
+    let head = String::from_utf8(request.clone()).unwrap();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    assert!(body.len() < REQUEST_BYTES_MAX);
+    let Ok(_) = stream.read_exact(&mut body).await else { return };
+    let request = String::from_utf8([request, body].concat()).unwrap();
     let acts = reply(&request);
     seen.lock().unwrap().push(request);
     for act in acts {
