@@ -116,6 +116,22 @@ test('a91: llmos login, and commands that act as somebody', limit, async () => {
   const keys = await llmos.run('keys', 'list', '--json', ...at);
   assert.equal(JSON.parse(keys.stdout).keys.length, 1, keys.stderr);
 
+  // One sees where one is signed in, and ends what one does not know: no session of somebody else's, and not by what another site asks.
+  const sessions = async () => JSON.parse((await llmos.run('sessions', 'list', '--json', ...at)).stdout).sessions;
+  const end = async (id) => (await llmos.run('sessions', 'end', id, ...at)).code;
+  const [own, ...others] = await sessions();
+  assert.deepEqual([own.is_this, own.kind, own.complete, own.provider], [true, 'cli', true, null]);
+  const [printer] = others.filter(({ kind }) => kind === 'cli');
+  assert.ok(others.some(({ kind }) => kind === 'browser') && others.every(({ is_this: isThis }) => !isThis));
+  assert.deepEqual([await end(printer.id), await end(printer.id), await end('nonsense')], [0, 5, 5]);
+  assert.ok((await sessions()).every(({ id }) => id !== printer.id));
+  assert.equal((await llmos.ask('/auth/sessions', { bearer: llmos.key })).status, 401, 'a key has none');
+  const { value } = (await page.context().cookies()).find(({ name }) => name === '__Host-llmos');
+  const cookie = `__Host-llmos=${value}`;
+  for (const headers of [{ cookie }, { cookie, origin: 'https://evil.test' }]) {
+    assert.equal((await llmos.ask(`/auth/sessions/${own.id}`, { method: 'DELETE', headers })).status, 401);
+  }
+
   // The sign-in is for its owner's eyes, and no argument.
   const folder = path.join(llmos.folder, '.config/llmos/sessions');
   const [name] = await readdir(folder);
@@ -129,6 +145,10 @@ test('a91: llmos login, and commands that act as somebody', limit, async () => {
   assert.equal((await llmos.run('whoami', ...at)).code, 4, 'it is of another server');
   await writeFile(file, JSON.stringify(kept));
 
+  await page.goto(`${llmos.url}/auth`);
+  await page.click(`form[action="/auth/sessions/${own.id}/end"] button`);
+  assert.equal(await heading(), 'You are signed in');
+  assert.deepEqual([(await llmos.run('whoami', ...at)).code, await page.locator(`form[action*="${own.id}"]`).count()], [4, 0]);
   assert.equal((await llmos.run('logout', ...at)).code, 0);
   assert.equal((await llmos.ask('/v1/models', { bearer: kept.session })).status, 401);
   assert.deepEqual(await readdir(folder), []);

@@ -123,13 +123,15 @@ impl Access {
         })
     }
 
-    /// The same with a door for those who sign in. The providers are reached through `outbound`, and not before somebody comes.
+    /// The same with a door for those who sign in. The providers are reached through `outbound`, and not before somebody comes. What
+    /// accounts at them may do is worked out anew: the configuration may be another one than before.
     pub async fn with_sign_in(
         self,
         settings: SignInSettings,
         outbound: Outbound,
     ) -> Result<Self, AccessError> {
         let sign_in = SignIn::open(self.keyring.clone(), settings, Some(outbound)).await?;
+        sign_in.place(None).await?;
         Ok(Self { sign_in, ..self })
     }
 
@@ -466,13 +468,12 @@ impl Standing {
 }
 
 /// Ends a change also when whoever asked for it goes away: half of one would leave memory and store apart.
-pub(crate) async fn carried_through<T: Send + 'static>(
-    change: impl Future<Output = Result<T, AccessError>> + Send + 'static,
-) -> Result<T, AccessError> {
+pub(crate) async fn carried_through<T: Send + 'static, E: From<AccessError> + Send + 'static>(
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, E> {
     tokio::spawn(change).await.unwrap_or_else(|_| {
-        Err(AccessError::Unavailable(
-            "the change was broken off; list the keys to see what became of it".to_owned(),
-        ))
+        let why = "the change was broken off; look at what became of it, and ask again";
+        Err(AccessError::Unavailable(why.to_owned()).into())
     })
 }
 

@@ -68,6 +68,8 @@ pub struct UserView {
     pub data_class_max: DataClass,
     /// Seconds since 1970, if they may do nothing for now.
     pub suspended_at: Option<u64>,
+    /// Whether they are an account that its provider, or the table of roles, does not let in.
+    pub shut_out: bool,
 }
 
 /// What is changed of a user; what is absent stays.

@@ -1,4 +1,6 @@
-//! All keys: in the store, and in memory for authentication, which never waits for the disk.
+//! All keys and users: in the store, and in memory for authentication, which never waits for the disk.
+
+mod accounts;
 
 use std::{
     collections::HashMap,
@@ -7,13 +9,15 @@ use std::{
     time::Duration,
 };
 
-use store::{KeyRecord, NewIdentity, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
+use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord};
 use tokio::{
     sync::{Mutex, watch},
     time::timeout,
 };
 use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 
+use self::accounts::Accounts;
+pub(crate) use self::accounts::{Account as ProviderAccount, Placed};
 use crate::{
     AccessError, KeyView, NewKey, OpenError, UserChange, UserView,
     clock::now_s,
@@ -51,8 +55,7 @@ pub(crate) struct Keyring {
 struct Live {
     keys: HashMap<KeyId, LiveKey>,
     users: HashMap<UserId, LiveUser>,
-    /// Accounts at providers: issuer and subject, and who they are.
-    accounts: HashMap<(String, String), Vec<LiveAccount>>,
+    accounts: Accounts,
 }
 
 /// Whose a key is, and what it gives.
@@ -76,23 +79,22 @@ struct LiveKey {
     expires_at: Option<u64>,
 }
 
-/// Who an account at a provider is in a tenant.
-struct LiveAccount {
-    user: UserId,
-    /// When the provider said what they may do.
-    as_of: u64,
-}
-
 #[derive(Clone)]
 struct LiveUser {
     tenant: TenantId,
     tenant_name: Arc<str>,
     name: Arc<str>,
     rights: Rights,
+    /// By hand.
     suspended: bool,
 }
 
 impl Live {
+    /// A user who may do something now.
+    fn acting(&self, user: UserId) -> Option<&LiveUser> {
+        self.users.get(&user).filter(|found| !found.suspended && self.accounts.lets_in(user))
+    }
+
     fn take_in(&mut self, record: &KeyRecord) {
         self.users.insert(record.owner.user_id, LiveUser::of(&record.owner));
         if let (None, Some((id, key))) = (record.revoked_at, live_key(record)) {
@@ -102,7 +104,7 @@ impl Live {
 
     /// What a key gives at `now`: what is left of its owner's rights of this moment. None if it gives nothing.
     fn principal(&self, key: &LiveKey, now: u64) -> Option<Principal> {
-        let owner = self.users.get(&key.user).filter(|owner| !owner.suspended)?;
+        let owner = self.acting(key.user)?;
         let is_current = key.expires_at.is_none_or(|expires_at| now < expires_at);
         is_current.then(|| Principal {
             tenant: key.tenant,
@@ -140,9 +142,8 @@ impl Keyring {
         for user in store.users().await? {
             live.users.insert(user.user_id, LiveUser::of(&user));
         }
-        for account in store.identities().await? {
-            let store::IdentityRecord { issuer, subject, user, as_of, .. } = account;
-            live.accounts.entry((issuer, subject)).or_default().push(LiveAccount { user, as_of });
+        for account in store.accounts().await? {
+            live.accounts.take_in(account);
         }
         let taken = watch::Sender::new(());
         Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()), taken })
@@ -175,10 +176,10 @@ impl Keyring {
         }))
     }
 
-    /// What a user may do now, with all that they may; none if they are gone or suspended.
+    /// What a user may do now, with all that they may; none if they are gone, suspended, or not let in.
     pub(crate) fn principal_of(&self, user: UserId) -> Result<Option<Principal>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
-        Ok(live.users.get(&user).filter(|found| !found.suspended).map(|found| Principal {
+        Ok(live.acting(user).map(|found| Principal {
             tenant: found.tenant,
             user,
             role: found.rights.role,
@@ -193,76 +194,6 @@ impl Keyring {
     pub(crate) fn names_of(&self, user: UserId) -> Result<Option<(Arc<str>, Arc<str>)>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
         Ok(live.users.get(&user).map(|found| (found.tenant_name.clone(), found.name.clone())))
-    }
-
-    /// Who an account at a provider is, if what the provider says of them changes nothing: they have exactly these rights in this
-    /// tenant, or it has said something else since. None also if they are suspended.
-    pub(crate) fn account_with(
-        &self,
-        account: &(String, String),
-        tenant: &str,
-        rights: Rights,
-        said_at: u64,
-    ) -> Result<Option<UserId>, AccessError> {
-        let live = self.live.read().map_err(poisoned)?;
-        let latest = live.accounts.get(account).into_iter().flatten().max_by_key(|known| known.as_of);
-        let Some(latest) = latest else { return Ok(None) };
-        let found = live.users.get(&latest.user).filter(|found| !found.suspended);
-        let same = |found: &&LiveUser| *found.tenant_name == *tenant && found.rights == rights;
-        let stays = |found: &&LiveUser| said_at < latest.as_of || same(found);
-        Ok(found.filter(stays).map(|_| latest.user))
-    }
-
-    /// The users that an account at a provider is, of all tenants.
-    pub(crate) fn users_of_account(&self, account: &(String, String)) -> Result<Vec<UserId>, AccessError> {
-        let live = self.live.read().map_err(poisoned)?;
-        Ok(live.accounts.get(account).into_iter().flatten().map(|known| known.user).collect())
-    }
-
-    /// Whether a user is somebody's account at a provider.
-    pub(crate) fn has_account(&self, user: UserId) -> Result<bool, AccessError> {
-        let live = self.live.read().map_err(poisoned)?;
-        Ok(live.accounts.values().flatten().any(|known| known.user == user))
-    }
-
-    /// Takes note of somebody who signs in at a provider, with the rights that its groups give them now.
-    ///
-    /// # Errors
-    /// [`AccessError::NameTaken`] if the name is that of a user who is somebody else; [`AccessError::Unauthenticated`] if they are
-    /// suspended.
-    pub(crate) async fn sign_in(&self, new: NewIdentity) -> Result<UserId, AccessError> {
-        let _changing = self.changing.lock().await;
-        let (account, name) = ((new.issuer.clone(), new.subject.clone()), new.user.clone());
-        let as_of = new.as_of;
-        let found = self.store.sign_in(new).await?.ok_or(AccessError::NameTaken(name))?;
-        let mut live = self.live.write().map_err(poisoned)?;
-        live.users.insert(found.user_id, LiveUser::of(&found));
-        let known = live.accounts.entry(account).or_default();
-        match known.iter_mut().find(|known| known.user == found.user_id) {
-            Some(known) => known.as_of = as_of,
-            None => known.push(LiveAccount { user: found.user_id, as_of }),
-        }
-        drop(live);
-        // What they may do may be less than before.
-        self.taken.send_replace(());
-        if found.suspended_at.is_some() { Err(AccessError::Unauthenticated) } else { Ok(found.user_id) }
-    }
-
-    /// Suspends a user, or lets them do again what they may. Suspended they are from the first moment on, also when the store then
-    /// fails.
-    pub(crate) async fn set_suspended(&self, user: UserId, suspended: bool) -> Result<(), AccessError> {
-        let _changing = self.changing.lock().await;
-        let found = self.live.read().map_err(poisoned)?.users.get(&user).cloned();
-        let Some(found) = found.filter(|found| found.suspended != suspended) else { return Ok(()) };
-        if suspended {
-            self.set_user(user, LiveUser { suspended, ..found.clone() })?;
-        }
-        let at = suspended.then(now_s);
-        let changed = self.store.change_user(found.tenant, user, found.rights, at).await?;
-        match changed {
-            Some(changed) => self.set_user(user, LiveUser::of(&changed)),
-            None => Ok(()),
-        }
     }
 
     /// What secrets are hashed with.
@@ -348,13 +279,14 @@ impl Keyring {
         }))
     }
 
-    /// What somebody may do now who has this name, as with a key that narrows nothing; and whether they are suspended.
+    /// What somebody may do now who has this name, as with a key that narrows nothing; and whether they are suspended, or not let in.
     pub(crate) async fn principal_named(
         &self,
         tenant: &str,
         user: &str,
     ) -> Result<Option<(Principal, bool)>, AccessError> {
         let found = self.store.user(tenant, user).await?;
+        let live = self.live.read().map_err(poisoned)?;
         Ok(found.map(|found| {
             let Rights { role, class_max, data_class_max } = found.rights;
             let principal = Principal {
@@ -366,7 +298,7 @@ impl Keyring {
                 scope: Scope::default(),
                 present_at: None,
             };
-            (principal, found.suspended_at.is_some())
+            (principal, found.suspended_at.is_some() || !live.accounts.lets_in(found.user_id))
         }))
     }
 
@@ -451,7 +383,9 @@ impl Keyring {
 
     /// All users of those tenants, by tenant and name.
     pub(crate) async fn users(&self, of: impl Fn(TenantId) -> bool) -> Result<Vec<UserView>, AccessError> {
-        Ok(self.store.users().await?.into_iter().filter(|user| of(user.tenant_id)).map(user_view).collect())
+        let users = self.store.users().await?.into_iter().filter(|user| of(user.tenant_id));
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(users.map(|user| user_view(user, &live)).collect())
     }
 
     /// Changes what a user may do. What is taken from them is gone from the first moment on, also when the store then fails.
@@ -496,7 +430,8 @@ impl Keyring {
         let unknown = || AccessError::UnknownUser { tenant: tenant.to_owned(), user: user.to_owned() };
         let changed = changed.ok_or_else(unknown)?;
         self.set_user(was.user_id, LiveUser::of(&changed))?;
-        Ok((was.user_id, user_view(changed)))
+        let live = self.live.read().map_err(poisoned)?;
+        Ok((was.user_id, user_view(changed, &live)))
     }
 
     fn set_user(&self, id: UserId, user: LiveUser) -> Result<(), AccessError> {
@@ -557,10 +492,11 @@ fn view(record: KeyRecord) -> KeyView {
     KeyView { id, key, created_at, revoked_at, old_until: old.map(|(_, until)| until) }
 }
 
-fn user_view(record: UserRecord) -> UserView {
-    let UserRecord { tenant, user, rights, suspended_at, .. } = record;
+fn user_view(record: UserRecord, live: &Live) -> UserView {
+    let UserRecord { tenant, user, rights, suspended_at, user_id, .. } = record;
     let Rights { role, class_max, data_class_max } = rights;
-    UserView { tenant, user, role, class_max, data_class_max, suspended_at }
+    let shut_out = !live.accounts.lets_in(user_id);
+    UserView { tenant, user, role, class_max, data_class_max, suspended_at, shut_out }
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.

@@ -40,10 +40,10 @@ pub use keyring::KEYS_MAX;
 pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
 pub use quota::{Limits, Quota, Reservation, Whose};
 pub use rules::{Explanation, Who};
-pub use scim::{SCIM_MEMBERS_MAX, ScimAccount, ScimError, ScimGroup, ScimPage, ScimView, ScimWanted};
+pub use scim::{Pushed, SCIM_MEMBERS_MAX, ScimError, ScimPage, ScimView, ScimWanted};
 pub use sessions::{SESSIONS_MAX, SESSIONS_OF_USER_MAX, SessionKind, SessionLimits, Stage};
 pub use sign_in::{
-    DeviceCodes, DeviceError, DeviceView, FactorKind, FactorView, RECOVERY_CODES, RoleMapping, SessionView,
-    SignIn, SignInError, SignInSettings, SignedIn,
+    DeviceCodes, DeviceError, DeviceView, FactorKind, FactorView, OwnSession, RECOVERY_CODES, RoleMapping,
+    SessionView, SignIn, SignInError, SignInSettings, SignedIn,
 };
-pub use store::{ScimAccountRecord, ScimColumn, ScimGroupRecord, UsageRecord};
+pub use store::{ScimAccount, ScimColumn, ScimGroup, UsageRecord};

@@ -1,50 +1,34 @@
-//! What providers push (SCIM 2.0): which accounts there are, whether they are active, and in which groups. What an account may do
-//! here follows from its groups by the same table as at a sign-in, at once, and without waiting for one.
+//! What providers push (SCIM 2.0): which accounts there are, whether they are active, and in which groups. What follows from it is worked
+//! out in `sign_in/standing.rs`, at once and without waiting for a sign-in; here it is checked and kept.
+
+use std::collections::BTreeSet;
 
 use data_encoding::HEXLOWER;
-use identity::Claimed;
-use store::{NewIdentity, ScimAccountRecord, ScimColumn, ScimGroupRecord, ScimQuery, Store};
+use store::{ScimAccount, ScimColumn, ScimGroup, ScimQuery, ScimRecord, ScimResource, Store};
 use types::OutOfRange;
 
 use crate::{
-    Access, AccessError, Authorized, ProvisionUsers,
-    access::carried_through,
-    clock::now_s,
-    key_values::check_name,
-    sign_in::{SignIn, mapping},
+    Access, AccessError, Authorized, ProvisionUsers, access::carried_through, clock::now_s,
+    key_values::check_name, sign_in::SignIn,
 };
 
 /// Longest text of an account or a group, in bytes.
 const TEXT_BYTES_MAX: usize = 255;
-/// Most members of a group in one request.
+/// Most members of a group.
 pub const SCIM_MEMBERS_MAX: usize = 10_000;
 /// Random bytes of an id.
 const ID_BYTES: usize = 16;
+/// Clocks differ: what a provider said until so many seconds after an account was gone may have been said before.
+const CLOCKS_S: u64 = 60;
 
-/// What is said of an account.
+/// What has been pushed, with ids and names of what it is in (of an account) or of what is in it (of a group).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScimAccount {
-    /// The account's subject at the provider: `externalId`.
-    pub subject: String,
-    /// What it is called there.
-    pub user_name: String,
-    /// For people.
-    pub display_name: String,
-    /// Whether it may be used.
-    pub active: bool,
+pub struct ScimView<T> {
+    /// Itself.
+    pub record: ScimRecord<T>,
+    /// The groups, or the members.
+    pub related: Vec<(String, String)>,
 }
-
-/// What is said of a group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScimGroup {
-    /// What it is called: what `[[role_mapping]]` names.
-    pub name: String,
-    /// What the provider knows it by.
-    pub external_id: String,
-}
-
-/// A row of a list: an account or a group, with ids and names of what it is in, or what is in it.
-pub type ScimView<T> = (T, Vec<(String, String)>);
 
 /// A part of a list.
 pub struct ScimPage<T> {
@@ -77,6 +61,9 @@ pub enum ScimError {
     /// Another one has its name.
     #[error("there is another one with this name or external id")]
     Taken,
+    /// A change that makes no sense: its kind (RFC 7644, section 3.12), and why.
+    #[error("{1}")]
+    BadChange(&'static str, String),
 }
 
 impl From<OutOfRange> for ScimError {
@@ -85,280 +72,182 @@ impl From<OutOfRange> for ScimError {
     }
 }
 
+impl From<store::StoreError> for ScimError {
+    fn from(error: store::StoreError) -> Self {
+        AccessError::from(error).into()
+    }
+}
+
+/// What can be pushed: a [`ScimAccount`] or a [`ScimGroup`].
+pub trait Pushed: ScimResource + Clone {
+    /// Whether it is what it must be.
+    fn check(&self) -> Result<(), ScimError>;
+    /// The subject of the account that it is, if it is one.
+    fn subject(&self) -> Option<&str>;
+    /// Whether that is to be out, whatever else is said.
+    fn is_out(&self) -> bool;
+}
+
+impl Pushed for ScimAccount {
+    fn check(&self) -> Result<(), ScimError> {
+        check_text("externalId", &self.subject, 1)?;
+        check_text("userName", &self.user_name, 1)?;
+        check_text("displayName", &self.display_name, 0)
+    }
+
+    fn subject(&self) -> Option<&str> {
+        Some(&self.subject)
+    }
+
+    fn is_out(&self) -> bool {
+        !self.active
+    }
+}
+
+impl Pushed for ScimGroup {
+    fn check(&self) -> Result<(), ScimError> {
+        check_text("displayName", &self.name, 1)?;
+        check_text("externalId", &self.external_id, 0)?;
+        if self.members.len() > SCIM_MEMBERS_MAX {
+            return Err(OutOfRange::new("members", "too many", format!("at most {SCIM_MEMBERS_MAX}")).into());
+        }
+        Ok(())
+    }
+
+    fn subject(&self) -> Option<&str> {
+        None
+    }
+
+    fn is_out(&self) -> bool {
+        false
+    }
+}
+
 impl Access {
-    /// Accounts of a provider.
-    pub async fn scim_accounts(
+    /// What a provider has pushed.
+    pub async fn list_scim<T: Pushed>(
         &self,
         _by: &Authorized<ProvisionUsers>,
         provider: &str,
         wanted: ScimWanted,
-    ) -> Result<ScimPage<ScimAccountRecord>, ScimError> {
-        let (store, query) = (self.keyring.store(), self.query(provider, wanted)?);
-        let (total, records) = store.scim_accounts(&query).await.map_err(AccessError::from)?;
-        let mut rows = Vec::with_capacity(records.len());
-        for record in records {
-            let groups = store.scim_groups_of(&record.id).await.map_err(AccessError::from)?;
-            rows.push((record, groups));
-        }
-        Ok(ScimPage { total, rows })
-    }
-
-    /// Groups of a provider.
-    pub async fn scim_groups(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        wanted: ScimWanted,
-    ) -> Result<ScimPage<ScimGroupRecord>, ScimError> {
-        let (store, query) = (self.keyring.store(), self.query(provider, wanted)?);
-        let (total, records) = store.scim_groups(&query).await.map_err(AccessError::from)?;
-        let mut rows = Vec::with_capacity(records.len());
-        for record in records {
-            let members = store.scim_members(&record.id).await.map_err(AccessError::from)?;
-            rows.push((record, members));
-        }
-        Ok(ScimPage { total, rows })
-    }
-
-    fn query(&self, provider: &str, wanted: ScimWanted) -> Result<ScimQuery, ScimError> {
+    ) -> Result<ScimPage<T>, ScimError> {
         let ScimWanted { filter, skip, count } = wanted;
-        Ok(ScimQuery { issuer: self.issuer(provider)?, filter, skip, count })
+        let query = ScimQuery { issuer: self.issuer(provider)?, filter, skip, count };
+        let store = self.keyring.store();
+        let (total, records) = store.list_scim(&query).await?;
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            rows.push(with_related(store, record).await?);
+        }
+        Ok(ScimPage { total, rows })
+    }
+
+    /// One of them.
+    pub async fn scim<T: Pushed>(
+        &self,
+        _by: &Authorized<ProvisionUsers>,
+        provider: &str,
+        id: &str,
+    ) -> Result<ScimView<T>, ScimError> {
+        found(self.keyring.store(), &self.issuer(provider)?, id).await
+    }
+
+    /// Takes in a new one. What follows from it holds when this returns.
+    pub async fn add_scim<T: Pushed>(
+        &self,
+        _by: &Authorized<ProvisionUsers>,
+        provider: &str,
+        said: T,
+    ) -> Result<ScimView<T>, ScimError> {
+        let (sign_in, issuer) = (self.sign_in().clone(), self.issuer(provider)?);
+        said.check()?;
+        carried_through(async move {
+            let _provisioning = sign_in.provisioning().await;
+            let now = now_s();
+            put(&sign_in, ScimRecord { id: random_id()?, issuer, said, created_at: now, changed_at: now })
+                .await
+        })
+        .await
+    }
+
+    /// Changes one, as it is at that moment: what is said of it elsewhere meanwhile comes before or after. What follows from it holds when
+    /// this returns.
+    pub async fn change_scim<T: Pushed>(
+        &self,
+        _by: &Authorized<ProvisionUsers>,
+        provider: &str,
+        id: &str,
+        change: impl FnOnce(T) -> Result<T, ScimError> + Send + 'static,
+    ) -> Result<ScimView<T>, ScimError> {
+        let (sign_in, issuer, id) = (self.sign_in().clone(), self.issuer(provider)?, id.to_owned());
+        carried_through(async move {
+            let _provisioning = sign_in.provisioning().await;
+            let before = found::<T>(sign_in.store(), &issuer, &id).await?.record;
+            let said = change(before.said.clone())?;
+            said.check()?;
+            if let Some(subject) = before.said.subject().filter(|_| said.is_out()) {
+                sign_in.shut_out(&(issuer, subject.to_owned()))?;
+            }
+            put(&sign_in, ScimRecord { said, changed_at: now_s(), ..before }).await
+        })
+        .await
+    }
+
+    /// Forgets one. Of an account, whoever used it is out.
+    pub async fn delete_scim<T: Pushed>(
+        &self,
+        _by: &Authorized<ProvisionUsers>,
+        provider: &str,
+        id: &str,
+    ) -> Result<(), ScimError> {
+        let (sign_in, issuer, id) = (self.sign_in().clone(), self.issuer(provider)?, id.to_owned());
+        carried_through(async move {
+            let _provisioning = sign_in.provisioning().await;
+            let before = found::<T>(sign_in.store(), &issuer, &id).await?.record;
+            if let Some(subject) = before.said.subject() {
+                sign_in.shut_out(&(issuer.clone(), subject.to_owned()))?;
+            }
+            let subjects = sign_in.store().delete_scim::<T>(&issuer, &id, now_s() + CLOCKS_S).await?;
+            place(&sign_in, &issuer, subjects).await.map(drop)
+        })
+        .await
     }
 
     fn issuer(&self, provider: &str) -> Result<String, ScimError> {
         self.sign_in().issuer_named(provider).map(str::to_owned).ok_or(ScimError::Unknown("provider"))
     }
+}
 
-    /// One account.
-    pub async fn scim_account(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: &str,
-    ) -> Result<ScimView<ScimAccountRecord>, ScimError> {
-        account(self.keyring.store(), &self.issuer(provider)?, id).await
-    }
-
-    /// One group.
-    pub async fn scim_group(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: &str,
-    ) -> Result<ScimView<ScimGroupRecord>, ScimError> {
-        group(self.keyring.store(), &self.issuer(provider)?, id).await
-    }
-
-    /// Takes in what is said of an account: of a new one, if there is no id. What follows from it holds when this returns.
-    pub async fn put_scim_account(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: Option<&str>,
-        said: ScimAccount,
-    ) -> Result<ScimView<ScimAccountRecord>, ScimError> {
-        for (name, text) in [("externalId", &said.subject), ("userName", &said.user_name)] {
-            check_text(name, text, 1)?;
-        }
-        check_text("displayName", &said.display_name, 0)?;
-        let (issuer, provider, id) = (self.issuer(provider)?, provider.to_owned(), id.map(str::to_owned));
-        let sign_in = self.sign_in().clone();
-        through(async move {
-            let _changing = sign_in.provisioning().await;
-            let store = sign_in.store();
-            let before = match &id {
-                Some(id) => Some(account(store, &issuer, id).await?.0),
-                None => None,
-            };
-            let now = now_s();
-            let record = ScimAccountRecord {
-                id: before.as_ref().map_or_else(random_id, |before| Ok(before.id.clone()))?,
-                issuer: issuer.clone(),
-                subject: said.subject,
-                user_name: said.user_name,
-                display_name: said.display_name,
-                active: said.active,
-                allowed: before.as_ref().is_some_and(|before| before.allowed),
-                created_at: before.as_ref().map_or(now, |before| before.created_at),
-                changed_at: now,
-            };
-            if !store.put_scim_account(record.clone()).await.map_err(AccessError::from)? {
-                return Err(ScimError::Taken);
-            }
-            // Another subject is another account: what the one before had is not its.
-            if let Some(before) = before.filter(|before| before.subject != record.subject) {
-                sign_in.shut_out(&(issuer.clone(), before.subject)).await?;
-            }
-            apply(&sign_in, &provider, &record).await?;
-            account(sign_in.store(), &issuer, &record.id).await
-        })
-        .await
-    }
-
-    /// Forgets an account: whoever used it is out.
-    pub async fn delete_scim_account(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: &str,
-    ) -> Result<(), ScimError> {
-        let (issuer, id, sign_in) = (self.issuer(provider)?, id.to_owned(), self.sign_in().clone());
-        through(async move {
-            let _changing = sign_in.provisioning().await;
-            let (record, _) = account(sign_in.store(), &issuer, &id).await?;
-            // Out first: if the store fails then, it can be asked again.
-            sign_in.shut_out(&(issuer.clone(), record.subject)).await?;
-            sign_in.store().delete_scim_account(&issuer, &id).await.map_err(AccessError::from)?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// Takes in what is said of a group: of a new one, if there is no id; its members stay if none are given. What follows for those
-    /// who are in it, or were, holds when this returns.
-    pub async fn put_scim_group(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: Option<&str>,
-        said: ScimGroup,
-        members: Option<Vec<String>>,
-    ) -> Result<ScimView<ScimGroupRecord>, ScimError> {
-        check_text("displayName", &said.name, 1)?;
-        check_text("externalId", &said.external_id, 0)?;
-        if members.as_ref().is_some_and(|members| members.len() > SCIM_MEMBERS_MAX) {
-            return Err(OutOfRange::new("members", "too many", format!("at most {SCIM_MEMBERS_MAX}")).into());
-        }
-        let (issuer, provider, id) = (self.issuer(provider)?, provider.to_owned(), id.map(str::to_owned));
-        let sign_in = self.sign_in().clone();
-        through(async move {
-            let _changing = sign_in.provisioning().await;
-            let store = sign_in.store();
-            let before = match &id {
-                Some(id) => Some(group(store, &issuer, id).await?),
-                None => None,
-            };
-            let now = now_s();
-            let record = ScimGroupRecord {
-                id: before.as_ref().map_or_else(random_id, |(before, _)| Ok(before.id.clone()))?,
-                issuer: issuer.clone(),
-                name: said.name,
-                external_id: said.external_id,
-                created_at: before.as_ref().map_or(now, |(before, _)| before.created_at),
-                changed_at: now,
-            };
-            let id = record.id.clone();
-            if !store.put_scim_group(record, members).await.map_err(AccessError::from)? {
-                return Err(ScimError::Taken);
-            }
-            let (record, members) = group(store, &issuer, &id).await?;
-            let were = before.map_or_else(Vec::new, |(_, members)| members);
-            apply_all(&sign_in, &provider, &issuer, were.into_iter().chain(members.clone())).await?;
-            Ok((record, members))
-        })
-        .await
-    }
-
-    /// Forgets a group.
-    pub async fn delete_scim_group(
-        &self,
-        _by: &Authorized<ProvisionUsers>,
-        provider: &str,
-        id: &str,
-    ) -> Result<(), ScimError> {
-        let (issuer, provider, id) = (self.issuer(provider)?, provider.to_owned(), id.to_owned());
-        let sign_in = self.sign_in().clone();
-        through(async move {
-            let _changing = sign_in.provisioning().await;
-            let (_, members) = group(sign_in.store(), &issuer, &id).await?;
-            sign_in.store().delete_scim_group(&issuer, &id).await.map_err(AccessError::from)?;
-            apply_all(&sign_in, &provider, &issuer, members.into_iter()).await
-        })
-        .await
+/// Keeps what is said, and does what follows. A crash between the two leaves the second to the start. Who is shut out stays so also if the
+/// store fails.
+async fn put<T: Pushed>(sign_in: &SignIn, record: ScimRecord<T>) -> Result<ScimView<T>, ScimError> {
+    let (issuer, id) = (record.issuer.clone(), record.id.clone());
+    let subject = record.said.subject().map(str::to_owned);
+    let stored = sign_in.store().put_scim(record, now_s() + CLOCKS_S).await?;
+    let is_taken = stored.is_none();
+    let names_taken =
+        place(sign_in, &issuer, stored.unwrap_or_else(|| subject.clone().into_iter().collect())).await?;
+    match (is_taken, subject, names_taken.into_iter().next()) {
+        (true, ..) => Err(ScimError::Taken),
+        // Of a group, the others are let in all the same.
+        (_, Some(_), Some(name)) => Err(AccessError::NameTaken(name).into()),
+        _ => found(sign_in.store(), &issuer, &id).await,
     }
 }
 
-/// Ends a change also when whoever asked for it goes away.
-async fn through<T: Send + 'static>(
-    change: impl Future<Output = Result<T, ScimError>> + Send + 'static,
-) -> Result<T, ScimError> {
-    carried_through(async move { Ok(change.await) }).await?
+async fn place(sign_in: &SignIn, issuer: &str, subjects: BTreeSet<String>) -> Result<Vec<String>, ScimError> {
+    let accounts: Vec<_> = subjects.into_iter().map(|subject| (issuer.to_owned(), subject)).collect();
+    Ok(sign_in.place(Some(&accounts)).await?)
 }
 
-async fn account(store: &Store, issuer: &str, id: &str) -> Result<ScimView<ScimAccountRecord>, ScimError> {
-    let record = store.scim_account(issuer, id).await.map_err(AccessError::from)?;
-    let record = record.ok_or(ScimError::Unknown("user"))?;
-    let groups = store.scim_groups_of(&record.id).await.map_err(AccessError::from)?;
-    Ok((record, groups))
+async fn found<T: Pushed>(store: &Store, issuer: &str, id: &str) -> Result<ScimView<T>, ScimError> {
+    let record = store.scim(issuer, id).await?.ok_or(ScimError::Unknown(T::NAME))?;
+    with_related(store, record).await
 }
 
-async fn group(store: &Store, issuer: &str, id: &str) -> Result<ScimView<ScimGroupRecord>, ScimError> {
-    let record = store.scim_group(issuer, id).await.map_err(AccessError::from)?;
-    let record = record.ok_or(ScimError::Unknown("group"))?;
-    let members = store.scim_members(&record.id).await.map_err(AccessError::from)?;
-    Ok((record, members))
-}
-
-async fn apply_all(
-    sign_in: &SignIn,
-    provider: &str,
-    issuer: &str,
-    accounts: impl Iterator<Item = (String, String)>,
-) -> Result<(), ScimError> {
-    let ids: std::collections::BTreeSet<String> = accounts.map(|(id, _)| id).collect();
-    for id in ids {
-        let record = sign_in.store().scim_account(issuer, &id).await.map_err(AccessError::from)?;
-        if let Some(record) = record {
-            apply(sign_in, provider, &record).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Gives an account what its groups are worth now, or shuts it out.
-async fn apply(sign_in: &SignIn, provider: &str, record: &ScimAccountRecord) -> Result<(), ScimError> {
-    let groups = sign_in.store().scim_groups_of(&record.id).await.map_err(AccessError::from)?;
-    let claimed = Claimed {
-        provider: provider.to_owned(),
-        issuer: record.issuer.clone(),
-        subject: record.subject.clone(),
-        groups: groups.into_iter().map(|(_, name)| name).collect(),
-        session: None,
-        proved_at: None,
-        issued_at: now_s(),
-        expires_at: 0,
-        scope: Vec::new(),
-    };
-    let mapped = sign_in.mapped(&claimed).filter(|_| record.active);
-    let account = (record.issuer.clone(), record.subject.clone());
-    let allowed = mapped.is_some();
-    match mapped {
-        Some(mapped) => {
-            // Whoever was suspended by hand stays so; whoever was shut out from here is let in again.
-            if !record.allowed {
-                sign_in.let_in(&account).await?;
-            }
-            let new = NewIdentity {
-                issuer: record.issuer.clone(),
-                subject: record.subject.clone(),
-                tenant: mapped.tenant.clone(),
-                user: mapping::user_name(&claimed),
-                rights: mapped.rights(),
-                as_of: now_s(),
-            };
-            match sign_in.take_in(new).await {
-                // Suspended by hand.
-                Ok(()) | Err(AccessError::Unauthenticated) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        None => sign_in.shut_out(&account).await?,
-    }
-    if allowed != record.allowed {
-        let record = ScimAccountRecord { allowed, ..record.clone() };
-        sign_in.store().put_scim_account(record).await.map_err(AccessError::from)?;
-    }
-    Ok(())
+async fn with_related<T: Pushed>(store: &Store, record: ScimRecord<T>) -> Result<ScimView<T>, ScimError> {
+    let related = store.scim_related::<T>(&record.id).await?;
+    Ok(ScimView { record: ScimRecord { said: record.said.with_related(&related), ..record }, related })
 }
 
 fn check_text(parameter: &'static str, text: &str, least: usize) -> Result<(), ScimError> {

@@ -475,6 +475,7 @@ impl From<UserView> for User {
             class_max: view.class_max.to_string(),
             data_class_max: view.data_class_max.to_string(),
             suspended_at: view.suspended_at,
+            shut_out: view.shut_out,
         }
     }
 }

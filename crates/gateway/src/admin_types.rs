@@ -203,6 +203,9 @@ pub struct User {
     pub data_class_max: String,
     /// Seconds since 1970, if they may do nothing for now.
     pub suspended_at: Option<u64>,
+    /// Whether they are an account that its provider, or the table of roles, does not let in.
+    #[serde(default)]
+    pub shut_out: bool,
 }
 
 /// Answer of `GET /api/v1/users`.

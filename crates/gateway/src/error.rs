@@ -296,6 +296,7 @@ fn of_sign_in(error: &SignInError) -> Reply<'static> {
         SignInError::StepUp => reply("step_up_required"),
         SignInError::SecondFactorElsewhere => reply("mfa_required"),
         SignInError::UnknownFactor => reply("factor_not_found"),
+        SignInError::UnknownSession => reply("session_not_found"),
         SignInError::TooManyFactors => reply("too_many_factors"),
         SignInError::NoPasskeys => reply("no_passkeys"),
     }

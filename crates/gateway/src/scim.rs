@@ -2,13 +2,11 @@
 //! sees nothing of another one's.
 
 mod patch;
+mod resource;
 
 use std::sync::Arc;
 
-use access::{
-    ScimAccount, ScimAccountRecord, ScimColumn, ScimError, ScimGroup, ScimGroupRecord, ScimPage, ScimView,
-    ScimWanted,
-};
+use access::{Credential, ScimAccount, ScimColumn, ScimError, ScimGroup, ScimPage, ScimWanted};
 use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
@@ -19,6 +17,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
+use self::resource::{Resource, shown};
 use crate::{
     body::{QueryFields, ScimBody},
     credential::Caller,
@@ -28,8 +27,6 @@ use crate::{
 
 /// Media type of what is said (RFC 7644, section 3.1).
 const MEDIA_TYPE: &str = "application/scim+json; charset=utf-8";
-const USER: &str = "urn:ietf:params:scim:schemas:core:2.0:User";
-const GROUP: &str = "urn:ietf:params:scim:schemas:core:2.0:Group";
 const LIST: &str = "urn:ietf:params:scim:api:messages:2.0:ListResponse";
 const ERROR: &str = "urn:ietf:params:scim:api:messages:2.0:Error";
 /// Most rows of one answer, and how many where nothing is said.
@@ -50,8 +47,6 @@ pub(crate) fn routes() -> OpenApiRouter<Arc<Gateway>> {
 pub(crate) enum Refusal {
     Scim(ScimError),
     Api(ApiError),
-    /// A value, a path or a filter that is not taken; with its kind.
-    Bad(&'static str, String),
 }
 
 impl From<PathError> for Refusal {
@@ -73,8 +68,8 @@ impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let (status, kind, detail) = match self {
             Self::Scim(error @ ScimError::Unknown(_)) => (StatusCode::NOT_FOUND, None, error.to_string()),
+            Self::Scim(ScimError::BadChange(kind, detail)) => (StatusCode::BAD_REQUEST, Some(kind), detail),
             Self::Scim(error) => (StatusCode::CONFLICT, Some("uniqueness"), error.to_string()),
-            Self::Bad(kind, detail) => (StatusCode::BAD_REQUEST, Some(kind), detail),
             Self::Api(error) => {
                 let status = error.status();
                 let kind = (status == StatusCode::BAD_REQUEST).then_some("invalidValue");
@@ -107,64 +102,8 @@ fn named(path: Named) -> (String, String) {
     path.map_or_else(|_| Default::default(), |Path(named)| named)
 }
 
-/// RFC 3339, in UTC, to the second.
-fn time(seconds: u64) -> String {
-    let (day, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date, by eras of 400 years (Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms").
-    let shifted = day + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3_600, rest / 60 % 60, rest % 60)
-}
-
-fn user(provider: &str, (record, groups): &ScimView<ScimAccountRecord>) -> Value {
-    let groups: Vec<Value> =
-        groups.iter().map(|(id, name)| json!({ "value": id, "display": name })).collect();
-    json!({
-        "schemas": [USER],
-        "id": record.id,
-        "externalId": record.subject,
-        "userName": record.user_name,
-        "displayName": record.display_name,
-        "active": record.active,
-        "groups": groups,
-        "meta": {
-            "resourceType": "User",
-            "created": time(record.created_at),
-            "lastModified": time(record.changed_at),
-            "location": format!("/scim/v2/{provider}/Users/{}", record.id),
-        },
-    })
-}
-
-fn group(provider: &str, (record, members): &ScimView<ScimGroupRecord>) -> Value {
-    let members: Vec<Value> =
-        members.iter().map(|(id, name)| json!({ "value": id, "display": name })).collect();
-    let mut value = json!({
-        "schemas": [GROUP],
-        "id": record.id,
-        "displayName": record.name,
-        "members": members,
-        "meta": {
-            "resourceType": "Group",
-            "created": time(record.created_at),
-            "lastModified": time(record.changed_at),
-            "location": format!("/scim/v2/{provider}/Groups/{}", record.id),
-        },
-    });
-    if !record.external_id.is_empty() {
-        value["externalId"] = record.external_id.clone().into();
-    }
-    value
-}
-
-fn listed<T>(page: &ScimPage<T>, skip: u64, one: impl Fn(&ScimView<T>) -> Value) -> Response {
-    let rows: Vec<Value> = page.rows.iter().map(one).collect();
+fn listed<T: Resource>(provider: &str, page: &ScimPage<T>, skip: u64) -> Response {
+    let rows: Vec<Value> = page.rows.iter().map(|row| shown(provider, row)).collect();
     let body = json!({
         "schemas": [LIST], "totalResults": page.total, "startIndex": skip + 1, "itemsPerPage": rows.len(),
         "Resources": rows,
@@ -184,19 +123,19 @@ pub(crate) struct Listing {
 }
 
 /// `attribute eq "value"`, which is what providers ask by; other filters are refused.
-fn wanted(listing: Listing, columns: &[(&str, ScimColumn)]) -> Result<ScimWanted, Refusal> {
+fn wanted(listing: Listing, columns: &[(&str, ScimColumn)]) -> Result<ScimWanted, ScimError> {
     let number = |text: Option<String>, default: u64| match text {
         None => Ok(default),
         Some(text) => text
             .parse::<i64>()
             .map(|number| number.max(0).unsigned_abs())
-            .map_err(|_| Refusal::Bad("invalidValue", "`startIndex` and `count` are numbers".to_owned())),
+            .map_err(|_| patch::bad("invalidValue", "`startIndex` and `count` are numbers")),
     };
     let filter = listing.filter.as_deref().map(|filter| {
         let refused = || {
             let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
-            let detail = format!("a filter is `ATTRIBUTE eq \"VALUE\"`, with one of: {}", names.join(", "));
-            Refusal::Bad("invalidFilter", detail)
+            let names = names.join(", ");
+            patch::bad("invalidFilter", format!("a filter is `ATTRIBUTE eq \"VALUE\"`, with one of: {names}"))
         };
         let (attribute, value) = patch::equals(filter).ok_or_else(refused)?;
         let column = columns.iter().find(|(name, _)| name.eq_ignore_ascii_case(attribute));
@@ -242,13 +181,13 @@ pub(crate) async fn resource_types(
     _provider: Provider,
 ) -> Answered {
     gateway.path.may_provision(credential).await?;
-    let kind = |name: &str, endpoint: &str, schema: &str| {
+    fn kind<T: Resource>() -> Value {
         json!({
             "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ResourceType"],
-            "id": name, "name": name, "endpoint": endpoint, "schema": schema,
+            "id": T::KIND, "name": T::KIND, "endpoint": T::ENDPOINT, "schema": T::SCHEMA,
         })
-    };
-    let all = [kind("User", "/Users", USER), kind("Group", "/Groups", GROUP)];
+    }
+    let all = [kind::<ScimAccount>(), kind::<ScimGroup>()];
     Ok(said(
         StatusCode::OK,
         &json!({
@@ -257,10 +196,73 @@ pub(crate) async fn resource_types(
     ))
 }
 
-const USER_COLUMNS: [(&str, ScimColumn); 2] =
-    [("userName", ScimColumn::UserName), ("externalId", ScimColumn::Subject)];
-const GROUP_COLUMNS: [(&str, ScimColumn); 2] =
-    [("displayName", ScimColumn::Name), ("externalId", ScimColumn::ExternalId)];
+type Body = Result<ScimBody, ApiError>;
+type Query = Result<QueryFields<Listing>, ApiError>;
+
+async fn list<T: Resource>(
+    gateway: &Gateway,
+    credential: Credential,
+    provider: Provider,
+    listing: Query,
+) -> Answered {
+    let QueryFields(listing) = listing.map_err(Refusal::Api)?;
+    let (provider, wanted) = (provider_of(provider), wanted(listing, T::COLUMNS)?);
+    let skip = wanted.skip;
+    let page = gateway.path.list_scim::<T>(credential, &provider, wanted).await??;
+    Ok(listed(&provider, &page, skip))
+}
+
+async fn create<T: Resource>(
+    gateway: &Gateway,
+    credential: Credential,
+    provider: Provider,
+    body: Body,
+) -> Answered {
+    let ScimBody(body) = body.map_err(Refusal::Api)?;
+    let (provider, whole) = (provider_of(provider), T::whole(&body)?);
+    let made = gateway.path.add_scim(credential, &provider, whole).await??;
+    Ok(said(StatusCode::CREATED, &shown(&provider, &made)))
+}
+
+async fn get<T: Resource>(gateway: &Gateway, credential: Credential, path: Named) -> Answered {
+    let (provider, id) = named(path);
+    let found = gateway.path.scim::<T>(credential, &provider, &id).await??;
+    Ok(said(StatusCode::OK, &shown(&provider, &found)))
+}
+
+async fn change<T: Resource>(
+    gateway: &Gateway,
+    credential: Credential,
+    path: Named,
+    change: impl FnOnce(T) -> Result<T, ScimError> + Send + 'static,
+) -> Answered {
+    let (provider, id) = named(path);
+    let changed = gateway.path.change_scim(credential, &provider, &id, change).await??;
+    Ok(said(StatusCode::OK, &shown(&provider, &changed)))
+}
+
+async fn replace<T: Resource>(
+    gateway: &Gateway,
+    credential: Credential,
+    path: Named,
+    body: Body,
+) -> Answered {
+    let ScimBody(body) = body.map_err(Refusal::Api)?;
+    let whole = T::whole(&body)?;
+    change::<T>(gateway, credential, path, |_| Ok(whole)).await
+}
+
+async fn patch<T: Resource>(gateway: &Gateway, credential: Credential, path: Named, body: Body) -> Answered {
+    let ScimBody(body) = body.map_err(Refusal::Api)?;
+    let operations = patch::operations(&body)?;
+    change::<T>(gateway, credential, path, move |said| patch::apply(said, &operations)).await
+}
+
+async fn delete<T: Resource>(gateway: &Gateway, credential: Credential, path: Named) -> Answered {
+    let (provider, id) = named(path);
+    gateway.path.delete_scim::<T>(credential, &provider, &id).await??;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
 
 /// List accounts
 #[utoipa::path(get, path = "/scim/v2/{provider}/Users", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("filter" = Option<String>, Query, description = "ATTRIBUTE eq \"VALUE\""), ("startIndex" = Option<i64>, Query, description = "From 1"), ("count" = Option<i64>, Query, description = "At most 200")), responses((status = 200, description = "Some of them"), (status = "4XX", description = "Not allowed, or another filter")))]
@@ -268,13 +270,9 @@ pub(crate) async fn list_users(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     provider: Provider,
-    listing: Result<QueryFields<Listing>, ApiError>,
+    listing: Query,
 ) -> Answered {
-    let QueryFields(listing) = listing.map_err(Refusal::Api)?;
-    let (provider, wanted) = (provider_of(provider), wanted(listing, &USER_COLUMNS)?);
-    let skip = wanted.skip;
-    let page = gateway.path.scim_accounts(credential, &provider, wanted).await??;
-    Ok(listed(&page, skip, |row| user(&provider, row)))
+    list::<ScimAccount>(&gateway, credential, provider, listing).await
 }
 
 /// Take in a new account
@@ -283,12 +281,9 @@ pub(crate) async fn create_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     provider: Provider,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, account) = (provider_of(provider), patch::account(&body)?);
-    let made = gateway.path.put_scim_account(credential, &provider, None, account).await??;
-    Ok(said(StatusCode::CREATED, &user(&provider, &made)))
+    create::<ScimAccount>(&gateway, credential, provider, body).await
 }
 
 /// Show an account
@@ -298,9 +293,7 @@ pub(crate) async fn get_user(
     Caller(credential): Caller,
     path: Named,
 ) -> Answered {
-    let (provider, id) = named(path);
-    let found = gateway.path.scim_account(credential, &provider, &id).await??;
-    Ok(said(StatusCode::OK, &user(&provider, &found)))
+    get::<ScimAccount>(&gateway, credential, path).await
 }
 
 /// Replace an account
@@ -309,13 +302,9 @@ pub(crate) async fn replace_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     path: Named,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, id) = named(path);
-    let account = patch::account(&body)?;
-    let changed = gateway.path.put_scim_account(credential, &provider, Some(&id), account).await??;
-    Ok(said(StatusCode::OK, &user(&provider, &changed)))
+    replace::<ScimAccount>(&gateway, credential, path, body).await
 }
 
 /// Change an account
@@ -324,19 +313,9 @@ pub(crate) async fn patch_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     path: Named,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, id) = named(path);
-    let operations = patch::operations(&body)?;
-    let (before, _) = gateway.path.scim_account(credential.clone(), &provider, &id).await??;
-    let ScimAccountRecord { subject, user_name, display_name, active, .. } = before;
-    let mut account = ScimAccount { subject, user_name, display_name, active };
-    for operation in &operations {
-        patch::change_account(&mut account, operation)?;
-    }
-    let changed = gateway.path.put_scim_account(credential, &provider, Some(&id), account).await??;
-    Ok(said(StatusCode::OK, &user(&provider, &changed)))
+    patch::<ScimAccount>(&gateway, credential, path, body).await
 }
 
 /// Forget an account
@@ -346,9 +325,7 @@ pub(crate) async fn delete_user(
     Caller(credential): Caller,
     path: Named,
 ) -> Answered {
-    let (provider, id) = named(path);
-    gateway.path.delete_scim_account(credential, &provider, &id).await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    delete::<ScimAccount>(&gateway, credential, path).await
 }
 
 /// List groups
@@ -357,13 +334,9 @@ pub(crate) async fn list_groups(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     provider: Provider,
-    listing: Result<QueryFields<Listing>, ApiError>,
+    listing: Query,
 ) -> Answered {
-    let QueryFields(listing) = listing.map_err(Refusal::Api)?;
-    let (provider, wanted) = (provider_of(provider), wanted(listing, &GROUP_COLUMNS)?);
-    let skip = wanted.skip;
-    let page = gateway.path.scim_groups(credential, &provider, wanted).await??;
-    Ok(listed(&page, skip, |row| group(&provider, row)))
+    list::<ScimGroup>(&gateway, credential, provider, listing).await
 }
 
 /// Take in a new group
@@ -372,12 +345,9 @@ pub(crate) async fn create_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     provider: Provider,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, (said_of, members)) = (provider_of(provider), patch::group(&body)?);
-    let made = gateway.path.put_scim_group(credential, &provider, None, said_of, Some(members)).await??;
-    Ok(said(StatusCode::CREATED, &group(&provider, &made)))
+    create::<ScimGroup>(&gateway, credential, provider, body).await
 }
 
 /// Show a group
@@ -387,9 +357,7 @@ pub(crate) async fn get_group(
     Caller(credential): Caller,
     path: Named,
 ) -> Answered {
-    let (provider, id) = named(path);
-    let found = gateway.path.scim_group(credential, &provider, &id).await??;
-    Ok(said(StatusCode::OK, &group(&provider, &found)))
+    get::<ScimGroup>(&gateway, credential, path).await
 }
 
 /// Replace a group
@@ -398,14 +366,9 @@ pub(crate) async fn replace_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     path: Named,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, id) = named(path);
-    let (said_of, members) = patch::group(&body)?;
-    let changed =
-        gateway.path.put_scim_group(credential, &provider, Some(&id), said_of, Some(members)).await??;
-    Ok(said(StatusCode::OK, &group(&provider, &changed)))
+    replace::<ScimGroup>(&gateway, credential, path, body).await
 }
 
 /// Change a group
@@ -414,20 +377,9 @@ pub(crate) async fn patch_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     path: Named,
-    body: Result<ScimBody, ApiError>,
+    body: Body,
 ) -> Answered {
-    let ScimBody(body) = body.map_err(Refusal::Api)?;
-    let (provider, id) = named(path);
-    let operations = patch::operations(&body)?;
-    let (before, members) = gateway.path.scim_group(credential.clone(), &provider, &id).await??;
-    let mut changed = ScimGroup { name: before.name, external_id: before.external_id };
-    let mut members: Vec<String> = members.into_iter().map(|(id, _)| id).collect();
-    for operation in &operations {
-        patch::change_group(&mut changed, &mut members, operation)?;
-    }
-    let changed =
-        gateway.path.put_scim_group(credential, &provider, Some(&id), changed, Some(members)).await??;
-    Ok(said(StatusCode::OK, &group(&provider, &changed)))
+    patch::<ScimGroup>(&gateway, credential, path, body).await
 }
 
 /// Forget a group
@@ -437,25 +389,5 @@ pub(crate) async fn delete_group(
     Caller(credential): Caller,
     path: Named,
 ) -> Answered {
-    let (provider, id) = named(path);
-    gateway.path.delete_scim_group(credential, &provider, &id).await??;
-    Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_those_of_the_calendar() {
-        for (seconds, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (951_782_399, "2000-02-28T23:59:59Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_824_000, "2026-11-28T00:00:00Z"),
-            (4_107_542_400, "2100-03-01T00:00:00Z"),
-        ] {
-            assert_eq!(time(seconds), text);
-        }
-    }
+    delete::<ScimGroup>(&gateway, credential, path).await
 }

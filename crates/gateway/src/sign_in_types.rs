@@ -22,6 +22,34 @@ pub struct Session {
     pub expires_at: u64,
 }
 
+/// A session, in the list of its owner's.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ListedSession {
+    /// Names it when it is ended.
+    pub id: String,
+    /// `browser`, `break_glass`, `cli`, `workload`, or `setup`: a one-time token that nobody has redeemed.
+    pub kind: String,
+    /// Whether the second factor was proved.
+    pub complete: bool,
+    /// The provider by which they signed in, if it was one.
+    pub provider: Option<String>,
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// When it was last used: seconds since 1970, to the minute.
+    pub seen_at: u64,
+    /// When it ends at the latest: seconds since 1970.
+    pub expires_at: u64,
+    /// Whether it is the one that asks.
+    pub is_this: bool,
+}
+
+/// Answer of `GET /auth/sessions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Sessions {
+    /// The latest first.
+    pub sessions: Vec<ListedSession>,
+}
+
 /// What a device shows, and waits with (RFC 8628, section 3.2).
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct DeviceAnswer {

@@ -129,6 +129,9 @@ pub(crate) enum Command {
     Logout,
     /// Say who is signed in there, and until when.
     Whoami,
+    /// Look after where you are signed in there.
+    #[command(subcommand)]
+    Sessions(SessionsCommand),
     /// Check and show the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -291,6 +294,17 @@ pub(crate) enum UsersCommand {
     Invite(UserName),
     /// Forget the passkeys, app and recovery codes that a user has lost, and end their sessions.
     ForgetFactors(UserName),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List your sessions, the latest first.
+    List,
+    /// End one, with what is in work for it.
+    End {
+        /// What `llmos sessions list` shows.
+        id: String,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,8 @@
-//! `llmos login`, `llmos logout` and `llmos whoami`.
+//! `llmos login`, `llmos logout`, `llmos whoami` and `llmos sessions`.
 
 use std::time::Duration;
 
-use gateway::sign_in_types::{DeviceAnswer, Session, TokenAnswer, TokenError};
+use gateway::sign_in_types::{DeviceAnswer, ListedSession, Session, Sessions, TokenAnswer, TokenError};
 use http::Method;
 use outbound::Reply;
 use serde::de::DeserializeOwned;
@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep};
 use types::Secret;
 
 use crate::{
+    cli::SessionsCommand,
     client::refusal_of,
     exit::{Exit, Failure, Trying},
     output::{self, Output, date},
@@ -89,6 +90,40 @@ pub(crate) async fn whoami(remote: Remote, output: Output) -> Result<(), Failure
         &["TENANT", "USER", "ROLE", "KIND", "UNTIL"],
         &[vec![tenant, user, role, kind, date(expires_at)]],
     )
+}
+
+/// Lists the sessions of who is signed in, or ends one.
+pub(crate) async fn sessions(
+    remote: Remote,
+    command: SessionsCommand,
+    output: Output,
+) -> Result<(), Failure> {
+    let remote = remote.signed_in()?;
+    if let SessionsCommand::End { id } = command {
+        let path = format!("/auth/sessions/{}", crate::policies::part(&id));
+        let reply = remote.ask(Method::DELETE, &path, None).await?;
+        if !reply.status.is_success() {
+            return Err(refused(&reply));
+        }
+        return if output.json {
+            output::document(&json!({ "ended": true }))
+        } else {
+            output.text("It is over.\n")
+        };
+    }
+    let listed: Sessions = answered(&remote.ask(Method::GET, "/auth/sessions", None).await?)?;
+    if output.json {
+        return output::document(&listed);
+    }
+    let row = |session: &ListedSession| {
+        let ListedSession { id, kind, provider, created_at, seen_at, expires_at, is_this, .. } =
+            session.clone();
+        let this = if is_this { "this one" } else { "" }.to_owned();
+        let provider = provider.unwrap_or("-".to_owned());
+        vec![id, kind, provider, date(created_at), date(seen_at), date(expires_at), this]
+    };
+    let rows: Vec<_> = listed.sessions.iter().map(row).collect();
+    output.table(&["ID", "KIND", "PROVIDER", "SINCE", "LAST USED", "UNTIL", ""], &rows)
 }
 
 fn answered<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {

@@ -68,6 +68,9 @@ fn main() -> ExitCode {
         Command::Login => remote(&args, async |remote| login::login(remote, output).await),
         Command::Logout => remote(&args, async |remote| login::logout(remote, output).await),
         Command::Whoami => remote(&args, async |remote| login::whoami(remote, output).await),
+        Command::Sessions(command) => {
+            remote(&args, async |remote| login::sessions(remote, command, output).await)
+        }
         Command::Plan(command) => plan::run(command, output),
         Command::Pull(pull) => load(&args).and_then(|config| models::pull(&config, pull, output)),
         Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),

@@ -89,6 +89,6 @@ fn place(tenant: &str, name: &str) -> String {
     format!("/api/v1/policies/{}/{}", part(tenant), part(name))
 }
 
-fn part(name: &str) -> String {
+pub(crate) fn part(name: &str) -> String {
     utf8_percent_encode(name, NON_ALPHANUMERIC).to_string()
 }

@@ -34,7 +34,7 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
     output.table(&HEADERS, &[row(&user)])
 }
 
-const HEADERS: [&str; 6] = ["TENANT", "USER", "ROLE", "CLASS MAX", "DATA CLASS MAX", "SUSPENDED"];
+const HEADERS: [&str; 7] = ["TENANT", "USER", "ROLE", "CLASS MAX", "DATA CLASS MAX", "LET IN", "SUSPENDED"];
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let users: Users = client.get("/api/v1/users").await?;
@@ -65,6 +65,7 @@ fn of(name: UserName) -> UserRequest {
 }
 
 fn row(user: &User) -> Vec<String> {
-    let User { tenant, user, role, class_max, data_class_max, suspended_at } = user.clone();
-    vec![tenant, user, role, class_max, data_class_max, suspended_at.map_or("-".to_owned(), date)]
+    let User { tenant, user, role, class_max, data_class_max, suspended_at, shut_out } = user.clone();
+    let let_in = if shut_out { "no" } else { "yes" }.to_owned();
+    vec![tenant, user, role, class_max, data_class_max, let_in, suspended_at.map_or("-".to_owned(), date)]
 }

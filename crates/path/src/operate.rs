@@ -3,8 +3,8 @@ use std::time::Duration;
 use access::{
     Action, Authorized, Credential, ExplainAccess, Explanation, KeyView, KillSequence, ListModels,
     ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers,
-    ReadApi, ReadMetrics, ReadUsage, ScimAccount, ScimAccountRecord, ScimError, ScimGroup, ScimGroupRecord,
-    ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView, Who,
+    Pushed, ReadApi, ReadMetrics, ReadUsage, ScimError, ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy,
+    UsageRecord, UserChange, UserView, Who,
 };
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
@@ -96,95 +96,60 @@ impl Path {
         self.authorized::<ProvisionUsers>(credential, ()).await.map(drop)
     }
 
-    /// Accounts of a provider, as it pushed them.
-    pub async fn scim_accounts(
+    /// What a provider has pushed: accounts or groups.
+    pub async fn list_scim<T: Pushed>(
         &self,
         credential: Credential,
         provider: &str,
         wanted: ScimWanted,
-    ) -> Result<Result<ScimPage<ScimAccountRecord>, ScimError>, PathError> {
+    ) -> Result<Result<ScimPage<T>, ScimError>, PathError> {
         let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.scim_accounts(&authorized, provider, wanted).await)
+        Ok(self.access.list_scim(&authorized, provider, wanted).await)
     }
 
-    /// Groups of a provider, as it pushed them.
-    pub async fn scim_groups(
-        &self,
-        credential: Credential,
-        provider: &str,
-        wanted: ScimWanted,
-    ) -> Result<Result<ScimPage<ScimGroupRecord>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.scim_groups(&authorized, provider, wanted).await)
-    }
-
-    /// One account.
-    pub async fn scim_account(
+    /// One of them.
+    pub async fn scim<T: Pushed>(
         &self,
         credential: Credential,
         provider: &str,
         id: &str,
-    ) -> Result<Result<ScimView<ScimAccountRecord>, ScimError>, PathError> {
+    ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
         let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.scim_account(&authorized, provider, id).await)
+        Ok(self.access.scim(&authorized, provider, id).await)
     }
 
-    /// One group.
-    pub async fn scim_group(
+    /// Takes in a new one.
+    pub async fn add_scim<T: Pushed>(
+        &self,
+        credential: Credential,
+        provider: &str,
+        said: T,
+    ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
+        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        Ok(self.access.add_scim(&authorized, provider, said).await)
+    }
+
+    /// Changes one, as it is at that moment.
+    pub async fn change_scim<T: Pushed>(
         &self,
         credential: Credential,
         provider: &str,
         id: &str,
-    ) -> Result<Result<ScimView<ScimGroupRecord>, ScimError>, PathError> {
+        change: impl FnOnce(T) -> Result<T, ScimError> + Send + 'static,
+    ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
         let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.scim_group(&authorized, provider, id).await)
+        Ok(self.access.change_scim(&authorized, provider, id, change).await)
     }
 
-    /// Takes in what a provider says of an account; of a new one without an id.
-    pub async fn put_scim_account(
-        &self,
-        credential: Credential,
-        provider: &str,
-        id: Option<&str>,
-        said: ScimAccount,
-    ) -> Result<Result<ScimView<ScimAccountRecord>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.put_scim_account(&authorized, provider, id, said).await)
-    }
-
-    /// Forgets an account: whoever used it is out.
-    pub async fn delete_scim_account(
+    /// Forgets one. Of an account, whoever used it is out.
+    pub async fn delete_scim<T: Pushed>(
         &self,
         credential: Credential,
         provider: &str,
         id: &str,
     ) -> Result<Result<(), ScimError>, PathError> {
         let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.delete_scim_account(&authorized, provider, id).await)
-    }
-
-    /// Takes in what a provider says of a group; of a new one without an id.
-    pub async fn put_scim_group(
-        &self,
-        credential: Credential,
-        provider: &str,
-        id: Option<&str>,
-        said: ScimGroup,
-        members: Option<Vec<String>>,
-    ) -> Result<Result<ScimView<ScimGroupRecord>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.put_scim_group(&authorized, provider, id, said, members).await)
-    }
-
-    /// Forgets a group.
-    pub async fn delete_scim_group(
-        &self,
-        credential: Credential,
-        provider: &str,
-        id: &str,
-    ) -> Result<Result<(), ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.delete_scim_group(&authorized, provider, id).await)
+        Ok(self.access.delete_scim::<T>(&authorized, provider, id).await)
     }
 
     /// The models that the caller may use.

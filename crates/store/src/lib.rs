@@ -10,6 +10,7 @@
 //! One connection writes, a few read. To the readers the file is read-only, so a second writer cannot slip in.
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod chat_completions;
 mod database;
 mod error;
@@ -24,13 +25,14 @@ mod usage;
 mod vault_keys;
 mod writer;
 
+pub use accounts::{AccountRecord, Placement};
 pub use chat_completions::{ChatCompletionRecord, Listed, NewChatCompletionRecord, Owner};
 pub use error::StoreError;
 pub use keys::{KeyRecord, NewKeyRecord, Rights, UserRecord};
 pub use policies::PolicyRecord;
 pub use postgres::PostgresAddress;
-pub use scim::{ScimAccountRecord, ScimColumn, ScimGroupRecord, ScimQuery};
-pub use sign_in::{FactorRecord, IdentityRecord, NewIdentity, SessionRecord};
+pub use scim::{ScimAccount, ScimColumn, ScimGroup, ScimQuery, ScimRecord, ScimResource};
+pub use sign_in::{FactorRecord, SessionRecord};
 pub use state::Store;
 pub use usage::{NewUsage, UsageRecord};
 pub use vault_keys::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};

@@ -46,6 +46,7 @@ pub(crate) const STATE: Schema = Schema {
         step!("0004_usage"),
         step!("0005_policies"),
         step!("0006_sign_in"),
+        step!("0007_said"),
     ],
     backed_up: true,
 };

@@ -1,17 +1,31 @@
 //! What providers push: accounts and groups (SCIM 2.0, RFC 7643).
 
+use std::collections::BTreeSet;
+
+use futures::future::BoxFuture;
 use sqlx::{AnyConnection, AssertSqlSafe, FromRow, Row, any::AnyRow, query, query_as, query_scalar};
 
-use crate::{Store, StoreError, database::column_of, keys::unsigned};
+use crate::{Store, StoreError, accounts::say, database::column_of, keys::unsigned};
 
-/// An account at a provider, as it was pushed.
+/// What a provider has pushed: a [`ScimAccount`] or a [`ScimGroup`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScimAccountRecord {
+pub struct ScimRecord<T> {
     /// Ours; unique.
     pub id: String,
     /// The provider's issuer.
     pub issuer: String,
-    /// The account there; unique with the issuer.
+    /// What is said of it.
+    pub said: T,
+    /// Seconds since 1970.
+    pub created_at: u64,
+    /// Seconds since 1970.
+    pub changed_at: u64,
+}
+
+/// What is said of an account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ScimAccount {
+    /// The account at the provider, as its tokens name it: `externalId`; unique with the issuer.
     pub subject: String,
     /// What it is called there; unique with the issuer.
     pub user_name: String,
@@ -19,29 +33,17 @@ pub struct ScimAccountRecord {
     pub display_name: String,
     /// Whether it may be used.
     pub active: bool,
-    /// Whether it was let in when its groups were last looked at.
-    pub allowed: bool,
-    /// Seconds since 1970.
-    pub created_at: u64,
-    /// Seconds since 1970.
-    pub changed_at: u64,
 }
 
-/// A group at a provider, as it was pushed.
+/// What is said of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScimGroupRecord {
-    /// Ours; unique.
-    pub id: String,
-    /// The provider's issuer.
-    pub issuer: String,
-    /// What it is called; unique with the issuer.
+pub struct ScimGroup {
+    /// What it is called: what `[[role_mapping]]` names; unique with the issuer.
     pub name: String,
     /// What the provider knows it by; may be empty.
     pub external_id: String,
-    /// Seconds since 1970.
-    pub created_at: u64,
-    /// Seconds since 1970.
-    pub changed_at: u64,
+    /// Ids of accounts. Those that there are none of are passed over.
+    pub members: Vec<String>,
 }
 
 /// Which rows of a list are wanted.
@@ -83,19 +85,81 @@ impl ScimColumn {
     }
 }
 
+/// What there is of both kinds of resources.
+pub trait ScimResource: Sized + Send + Sync + Unpin + 'static {
+    /// What it is called in errors.
+    const NAME: &'static str;
+    /// Where its rows are.
+    const TABLE: &'static str;
+    /// Ids and names of what the one with an id is in, or of what is in it.
+    const RELATED: &'static str;
+    /// Subjects of the accounts for which something may follow from the one with an id.
+    const SUBJECTS: &'static str;
+    /// Whether what a provider has said of an account elsewhere counts no more once this is gone.
+    const IS_ACCOUNT: bool;
+
+    /// What stands in a row.
+    fn of_row(row: &AnyRow) -> sqlx::Result<Self>;
+    /// The same, with what is in it.
+    #[must_use]
+    fn with_related(self, related: &[(String, String)]) -> Self;
+    /// Writes a row. False if another one has what must be unique.
+    fn write(record: ScimRecord<Self>, connection: &mut AnyConnection) -> BoxFuture<'_, sqlx::Result<bool>>;
+}
+
 impl Store {
-    /// Adds an account, or changes the one of its id. False if another one has its subject or name. On the disk when this returns.
-    pub async fn put_scim_account(&self, account: ScimAccountRecord) -> Result<bool, StoreError> {
-        self.write(|connection| Box::pin(put_account(connection, account))).await
+    /// Adds one, or changes the one of its id; what a provider said of an account that is none any more counts from `as_of` on only
+    /// (seconds since 1970). The subjects of all accounts for which something may follow; none if another one has its name. On the
+    /// disk when this returns.
+    pub async fn put_scim<T: ScimResource>(
+        &self,
+        record: ScimRecord<T>,
+        as_of: u64,
+    ) -> Result<Option<BTreeSet<String>>, StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                let (issuer, id) = (record.issuer.clone(), record.id.clone());
+                let before = subjects::<T>(connection, &id).await?;
+                if !T::write(record, connection).await? {
+                    return Ok(None);
+                }
+                let after = subjects::<T>(connection, &id).await?;
+                forget::<T>(connection, &issuer, before.difference(&after), as_of).await?;
+                Ok(Some(&before | &after))
+            })
+        })
+        .await
     }
 
-    /// The account of this id, at this issuer.
-    pub async fn scim_account(
+    /// Deletes one; the same for what follows. On the disk when this returns.
+    pub async fn delete_scim<T: ScimResource>(
         &self,
         issuer: &str,
         id: &str,
-    ) -> Result<Option<ScimAccountRecord>, StoreError> {
-        query_as("SELECT * FROM scim_account WHERE issuer = $1 AND id = $2")
+        as_of: u64,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let (issuer, id) = (issuer.to_owned(), id.to_owned());
+        self.write(move |connection| {
+            Box::pin(async move {
+                let before = subjects::<T>(connection, &id).await?;
+                // A word of ours; values are bound.
+                let sql = format!("DELETE FROM {} WHERE issuer = $1 AND id = $2", T::TABLE);
+                query(AssertSqlSafe(sql)).bind(&issuer).bind(id).execute(&mut *connection).await?;
+                forget::<T>(connection, &issuer, before.iter(), as_of).await?;
+                Ok(before)
+            })
+        })
+        .await
+    }
+
+    /// The one of this id, at this issuer.
+    pub async fn scim<T: ScimResource>(
+        &self,
+        issuer: &str,
+        id: &str,
+    ) -> Result<Option<ScimRecord<T>>, StoreError> {
+        let sql = format!("SELECT * FROM {} WHERE issuer = $1 AND id = $2", T::TABLE);
+        query_as(AssertSqlSafe(sql))
             .bind(issuer)
             .bind(id)
             .fetch_optional(self.readers())
@@ -103,38 +167,17 @@ impl Store {
             .map_err(|error| self.failed(error))
     }
 
-    /// The account of this subject.
-    pub async fn scim_account_of(
-        &self,
-        issuer: &str,
-        subject: &str,
-    ) -> Result<Option<ScimAccountRecord>, StoreError> {
-        query_as("SELECT * FROM scim_account WHERE issuer = $1 AND subject = $2")
-            .bind(issuer)
-            .bind(subject)
-            .fetch_optional(self.readers())
-            .await
-            .map_err(|error| self.failed(error))
+    /// Ids and names of the groups of an account, or of the members of a group.
+    pub async fn scim_related<T: ScimResource>(&self, id: &str) -> Result<Vec<(String, String)>, StoreError> {
+        query_as(T::RELATED).bind(id).fetch_all(self.readers()).await.map_err(|error| self.failed(error))
     }
 
-    /// Accounts by id, and how many there are in all.
-    pub async fn scim_accounts(
+    /// Some of them by id, and how many there are in all.
+    pub async fn list_scim<T: ScimResource>(
         &self,
         wanted: &ScimQuery,
-    ) -> Result<(u64, Vec<ScimAccountRecord>), StoreError> {
-        self.list("scim_account", wanted).await
-    }
-
-    /// Groups by id, and how many there are in all.
-    pub async fn scim_groups(&self, wanted: &ScimQuery) -> Result<(u64, Vec<ScimGroupRecord>), StoreError> {
-        self.list("scim_group", wanted).await
-    }
-
-    async fn list<T>(&self, table: &'static str, wanted: &ScimQuery) -> Result<(u64, Vec<T>), StoreError>
-    where
-        T: for<'r> FromRow<'r, AnyRow> + Send + Unpin,
-    {
-        let condition = ScimColumn::condition(wanted.filter.as_ref());
+    ) -> Result<(u64, Vec<ScimRecord<T>>), StoreError> {
+        let (table, condition) = (T::TABLE, ScimColumn::condition(wanted.filter.as_ref()));
         let value = wanted.filter.as_ref().map_or("", |(_, value)| value);
         // Table and condition are words of ours; values are bound.
         let sql = format!("SELECT * FROM {table} WHERE {condition} ORDER BY id LIMIT $3 OFFSET $4");
@@ -155,164 +198,153 @@ impl Store {
             .map_err(|error| self.failed(error))?;
         Ok((count.cast_unsigned(), rows))
     }
-
-    /// Deletes an account. On the disk when this returns.
-    pub async fn delete_scim_account(&self, issuer: &str, id: &str) -> Result<bool, StoreError> {
-        self.delete("DELETE FROM scim_account WHERE issuer = $1 AND id = $2", issuer, id).await
-    }
-
-    /// Deletes a group. On the disk when this returns.
-    pub async fn delete_scim_group(&self, issuer: &str, id: &str) -> Result<bool, StoreError> {
-        self.delete("DELETE FROM scim_group WHERE issuer = $1 AND id = $2", issuer, id).await
-    }
-
-    async fn delete(&self, sql: &'static str, issuer: &str, id: &str) -> Result<bool, StoreError> {
-        let (issuer, id) = (issuer.to_owned(), id.to_owned());
-        self.write(move |connection| {
-            Box::pin(async move {
-                let done = query(sql).bind(issuer).bind(id).execute(connection).await?;
-                Ok(done.rows_affected() == 1)
-            })
-        })
-        .await
-    }
-
-    /// Adds a group, or changes the one of its id; its members become these accounts of the same issuer, if any are given. False if
-    /// another one has its name. On the disk when this returns.
-    pub async fn put_scim_group(
-        &self,
-        group: ScimGroupRecord,
-        members: Option<Vec<String>>,
-    ) -> Result<bool, StoreError> {
-        self.write(|connection| Box::pin(put_group(connection, group, members))).await
-    }
-
-    /// The group of this id, at this issuer.
-    pub async fn scim_group(&self, issuer: &str, id: &str) -> Result<Option<ScimGroupRecord>, StoreError> {
-        query_as("SELECT * FROM scim_group WHERE issuer = $1 AND id = $2")
-            .bind(issuer)
-            .bind(id)
-            .fetch_optional(self.readers())
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    /// The members of a group: ids and names of accounts.
-    pub async fn scim_members(&self, group: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let sql = "SELECT a.id, a.user_name FROM scim_member m JOIN scim_account a ON a.id = m.account WHERE m.in_group = $1 \
-                   ORDER BY a.id";
-        query_as(sql).bind(group).fetch_all(self.readers()).await.map_err(|error| self.failed(error))
-    }
-
-    /// The groups of an account: ids and names.
-    pub async fn scim_groups_of(&self, account: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let sql = "SELECT g.id, g.name FROM scim_member m JOIN scim_group g ON g.id = m.in_group WHERE m.account = $1 \
-                   ORDER BY g.id";
-        query_as(sql).bind(account).fetch_all(self.readers()).await.map_err(|error| self.failed(error))
-    }
 }
 
-async fn put_account(connection: &mut AnyConnection, account: ScimAccountRecord) -> sqlx::Result<bool> {
-    let taken: i64 = query_scalar(
-        "SELECT count(*) FROM scim_account WHERE issuer = $1 AND id <> $2 AND (subject = $3 OR user_name = $4)",
-    )
-    .bind(&account.issuer)
-    .bind(&account.id)
-    .bind(&account.subject)
-    .bind(&account.user_name)
-    .fetch_one(&mut *connection)
-    .await?;
-    if taken > 0 {
-        return Ok(false);
-    }
-    query(
-        "INSERT INTO scim_account (id, issuer, subject, user_name, display_name, active, allowed, created_at, changed_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET subject = excluded.subject, user_name = \
-         excluded.user_name, display_name = excluded.display_name, active = excluded.active, allowed = excluded.allowed, \
-         changed_at = excluded.changed_at",
-    )
-    .bind(account.id)
-    .bind(account.issuer)
-    .bind(account.subject)
-    .bind(account.user_name)
-    .bind(account.display_name)
-    .bind(i64::from(account.active))
-    .bind(i64::from(account.allowed))
-    .bind(column_of(account.created_at))
-    .bind(column_of(account.changed_at))
-    .execute(connection)
-    .await
-    .map(|_| true)
-}
-
-async fn put_group(
+async fn subjects<T: ScimResource>(
     connection: &mut AnyConnection,
-    group: ScimGroupRecord,
-    members: Option<Vec<String>>,
-) -> sqlx::Result<bool> {
-    let taken: i64 =
-        query_scalar("SELECT count(*) FROM scim_group WHERE issuer = $1 AND id <> $2 AND name = $3")
-            .bind(&group.issuer)
-            .bind(&group.id)
-            .bind(&group.name)
-            .fetch_one(&mut *connection)
-            .await?;
-    if taken > 0 {
-        return Ok(false);
-    }
-    query(
-        "INSERT INTO scim_group (id, issuer, name, external_id, created_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6) ON \
-         CONFLICT (id) DO UPDATE SET name = excluded.name, external_id = excluded.external_id, changed_at = \
-         excluded.changed_at",
-    )
-    .bind(&group.id)
-    .bind(&group.issuer)
-    .bind(&group.name)
-    .bind(&group.external_id)
-    .bind(column_of(group.created_at))
-    .bind(column_of(group.changed_at))
-    .execute(&mut *connection)
-    .await?;
-    let Some(members) = members else { return Ok(true) };
-    query("DELETE FROM scim_member WHERE in_group = $1").bind(&group.id).execute(&mut *connection).await?;
-    for account in members {
-        // Only accounts that there are, of the same provider.
-        query(
-            "INSERT INTO scim_member (in_group, account) SELECT $1, id FROM scim_account WHERE issuer = $2 AND id = $3 ON \
-             CONFLICT DO NOTHING",
-        )
-        .bind(&group.id)
-        .bind(&group.issuer)
-        .bind(account)
-        .execute(&mut *connection)
-        .await?;
-    }
-    Ok(true)
+    id: &str,
+) -> sqlx::Result<BTreeSet<String>> {
+    let subjects: Vec<String> = query_scalar(T::SUBJECTS).bind(id).fetch_all(connection).await?;
+    Ok(subjects.into_iter().collect())
 }
 
-impl FromRow<'_, AnyRow> for ScimAccountRecord {
-    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
+/// Whose account is gone does not come back by what was said of it before.
+async fn forget<T: ScimResource>(
+    connection: &mut AnyConnection,
+    issuer: &str,
+    subjects: impl Iterator<Item = &String>,
+    as_of: u64,
+) -> sqlx::Result<()> {
+    for subject in subjects.filter(|_| T::IS_ACCOUNT) {
+        say(connection, issuer, subject, &[], as_of).await?;
+    }
+    Ok(())
+}
+
+impl ScimResource for ScimAccount {
+    const NAME: &'static str = "user";
+    const TABLE: &'static str = "scim_account";
+    const RELATED: &'static str = "SELECT g.id, g.name FROM scim_member m JOIN scim_group g ON g.id = m.in_group WHERE \
+                                   m.account = $1 ORDER BY g.id";
+    const SUBJECTS: &'static str = "SELECT subject FROM scim_account WHERE id = $1";
+    const IS_ACCOUNT: bool = true;
+
+    fn of_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
-            id: row.try_get("id")?,
-            issuer: row.try_get("issuer")?,
             subject: row.try_get("subject")?,
             user_name: row.try_get("user_name")?,
             display_name: row.try_get("display_name")?,
             active: row.try_get::<i64, _>("active")? == 1,
-            allowed: row.try_get::<i64, _>("allowed")? == 1,
-            created_at: unsigned("created_at", row.try_get("created_at")?)?,
-            changed_at: unsigned("changed_at", row.try_get("changed_at")?)?,
+        })
+    }
+
+    fn with_related(self, _: &[(String, String)]) -> Self {
+        self
+    }
+
+    fn write(record: ScimRecord<Self>, connection: &mut AnyConnection) -> BoxFuture<'_, sqlx::Result<bool>> {
+        Box::pin(async move {
+            let said = record.said;
+            let taken: i64 = query_scalar(
+                "SELECT count(*) FROM scim_account WHERE issuer = $1 AND id <> $2 AND (subject = $3 OR user_name = $4)",
+            )
+            .bind(&record.issuer)
+            .bind(&record.id)
+            .bind(&said.subject)
+            .bind(&said.user_name)
+            .fetch_one(&mut *connection)
+            .await?;
+            if taken > 0 {
+                return Ok(false);
+            }
+            query(
+                "INSERT INTO scim_account (id, issuer, subject, user_name, display_name, active, created_at, changed_at) VALUES \
+                 ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO UPDATE SET subject = excluded.subject, user_name = \
+                 excluded.user_name, display_name = excluded.display_name, active = excluded.active, changed_at = \
+                 excluded.changed_at",
+            )
+            .bind(record.id)
+            .bind(record.issuer)
+            .bind(said.subject)
+            .bind(said.user_name)
+            .bind(said.display_name)
+            .bind(i64::from(said.active))
+            .bind(column_of(record.created_at))
+            .bind(column_of(record.changed_at))
+            .execute(connection)
+            .await
+            .map(|_| true)
         })
     }
 }
 
-impl FromRow<'_, AnyRow> for ScimGroupRecord {
+impl ScimResource for ScimGroup {
+    const NAME: &'static str = "group";
+    const TABLE: &'static str = "scim_group";
+    const RELATED: &'static str = "SELECT a.id, a.user_name FROM scim_member m JOIN scim_account a ON a.id = m.account WHERE \
+                                   m.in_group = $1 ORDER BY a.id";
+    const SUBJECTS: &'static str = "SELECT a.subject FROM scim_member m JOIN scim_account a ON a.id = m.account WHERE \
+                                    m.in_group = $1";
+    const IS_ACCOUNT: bool = false;
+
+    fn of_row(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self { name: row.try_get("name")?, external_id: row.try_get("external_id")?, members: Vec::new() })
+    }
+
+    fn with_related(self, related: &[(String, String)]) -> Self {
+        Self { members: related.iter().map(|(id, _)| id.clone()).collect(), ..self }
+    }
+
+    fn write(record: ScimRecord<Self>, connection: &mut AnyConnection) -> BoxFuture<'_, sqlx::Result<bool>> {
+        Box::pin(async move {
+            let ScimRecord { id, issuer, said, created_at, changed_at } = record;
+            let taken: i64 =
+                query_scalar("SELECT count(*) FROM scim_group WHERE issuer = $1 AND id <> $2 AND name = $3")
+                    .bind(&issuer)
+                    .bind(&id)
+                    .bind(&said.name)
+                    .fetch_one(&mut *connection)
+                    .await?;
+            if taken > 0 {
+                return Ok(false);
+            }
+            query(
+                "INSERT INTO scim_group (id, issuer, name, external_id, created_at, changed_at) VALUES ($1, $2, $3, $4, $5, $6) \
+                 ON CONFLICT (id) DO UPDATE SET name = excluded.name, external_id = excluded.external_id, changed_at = \
+                 excluded.changed_at",
+            )
+            .bind(&id)
+            .bind(&issuer)
+            .bind(said.name)
+            .bind(said.external_id)
+            .bind(column_of(created_at))
+            .bind(column_of(changed_at))
+            .execute(&mut *connection)
+            .await?;
+            query("DELETE FROM scim_member WHERE in_group = $1").bind(&id).execute(&mut *connection).await?;
+            for account in said.members {
+                // Only accounts that there are, of the same provider.
+                query(
+                    "INSERT INTO scim_member (in_group, account) SELECT $1, id FROM scim_account WHERE issuer = $2 AND id = $3 \
+                     ON CONFLICT DO NOTHING",
+                )
+                .bind(&id)
+                .bind(&issuer)
+                .bind(account)
+                .execute(&mut *connection)
+                .await?;
+            }
+            Ok(true)
+        })
+    }
+}
+
+impl<T: ScimResource> FromRow<'_, AnyRow> for ScimRecord<T> {
     fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
             issuer: row.try_get("issuer")?,
-            name: row.try_get("name")?,
-            external_id: row.try_get("external_id")?,
+            said: T::of_row(row)?,
             created_at: unsigned("created_at", row.try_get("created_at")?)?,
             changed_at: unsigned("changed_at", row.try_get("changed_at")?)?,
         })

@@ -1,45 +1,13 @@
-//! Accounts at identity providers, sign-ins that are in force, and what users prove themselves with.
+//! Sign-ins that are in force, and what users prove themselves with.
 
-use sqlx::{AnyConnection, FromRow, Row, any::AnyRow, query, query_as, query_scalar};
-use types::{TenantId, UserId};
+use sqlx::{AnyConnection, FromRow, Row, any::AnyRow, query, query_as};
+use types::UserId;
 
 use crate::{
-    Rights, Store, StoreError, UserRecord,
+    Store, StoreError,
     database::column_of,
-    keys::{damaged, time, unsigned, user_by_id},
+    keys::{damaged, time, unsigned},
 };
-
-/// An account at a provider, and who it is here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct IdentityRecord {
-    /// The provider's issuer.
-    pub issuer: String,
-    /// The account there.
-    pub subject: String,
-    /// The tenant here.
-    pub tenant: TenantId,
-    /// The user in it.
-    pub user: UserId,
-    /// When the provider said what they may do: seconds since 1970.
-    pub as_of: u64,
-}
-
-/// Somebody who signs in with an account at a provider.
-#[derive(Debug, Clone)]
-pub struct NewIdentity {
-    /// The provider's issuer.
-    pub issuer: String,
-    /// The account there.
-    pub subject: String,
-    /// Name of the tenant; made if new.
-    pub tenant: String,
-    /// Name of the user, if the account is new.
-    pub user: String,
-    /// What they may do now.
-    pub rights: Rights,
-    /// When the provider said it: seconds since 1970.
-    pub as_of: u64,
-}
 
 /// A sign-in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,20 +58,6 @@ pub struct FactorRecord {
 }
 
 impl Store {
-    /// All accounts at providers.
-    pub async fn identities(&self) -> Result<Vec<IdentityRecord>, StoreError> {
-        query_as("SELECT issuer, subject, tenant, \"user\", as_of FROM identity")
-            .fetch_all(self.readers())
-            .await
-            .map_err(|error| self.failed(error))
-    }
-
-    /// Takes note of somebody who signs in: makes the tenant, the user and the account where they are new, and gives the user these
-    /// rights. None if the name belongs to a user who is somebody else. On the disk when this returns.
-    pub async fn sign_in(&self, identity: NewIdentity) -> Result<Option<UserRecord>, StoreError> {
-        self.write(|connection| Box::pin(sign_in(connection, identity))).await
-    }
-
     /// All sign-ins that are kept.
     pub async fn sessions(&self) -> Result<Vec<SessionRecord>, StoreError> {
         query_as(
@@ -215,73 +169,35 @@ impl Store {
         })
         .await
     }
-}
 
-async fn sign_in(connection: &mut AnyConnection, new: NewIdentity) -> sqlx::Result<Option<UserRecord>> {
-    query("INSERT INTO tenant (name) VALUES ($1) ON CONFLICT DO NOTHING")
-        .bind(&new.tenant)
-        .execute(&mut *connection)
-        .await?;
-    let tenant: i64 = query_scalar("SELECT id FROM tenant WHERE name = $1")
-        .bind(&new.tenant)
-        .fetch_one(&mut *connection)
-        .await?;
-    let known: Option<i64> =
-        query_scalar("SELECT \"user\" FROM identity WHERE issuer = $1 AND subject = $2 AND tenant = $3")
-            .bind(&new.issuer)
-            .bind(&new.subject)
-            .bind(tenant)
-            .fetch_optional(&mut *connection)
-            .await?;
-    let Rights { role, class_max, data_class_max } = new.rights;
-    let (role, class_max, data_class_max) = (role.as_str(), class_max.as_str(), data_class_max.as_str());
-    let user = if let Some(user) = known {
-        query("UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3 WHERE id = $4")
-            .bind(role)
-            .bind(class_max)
-            .bind(data_class_max)
-            .bind(user)
-            .execute(&mut *connection)
-            .await?;
-        query("UPDATE identity SET as_of = $1 WHERE issuer = $2 AND subject = $3 AND tenant = $4")
-            .bind(column_of(new.as_of))
-            .bind(&new.issuer)
-            .bind(&new.subject)
-            .bind(tenant)
-            .execute(&mut *connection)
-            .await?;
-        user
-    } else {
-        let made = query(
-            "INSERT INTO \"user\" (tenant, name, role, class_max, data_class_max) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO \
-             NOTHING",
-        )
-        .bind(tenant)
-        .bind(&new.user)
-        .bind(role)
-        .bind(class_max)
-        .bind(data_class_max)
-        .execute(&mut *connection)
-        .await?;
-        if made.rows_affected() == 0 {
-            return Ok(None);
-        }
-        let user: i64 = query_scalar("SELECT id FROM \"user\" WHERE tenant = $1 AND name = $2")
-            .bind(tenant)
-            .bind(&new.user)
-            .fetch_one(&mut *connection)
-            .await?;
-        query("INSERT INTO identity (issuer, subject, tenant, \"user\", as_of) VALUES ($1, $2, $3, $4, $5)")
-            .bind(&new.issuer)
-            .bind(&new.subject)
-            .bind(tenant)
-            .bind(user)
-            .bind(column_of(new.as_of))
-            .execute(&mut *connection)
-            .await?;
-        user
-    };
-    user_by_id(connection, tenant, user).await
+    /// Wrong codes of users since their last right one: how many, and until when they have to wait (seconds since 1970).
+    pub async fn wrong_codes(&self) -> Result<Vec<(UserId, u64, u64)>, StoreError> {
+        let rows: Vec<(i64, i64, i64)> = query_as("SELECT \"user\", count, locked_until FROM wrong_codes")
+            .fetch_all(self.readers())
+            .await
+            .map_err(|error| self.failed(error))?;
+        let row = |(user, count, until): (i64, i64, i64)| {
+            (UserId(user.cast_unsigned()), count.cast_unsigned(), until.cast_unsigned())
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    /// Takes note of them; none if the count is 0. Nobody waits for the disk.
+    pub fn note_wrong_codes(&self, user: UserId, count: u64, locked_until: u64) {
+        self.write_soon(move |connection| {
+            Box::pin(async move {
+                let (user, count) = (column_of(user.0), column_of(count));
+                let noted = if count == 0 {
+                    query("DELETE FROM wrong_codes WHERE \"user\" = $1").bind(user)
+                } else {
+                    let sql = "INSERT INTO wrong_codes (\"user\", count, locked_until) VALUES ($1, $2, $3) ON CONFLICT (\"user\") \
+                               DO UPDATE SET count = excluded.count, locked_until = excluded.locked_until";
+                    query(sql).bind(user).bind(count).bind(column_of(locked_until))
+                };
+                noted.execute(connection).await.map(drop)
+            })
+        });
+    }
 }
 
 async fn put_session(connection: &mut AnyConnection, session: SessionRecord) -> sqlx::Result<()> {
@@ -322,18 +238,6 @@ async fn insert_factor(connection: &mut AnyConnection, factor: FactorRecord) -> 
         .execute(connection)
         .await
         .map(drop)
-}
-
-impl FromRow<'_, AnyRow> for IdentityRecord {
-    fn from_row(row: &AnyRow) -> sqlx::Result<Self> {
-        Ok(Self {
-            issuer: row.try_get("issuer")?,
-            subject: row.try_get("subject")?,
-            tenant: TenantId(unsigned("tenant", row.try_get("tenant")?)?),
-            user: UserId(unsigned("user", row.try_get("user")?)?),
-            as_of: unsigned("as_of", row.try_get("as_of")?)?,
-        })
-    }
 }
 
 impl FromRow<'_, AnyRow> for SessionRecord {
@@ -377,37 +281,26 @@ mod tests {
     use types::{DataClass, PriorityClass, Role};
 
     use super::*;
-
-    fn new(subject: &str, user: &str, role: Role) -> NewIdentity {
-        NewIdentity {
-            issuer: "https://provider.test".to_owned(),
-            subject: subject.to_owned(),
-            tenant: "clinic".to_owned(),
-            user: user.to_owned(),
-            rights: Rights { role, class_max: PriorityClass::Normal, data_class_max: DataClass::Internal },
-            as_of: 1,
-        }
-    }
-
-    #[tokio::test]
-    async fn an_account_is_a_user_and_never_somebody_elses() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("state.db")).await.unwrap();
-        let ann = store.sign_in(new("1", "corp:ann", Role::Member)).await.unwrap().unwrap();
-        let again = store.sign_in(new("1", "corp:other name", Role::Analyst)).await.unwrap().unwrap();
-        assert_eq!(
-            (again.user_id, again.user.as_str(), again.rights.role),
-            (ann.user_id, "corp:ann", Role::Analyst)
-        );
-        assert_eq!(store.sign_in(new("2", "corp:ann", Role::Owner)).await.unwrap(), None);
-        assert_eq!(store.identities().await.unwrap().len(), 1);
-    }
+    use crate::{Placement, Rights};
 
     #[tokio::test]
     async fn sign_ins_and_factors_come_back_as_they_went_in() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db")).await.unwrap();
-        let user = store.sign_in(new("1", "corp:ann", Role::Member)).await.unwrap().unwrap().user_id;
+        let rights = Rights {
+            role: Role::Member,
+            class_max: PriorityClass::Normal,
+            data_class_max: DataClass::Internal,
+        };
+        let text = str::to_owned;
+        let ann = Placement {
+            issuer: text("https://provider.test"),
+            subject: text("1"),
+            tenant: text("clinic"),
+            user: text("corp:ann"),
+            rights,
+        };
+        let user = store.place(vec![ann]).await.unwrap()[0].clone().unwrap().user_id;
         let mut session = SessionRecord {
             id: "s".to_owned(),
             hash: [7; 32],
@@ -455,5 +348,12 @@ mod tests {
         assert_eq!(store.factors().await.unwrap(), [factor("b"), factor("c")]);
         assert!(!store.delete_factor(UserId(99), "b").await.unwrap());
         assert!(store.delete_factor(user, "b").await.unwrap());
+
+        for (codes, kept) in [((3, 0), Some((user, 3, 0))), ((5, 99), Some((user, 5, 99))), ((0, 0), None)] {
+            store.note_wrong_codes(user, codes.0, codes.1);
+            // What is written later is written behind it.
+            store.delete_sessions(vec!["s".to_owned()]).await.unwrap();
+            assert_eq!(store.wrong_codes().await.unwrap(), Vec::from_iter(kept));
+        }
     }
 }

@@ -328,7 +328,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account, said, said_group, wrong_codes; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
          data_class_max, DROP COLUMN suspended_at; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
          COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
@@ -367,7 +367,9 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for (past, stored) in [("state-1", 0), ("state-2", 1), ("state-3", 1), ("state-4", 1), ("state-5", 1)] {
+    for (past, stored) in
+        [("state-1", 0), ("state-2", 1), ("state-3", 1), ("state-4", 1), ("state-5", 1), ("state-6", 1)]
+    {
         let file = folder.path().join(past);
         std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
@@ -378,6 +380,14 @@ async fn databases_of_every_past_schema_are_opened() {
         assert_eq!(keys[0].owner.rights.role, Role::Owner, "the widest role of then");
         assert_eq!(store.count_chat_completions().await.unwrap(), stored);
         store.insert_chat_completion(completion(1, "m")).await.unwrap();
+        // Whom their provider had shut out is not suspended; whom somebody has suspended by hand is.
+        let others = store.users().await.unwrap().into_iter().filter(|user| user.user.starts_with("corp:"));
+        let others: Vec<_> = others.map(|user| (user.user, user.suspended_at.is_some())).collect();
+        let expected = [("corp:out".to_owned(), false), ("corp:suspended".to_owned(), true)];
+        assert_eq!(others, if past == "state-6" { &expected[..] } else { &[] }, "{past}");
+        for account in store.accounts().await.unwrap() {
+            assert_eq!((account.as_of, account.users.len(), account.groups.len()), (1_795_600_000, 1, 0));
+        }
         let version = past.strip_prefix("state-").unwrap();
         let backup = folder.path().join(format!("{past}.schema-{version}.backup"));
         let header = &std::fs::read(backup).unwrap()[60..64];

@@ -3,7 +3,7 @@ use tokio::time::sleep;
 use types::{DataClass, PriorityClass, Role};
 
 use super::*;
-use crate::NewKey;
+use crate::{NewKey, UserChange, granter::Granter, policy::Policies};
 
 struct House {
     folder: tempfile::TempDir,
@@ -129,7 +129,10 @@ async fn who_waits_for_the_end_is_told_at_once() {
     });
     sleep(Duration::from_millis(20)).await;
     assert!(!one.is_finished() && !other.is_finished());
-    house.keyring.set_suspended(UserId(1), true).await.unwrap();
+    let owner = sessions.holder(&browser(&sessions).await).unwrap();
+    let granter = Granter::new(owner, Arc::new(Policies::new().unwrap()));
+    let change = UserChange { suspended: Some(true), ..UserChange::default() };
+    house.keyring.change_user(&granter, "t", "u", change).await.unwrap();
     for waiting in [one, other] {
         timeout(Duration::from_secs(5), waiting).await.unwrap().unwrap();
     }

@@ -17,6 +17,9 @@ pub enum SignInError {
     /// The answer to a question that nobody has asked, or not lately, or of another browser.
     #[error("this sign-in was not begun here, or too long ago; begin again")]
     Unknown,
+    /// There is no such session, or not of this user.
+    #[error("you have no such session; it may be over already")]
+    UnknownSession,
     /// Nothing says what the account may do here.
     #[error(
         "your account is not let in here: an administrator can map one of its groups with `[[role_mapping]]`"

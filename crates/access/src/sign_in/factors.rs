@@ -13,9 +13,10 @@ use store::FactorRecord;
 use types::{Secret, UserId};
 use zeroize::Zeroizing;
 
-use super::{PRESENT_S, SignIn, SignInError, SignedIn, locked};
+use super::{SignIn, SignInError, SignedIn, locked, own_sessions::is_present};
 use crate::{
     AccessError, NAME_BYTES_MAX, Stage,
+    access::carried_through,
     clock::now_s,
     key_values::check_name,
     sessions::{Opened, Session},
@@ -120,10 +121,11 @@ impl SignIn {
         if self.second_factor_at(session).is_some() {
             return Err(SignInError::SecondFactorElsewhere);
         }
-        let Opened { user, stage, present_at, .. } = session.opened;
-        let is_first = stage == Stage::FirstFactor && self.factors(user).is_empty();
-        let is_present = stage == Stage::Complete && present_at.is_some_and(|at| now_s() <= at + PRESENT_S);
-        if is_first || is_present { Ok(()) } else { Err(SignInError::StepUp) }
+        let may = match session.opened.stage {
+            Stage::FirstFactor => self.factors(session.opened.user).is_empty(),
+            Stage::Complete => is_present(session),
+        };
+        if may { Ok(()) } else { Err(SignInError::StepUp) }
     }
 
     fn ask(&self, ceremony: Ceremony) -> Result<String, SignInError> {
@@ -168,7 +170,11 @@ impl SignIn {
             return Err(SignInError::Unknown);
         }
         let passkey = self.passkeys()?.finish_registration(&pending, said)?;
-        self.added(&session, FactorKind::Passkey, label, passkey.into_bytes(), None, true).await
+        let (sign_in, label) = (self.clone(), label.to_owned());
+        carried_through(async move {
+            sign_in.added(&session, FactorKind::Passkey, label, passkey.into_bytes(), None, true).await
+        })
+        .await
     }
 
     /// Begins to add the codes of an app; those that were there before go when this one is proved.
@@ -203,7 +209,11 @@ impl SignIn {
             return Err(SignInError::WrongCode);
         };
         let sealed = self.sealed(session.opened.user, totp.seed())?;
-        self.added(&session, FactorKind::Totp, "authenticator app", sealed, Some(step), false).await
+        let (sign_in, label) = (self.clone(), "authenticator app".to_owned());
+        carried_through(async move {
+            sign_in.added(&session, FactorKind::Totp, label, sealed, Some(step), false).await
+        })
+        .await
     }
 
     /// Keeps a factor. With the first one come the recovery codes. The session goes on, as proved, under a new secret.
@@ -211,7 +221,7 @@ impl SignIn {
         &self,
         session: &Session,
         kind: FactorKind,
-        label: &str,
+        label: String,
         data: Vec<u8>,
         step: Option<u64>,
         kept: bool,
@@ -221,14 +231,9 @@ impl SignIn {
         self.check_change(session)?;
         let user = session.opened.user;
         let is_first = self.factors(user).is_empty();
-        let (id, label, kind_name) = (random_id()?, label.to_owned(), kind.as_str().to_owned());
+        let (id, kind_name) = (random_id()?, kind.as_str().to_owned());
         let record = FactorRecord { id, user, kind: kind_name, label, data, used: step, created_at: now_s() };
-        self.0
-            .keyring
-            .store()
-            .add_factors(user, kind.as_str(), vec![record], kept)
-            .await
-            .map_err(AccessError::from)?;
+        self.store().add_factors(user, kind.as_str(), vec![record], kept).await.map_err(AccessError::from)?;
         self.reload().await?;
         let codes = if is_first { self.new_codes(user).await? } else { Vec::new() };
         Ok((self.advance(session).await?, codes))
@@ -236,13 +241,16 @@ impl SignIn {
 
     /// New recovery codes in the place of those that are left. They are shown this once.
     pub async fn new_recovery_codes(&self, secret: &Secret) -> Result<Vec<Secret>, SignInError> {
-        let session = self.in_browser(secret)?;
-        let _changing = self.0.changing.lock().await;
-        self.check_change(&session)?;
-        if self.factors(session.opened.user).is_empty() {
-            return Err(SignInError::UnknownFactor);
-        }
-        self.new_codes(session.opened.user).await
+        let (sign_in, session) = (self.clone(), self.in_browser(secret)?);
+        carried_through(async move {
+            let _changing = sign_in.0.changing.lock().await;
+            sign_in.check_change(&session)?;
+            if sign_in.factors(session.opened.user).is_empty() {
+                return Err(SignInError::UnknownFactor);
+            }
+            sign_in.new_codes(session.opened.user).await
+        })
+        .await
     }
 
     async fn new_codes(&self, user: UserId) -> Result<Vec<Secret>, SignInError> {
@@ -260,32 +268,34 @@ impl SignIn {
         };
         let records = codes.iter().map(record).collect::<Result<Vec<_>, SignInError>>()?;
         let kind = FactorKind::Recovery.as_str();
-        self.0.keyring.store().add_factors(user, kind, records, false).await.map_err(AccessError::from)?;
+        self.store().add_factors(user, kind, records, false).await.map_err(AccessError::from)?;
         self.reload().await?;
         Ok(codes.into_iter().map(Secret::from).collect())
     }
 
     /// Removes a factor. The last one that is no recovery code stays: without it nobody could come in again.
     pub async fn remove_factor(&self, secret: &Secret, id: &str) -> Result<(), SignInError> {
-        let session = self.in_browser(secret)?;
-        let _changing = self.0.changing.lock().await;
-        self.check_change(&session)?;
-        let user = session.opened.user;
-        let others =
-            self.factors(user).into_iter().filter(|factor| factor.kind != FactorKind::Recovery.as_str());
-        if others.filter(|factor| factor.id != id).count() == 0 {
-            return Err(SignInError::StepUp);
-        }
-        let is_gone = self.0.keyring.store().delete_factor(user, id).await.map_err(AccessError::from)?;
-        self.reload().await?;
-        if is_gone { Ok(()) } else { Err(SignInError::UnknownFactor) }
+        let (sign_in, session, id) = (self.clone(), self.in_browser(secret)?, id.to_owned());
+        carried_through(async move {
+            let _changing = sign_in.0.changing.lock().await;
+            sign_in.check_change(&session)?;
+            let user = session.opened.user;
+            let recovery = FactorKind::Recovery.as_str();
+            if sign_in.factors(user).iter().all(|factor| factor.kind == recovery || factor.id == id) {
+                return Err(SignInError::StepUp);
+            }
+            let is_gone = sign_in.store().delete_factor(user, &id).await.map_err(AccessError::from)?;
+            sign_in.reload().await?;
+            if is_gone { Ok(()) } else { Err(SignInError::UnknownFactor) }
+        })
+        .await
     }
 
     /// Takes all factors from a user who has lost them, and ends their sessions.
     pub(crate) async fn forget_factors(&self, user: UserId) -> Result<(), AccessError> {
         let _changing = self.0.changing.lock().await;
         for kind in FactorKind::ALL {
-            self.0.keyring.store().add_factors(user, kind.as_str(), Vec::new(), false).await?;
+            self.store().add_factors(user, kind.as_str(), Vec::new(), false).await?;
         }
         self.reload().await?;
         self.0.sessions.end(|session| session.opened.user == user).await?;
@@ -320,8 +330,14 @@ impl SignIn {
         }
         let (records, kept) = self.passkeys_of(session.opened.user);
         let (index, text) = self.passkeys()?.finish_proof(&pending, said, &kept)?;
-        self.used(&records[index], now_s(), ALWAYS, text.into_bytes()).await?;
-        self.advance(&session).await
+        let (sign_in, record) = (self.clone(), records[index].clone());
+        carried_through(async move {
+            if !sign_in.used(&record, now_s(), ALWAYS, text.into_bytes()).await? {
+                return Err(SignInError::WrongCode);
+            }
+            sign_in.advance(&session).await
+        })
+        .await
     }
 
     /// Asks whoever is there for a passkey. The id is to be given back by the same browser.
@@ -356,7 +372,7 @@ impl SignIn {
         let (records, kept) = self.passkeys_of(user);
         let (index, text) = site.finish_sign_in(pending, &sign_in, &kept)?;
         let kind = self.local_kind(user, reason)?;
-        self.used(&records[index], now_s(), ALWAYS, text.into_bytes()).await?;
+        let (sign_in, record) = (self.clone(), records[index].clone());
         let opened = Opened {
             user,
             kind,
@@ -366,8 +382,14 @@ impl SignIn {
             account: None,
             issuer_session: None,
         };
-        let session = self.0.sessions.begin(opened, None).await?;
-        Ok(SignedIn { session, stage: Stage::Complete, next: String::new() })
+        carried_through(async move {
+            if !sign_in.used(&record, now_s(), ALWAYS, text.into_bytes()).await? {
+                return Err(SignInError::WrongCode);
+            }
+            let session = sign_in.0.sessions.begin(opened, None).await?;
+            Ok(SignedIn { session, stage: Stage::Complete, next: String::new() })
+        })
+        .await
     }
 
     /// Proves the second factor by a code of an app. Each code counts once.
@@ -379,11 +401,8 @@ impl SignIn {
         let record = self.of_kind(user, FactorKind::Totp).pop().ok_or(SignInError::UnknownFactor)?;
         let totp = self.opened(user, &record.data)?;
         let step = totp.step_of(code, now_s());
-        let is_right = match step {
-            Some(step) => self.used(&record, step, step, record.data.clone()).await.is_ok(),
-            None => false,
-        };
-        self.proved(&session, is_right, "totp").await
+        let used = step.map(|step| (record, step, step));
+        self.proved(session, used, "totp").await
     }
 
     /// Proves the second factor by a recovery code, which is of no use afterwards.
@@ -395,30 +414,39 @@ impl SignIn {
         let hash = self.hashed(user, code);
         let records = self.of_kind(user, FactorKind::Recovery);
         // Of keyed hashes, how many bytes are equal says nothing about the codes.
-        let found = records.iter().find(|record| record.data[..] == hash[..]);
-        let is_right = match found {
-            Some(record) => self.used(record, now_s(), NEVER_USED, record.data.clone()).await.is_ok(),
-            None => false,
-        };
-        if let (Some(_), false) = (found, is_right) {
-            let (tenant, user) = self.0.keyring.names_of(user)?.unwrap_or_default();
-            tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
-        }
-        self.proved(&session, is_right, "recovery").await
+        let found = records.into_iter().find(|record| record.data[..] == hash[..]);
+        let used = found.map(|record| (record, now_s(), NEVER_USED));
+        self.proved(session, used, "recovery").await
     }
 
+    /// The session goes on if this factor counts, used now, and not at `before` or later.
     async fn proved(
         &self,
-        session: &Session,
-        is_right: bool,
+        session: Session,
+        used: Option<(FactorRecord, u64, u64)>,
         what: &'static str,
     ) -> Result<Secret, SignInError> {
-        if !is_right {
-            self.wrong(session.opened.user, what);
-            return Err(SignInError::WrongCode);
-        }
-        self.right(session.opened.user);
-        self.advance(session).await
+        let (sign_in, user) = (self.clone(), session.opened.user);
+        carried_through(async move {
+            let is_right = match used {
+                Some((record, now, before)) => {
+                    let counts = sign_in.used(&record, now, before, record.data.clone()).await?;
+                    if !counts && record.kind == FactorKind::Recovery.as_str() {
+                        let (tenant, user) = sign_in.0.keyring.names_of(user)?.unwrap_or_default();
+                        tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
+                    }
+                    counts
+                }
+                None => false,
+            };
+            if !is_right {
+                sign_in.wrong(user, what);
+                return Err(SignInError::WrongCode);
+            }
+            sign_in.right(user);
+            sign_in.advance(&session).await
+        })
+        .await
     }
 
     /// A session whose second factor is asked for elsewhere does not get further by one of here.
@@ -430,24 +458,25 @@ impl SignIn {
         }
     }
 
+    /// Notes that a factor is used. False if it is gone, or was used at `before` or later.
     async fn used(
         &self,
         record: &FactorRecord,
         used: u64,
         before: u64,
         data: Vec<u8>,
-    ) -> Result<(), SignInError> {
+    ) -> Result<bool, SignInError> {
         let _changing = self.0.changing.lock().await;
-        let store = self.0.keyring.store();
-        let is_used = store.use_factor(&record.id, used, before, data).await.map_err(AccessError::from)?;
+        let is_used =
+            self.store().use_factor(&record.id, used, before, data).await.map_err(AccessError::from)?;
         self.reload().await?;
-        if is_used { Ok(()) } else { Err(SignInError::WrongCode) }
+        Ok(is_used)
     }
 
     /// Takes in what the store has: there are few of them, and they change seldom.
     async fn reload(&self) -> Result<(), AccessError> {
         let mut all = std::collections::HashMap::<UserId, Vec<FactorRecord>>::new();
-        for factor in self.0.keyring.store().factors().await? {
+        for factor in self.store().factors().await? {
             all.entry(factor.user).or_default().push(factor);
         }
         *self.0.factors.write().unwrap_or_else(PoisonError::into_inner) = all;

@@ -1,7 +1,6 @@
 //! What an account at a provider may do here: by a table, and never by what its groups are called.
 
 use data_encoding::BASE32_DNSSEC;
-use identity::Claimed;
 use sha2::{Digest, Sha256};
 use store::Rights;
 use types::{DataClass, PriorityClass, Role};
@@ -28,11 +27,11 @@ pub struct RoleMapping {
 }
 
 impl RoleMapping {
-    fn fits(&self, claimed: &Claimed) -> bool {
-        self.provider == claimed.provider
+    fn fits(&self, provider: &str, of: &str, groups: &[String]) -> bool {
+        self.provider == provider
             && match (&self.group, &self.subject) {
-                (Some(group), None) => claimed.groups.contains(group),
-                (None, Some(subject)) => *subject == claimed.subject,
+                (Some(group), None) => groups.contains(group),
+                (None, Some(subject)) => subject == of,
                 _ => false,
             }
     }
@@ -42,39 +41,30 @@ impl RoleMapping {
     }
 }
 
-/// The line for an account.
-pub(crate) fn find<'a>(table: &'a [RoleMapping], claimed: &Claimed) -> Option<&'a RoleMapping> {
-    table.iter().find(|mapping| mapping.fits(claimed))
+/// The line for an account of a provider that is in these groups.
+pub(crate) fn find<'a>(
+    table: &'a [RoleMapping],
+    provider: &str,
+    subject: &str,
+    groups: &[String],
+) -> Option<&'a RoleMapping> {
+    table.iter().find(|mapping| mapping.fits(provider, subject, groups))
 }
 
 /// What an account is called here: the provider and its subject, or a hash of a subject that is no name.
-pub(crate) fn user_name(claimed: &Claimed) -> String {
-    let name = format!("{}:{}", claimed.provider, claimed.subject);
+pub(crate) fn user_name(provider: &str, subject: &str) -> String {
+    let name = format!("{provider}:{subject}");
     let is_plain = |character: char| character.is_ascii_alphanumeric() || "-_.@|:+".contains(character);
     if name.len() <= NAME_BYTES_MAX && name.chars().all(is_plain) {
         return name;
     }
-    let hash = BASE32_DNSSEC.encode(&Sha256::digest(claimed.subject.as_bytes()));
-    format!("{}:#{}", claimed.provider, &hash[..26])
+    let hash = BASE32_DNSSEC.encode(&Sha256::digest(subject.as_bytes()));
+    format!("{provider}:#{}", &hash[..26])
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn claimed(provider: &str, subject: &str, groups: &[&str]) -> Claimed {
-        Claimed {
-            provider: provider.to_owned(),
-            issuer: "https://provider.test".to_owned(),
-            subject: subject.to_owned(),
-            groups: groups.iter().map(|&group| group.to_owned()).collect(),
-            session: None,
-            proved_at: None,
-            issued_at: 0,
-            expires_at: 0,
-            scope: Vec::new(),
-        }
-    }
 
     fn line(provider: &str, group: Option<&str>, subject: Option<&str>, role: Role) -> RoleMapping {
         RoleMapping {
@@ -95,10 +85,13 @@ mod tests {
             line("corp", Some("doctors"), None, Role::Member),
             line("kube", None, Some("system:job"), Role::Operator),
         ];
-        let role = |claimed: Claimed| find(&table, &claimed).map(|line| line.role);
-        assert_eq!(role(claimed("corp", "1", &["doctors", "it"])), Some(Role::Administrator));
-        assert_eq!(role(claimed("corp", "1", &["doctors"])), Some(Role::Member));
-        assert_eq!(role(claimed("kube", "system:job", &[])), Some(Role::Operator));
+        let role = |provider: &str, subject: &str, groups: &[&str]| {
+            let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+            find(&table, provider, subject, &groups).map(|line| line.role)
+        };
+        assert_eq!(role("corp", "1", &["doctors", "it"]), Some(Role::Administrator));
+        assert_eq!(role("corp", "1", &["doctors"]), Some(Role::Member));
+        assert_eq!(role("kube", "system:job", &[]), Some(Role::Operator));
         for (provider, subject, groups) in [
             ("corp", "1", &[][..]),
             ("corp", "1", &["owner", "administrator", "IT", "it "]),
@@ -106,13 +99,13 @@ mod tests {
             ("corp", "system:job", &[]),
             ("kube", "system:job2", &["system:job"]),
         ] {
-            assert_eq!(role(claimed(provider, subject, groups)), None, "{provider} {subject} {groups:?}");
+            assert_eq!(role(provider, subject, groups), None, "{provider} {subject} {groups:?}");
         }
     }
 
     #[test]
     fn two_accounts_never_have_one_name() {
-        let name = |subject: &str| user_name(&claimed("corp", subject, &[]));
+        let name = |subject: &str| user_name("corp", subject);
         assert_eq!(name("3f-a.b@c"), "corp:3f-a.b@c");
         for subject in ["ann\u{200b}", "а", "x y", "", &"x".repeat(255), "#00000000000000000000000000"] {
             let name = name(subject);

@@ -9,14 +9,16 @@
 mod device;
 mod error;
 mod factors;
-pub(crate) mod mapping;
+mod mapping;
+mod own_sessions;
 mod provider;
+mod standing;
 mod waiting;
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use identity::{Passkeys, Pending, Provider, ProviderSettings};
@@ -33,9 +35,11 @@ pub use self::{
     error::{DeviceError, SignInError},
     factors::{FactorKind, FactorView, RECOVERY_CODES},
     mapping::RoleMapping,
+    own_sessions::OwnSession,
 };
 use crate::{
     AccessError, SessionKind, SessionLimits, Stage,
+    access::carried_through,
     clock::now_s,
     key::Form,
     keyring::Keyring,
@@ -51,9 +55,11 @@ const LOGOUT_MEMORY: Duration = Duration::from_secs(900);
 /// How old a proof of the second factor may be for what cannot be undone: the same as in `policy/shipped.cedar`.
 pub(crate) const PRESENT_S: u64 = 900;
 /// Wrong codes until somebody has to wait.
-const WRONG_MAX: u32 = 5;
+const WRONG_MAX: u64 = 5;
 /// The first wait, in seconds; each further wrong code doubles it.
 const LOCK_S: u64 = 30;
+/// How often it doubles at most.
+const LOCK_DOUBLED_MAX: u64 = 16;
 /// The longest wait, in seconds.
 const LOCK_S_MAX: u64 = 3_600;
 
@@ -111,10 +117,12 @@ struct Flow {
     next: String,
 }
 
-#[derive(Default)]
+/// Wrong codes of a user since their last right one.
+#[derive(Clone, Copy, Default)]
 struct Attempts {
-    wrong: u32,
-    until: Option<Instant>,
+    wrong: u64,
+    /// Seconds since 1970.
+    until: u64,
 }
 
 /// Whoever has signed in just now.
@@ -168,6 +176,8 @@ impl SignIn {
         for factor in keyring.store().factors().await? {
             factors.entry(factor.user).or_default().push(factor);
         }
+        let wrong_codes = keyring.store().wrong_codes().await?.into_iter();
+        let attempts = wrong_codes.map(|(user, wrong, until)| (user, Attempts { wrong, until })).collect();
         let SignInSettings { public_url, providers, mapping, limits } = settings;
         let providers = outbound.map_or_else(Vec::new, |outbound| {
             providers.into_iter().map(|provider| Provider::new(provider, outbound.clone())).collect()
@@ -183,7 +193,7 @@ impl SignIn {
             ceremonies: Mutex::new(Waiting::new(ANSWER_WAIT_MAX, WAITING_MAX)),
             logouts: Mutex::new(Waiting::new(LOGOUT_MEMORY, WAITING_MAX)),
             devices: Mutex::new(Devices::new()),
-            attempts: Mutex::default(),
+            attempts: Mutex::new(attempts),
             factors: RwLock::new(factors),
             changing: tokio::sync::Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
@@ -233,12 +243,16 @@ impl SignIn {
     pub async fn redeem_setup(&self, token: &Secret, reason: Option<&str>) -> Result<SignedIn, SignInError> {
         let setup = self.0.sessions.find(Form::Setup, token)?;
         let kind = self.local_kind(setup.opened.user, reason)?;
-        if self.0.sessions.end(|session| session.id == setup.id).await? == 0 {
-            return Err(AccessError::Unauthenticated.into());
-        }
-        let opened = Opened { kind, stage: Stage::FirstFactor, present_at: None, ..setup.opened };
-        let session = self.0.sessions.begin(opened, None).await?;
-        Ok(SignedIn { session, stage: Stage::FirstFactor, next: String::new() })
+        let sessions = self.0.sessions.clone();
+        carried_through(async move {
+            if sessions.end(|session| session.id == setup.id).await? == 0 {
+                return Err(AccessError::Unauthenticated.into());
+            }
+            let opened = Opened { kind, stage: Stage::FirstFactor, present_at: None, ..setup.opened };
+            let session = sessions.begin(opened, None).await?;
+            Ok(SignedIn { session, stage: Stage::FirstFactor, next: String::new() })
+        })
+        .await
     }
 
     /// A one-time token for a local account.
@@ -343,11 +357,11 @@ impl SignIn {
 
     /// Whether somebody has to wait, after too many wrong codes.
     fn check_attempts(&self, user: UserId) -> Result<(), SignInError> {
-        let attempts = locked(&self.0.attempts);
-        let until = attempts.get(&user).and_then(|attempts| attempts.until);
-        match until.and_then(|until| until.checked_duration_since(Instant::now())) {
-            Some(left) if !left.is_zero() => Err(SignInError::LockedOut(left.as_secs() + 1)),
-            _ => Ok(()),
+        let until = locked(&self.0.attempts).get(&user).map_or(0, |attempts| attempts.until);
+        // The clock may have been set.
+        match until.saturating_sub(now_s()).min(LOCK_S_MAX) {
+            0 => Ok(()),
+            left => Err(SignInError::LockedOut(left)),
         }
     }
 
@@ -356,20 +370,24 @@ impl SignIn {
         let mut all = locked(&self.0.attempts);
         let attempts = all.entry(user).or_default();
         attempts.wrong += 1;
-        if attempts.wrong < WRONG_MAX {
-            return;
+        let wait = attempts.wrong.checked_sub(WRONG_MAX);
+        let wait = wait.map(|more| (LOCK_S << more.min(LOCK_DOUBLED_MAX)).min(LOCK_S_MAX));
+        if let Some(wait_s) = wait {
+            attempts.until = now_s() + wait_s;
         }
-        let doubled = LOCK_S.checked_shl(attempts.wrong - WRONG_MAX).unwrap_or(LOCK_S_MAX);
-        let wait = doubled.clamp(LOCK_S, LOCK_S_MAX);
-        attempts.until = Some(Instant::now() + Duration::from_secs(wait));
-        let wrong = attempts.wrong;
+        let Attempts { wrong, until } = *attempts;
+        self.store().note_wrong_codes(user, wrong, until);
         drop(all);
-        let (tenant, user) = self.0.keyring.names_of(user).ok().flatten().unwrap_or_default();
-        tracing::warn!(alarm = "wrong_codes", what, %tenant, %user, wrong, wait_s = wait, "an account is locked");
+        if let Some(wait_s) = wait {
+            let (tenant, user) = self.0.keyring.names_of(user).ok().flatten().unwrap_or_default();
+            tracing::warn!(alarm = "wrong_codes", what, %tenant, %user, wrong, wait_s, "an account is locked");
+        }
     }
 
     fn right(&self, user: UserId) {
-        locked(&self.0.attempts).remove(&user);
+        if locked(&self.0.attempts).remove(&user).is_some() {
+            self.store().note_wrong_codes(user, 0, 0);
+        }
     }
 }
 

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use identity::{Callback, Claimed, IdentityError, Provider};
-use store::{NewIdentity, Store};
+use store::Store;
 use types::{Principal, Scope, Secret, UserId};
 use url::Url;
 
-use super::{Flow, RoleMapping, SignIn, SignInError, SignedIn, locked, mapping};
+use super::{Flow, SignIn, SignInError, SignedIn, locked};
 use crate::{
     AccessError, SessionKind, Stage,
-    access::carried_through,
     action::ACTIONS,
     clock::now_s,
     sessions::{Opened, Session},
@@ -61,17 +60,7 @@ impl SignIn {
             return Err(SignInError::Unknown);
         }
         let claimed = from.finish(flow.pending, callback).await?;
-        let user = match self.account(&claimed).await {
-            Err(SignInError::NotMapped) => {
-                // Whoever is in no such group any more has nothing of what they had by one. An access token does not say so: it may
-                // just be for less.
-                let users =
-                    self.0.keyring.users_of_account(&(claimed.issuer.clone(), claimed.subject.clone()))?;
-                self.0.sessions.end(|session| users.contains(&session.opened.user)).await?;
-                return Err(SignInError::NotMapped);
-            }
-            found => found?,
-        };
+        let user = self.account(&claimed, true).await?;
         let is_proved = claimed.proved_at.is_some();
         let stage = if is_proved { Stage::Complete } else { Stage::FirstFactor };
         let opened = Opened {
@@ -90,44 +79,6 @@ impl SignIn {
         Ok(SignedIn { session, stage, next: flow.next })
     }
 
-    /// The user that an account at a provider is, with the rights that the table gives it now.
-    async fn account(&self, claimed: &Claimed) -> Result<UserId, SignInError> {
-        let account = (claimed.issuer.clone(), claimed.subject.clone());
-        let with_pushed = self.with_pushed_groups(claimed).await?;
-        let claimed = with_pushed.as_ref().unwrap_or(claimed);
-        let mapped = self.mapped(claimed).ok_or(SignInError::NotMapped)?;
-        let rights = mapped.rights();
-        let known = self.0.keyring.account_with(&account, &mapped.tenant, rights, claimed.issued_at)?;
-        if let Some(user) = known {
-            return Ok(user);
-        }
-        let (issuer, subject) = account;
-        let (tenant, user) = (mapped.tenant.clone(), mapping::user_name(claimed));
-        let new = NewIdentity { issuer, subject, tenant, user, rights, as_of: claimed.issued_at };
-        let keyring = self.0.keyring.clone();
-        Ok(carried_through(async move { keyring.sign_in(new).await }).await?)
-    }
-
-    /// The line of the table for an account.
-    pub(crate) fn mapped(&self, claimed: &Claimed) -> Option<&RoleMapping> {
-        mapping::find(&self.0.mapping, claimed)
-    }
-
-    /// Somebody with the groups too that the provider has pushed; none if it has pushed nothing about them.
-    async fn with_pushed_groups(&self, claimed: &Claimed) -> Result<Option<Claimed>, SignInError> {
-        let store = self.0.keyring.store();
-        let pushed =
-            store.scim_account_of(&claimed.issuer, &claimed.subject).await.map_err(AccessError::from)?;
-        let Some(pushed) = pushed else { return Ok(None) };
-        if !pushed.active {
-            return Err(AccessError::Unauthenticated.into());
-        }
-        let groups = store.scim_groups_of(&pushed.id).await.map_err(AccessError::from)?;
-        let mut claimed = claimed.clone();
-        claimed.groups.extend(groups.into_iter().map(|(_, name)| name));
-        Ok(Some(claimed))
-    }
-
     /// The issuer of the provider of this name.
     pub(crate) fn issuer_named(&self, provider: &str) -> Option<&str> {
         let named = self.0.providers.iter().find(|known| known.settings().name == provider);
@@ -141,28 +92,6 @@ impl SignIn {
     /// One change at a time of what providers push.
     pub(crate) async fn provisioning(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.0.provisioning.lock().await
-    }
-
-    /// Takes note of an account, with what it may do now.
-    pub(crate) async fn take_in(&self, new: NewIdentity) -> Result<(), AccessError> {
-        self.0.keyring.sign_in(new).await.map(drop)
-    }
-
-    /// Suspends whoever an account is here, and ends their sessions.
-    pub(crate) async fn shut_out(&self, account: &(String, String)) -> Result<(), AccessError> {
-        let users = self.0.keyring.users_of_account(account)?;
-        for user in &users {
-            self.0.keyring.set_suspended(*user, true).await?;
-        }
-        self.0.sessions.end(|session| users.contains(&session.opened.user)).await.map(drop)
-    }
-
-    /// Lets whoever was shut out do again what they may.
-    pub(crate) async fn let_in(&self, account: &(String, String)) -> Result<(), AccessError> {
-        for user in self.0.keyring.users_of_account(account)? {
-            self.0.keyring.set_suspended(user, false).await?;
-        }
-        Ok(())
     }
 
     /// What whoever shows an access token may do now, and until when it is good.
@@ -195,7 +124,7 @@ impl SignIn {
         let issuer = Provider::issuer_of(token).ok_or_else(no_token)?;
         let provider = self.provider_of(&issuer).ok_or_else(no_token)?;
         let claimed = provider.access_token(token).await?;
-        Ok((self.account(&claimed).await?, claimed))
+        Ok((self.account(&claimed, false).await?, claimed))
     }
 
     /// Gives a program a session for the token of its platform (RFC 8693), for these actions only, or for all that it may.

@@ -6,6 +6,7 @@ mod page;
 mod pages;
 mod passkeys;
 mod protocol;
+mod sessions;
 
 use access::{AccessError, SignInError};
 use axum::response::{IntoResponse, Response};
@@ -43,6 +44,9 @@ pub(crate) fn routes() -> OpenApiRouter<std::sync::Arc<Gateway>> {
         .routes(routes!(passkeys::prove))
         .routes(routes!(passkeys::sign_in))
         .routes(routes!(protocol::session, protocol::end_session))
+        .routes(routes!(sessions::list))
+        .routes(routes!(sessions::end))
+        .routes(routes!(sessions::end_on_page))
         .routes(routes!(protocol::device))
         .routes(routes!(protocol::token))
         .routes(routes!(protocol::signed_out))
@@ -115,7 +119,9 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
             StatusCode::BAD_GATEWAY
         }
         SignInError::Identity(IdentityError::Random) => StatusCode::INTERNAL_SERVER_ERROR,
-        SignInError::UnknownProvider | SignInError::UnknownFactor => StatusCode::NOT_FOUND,
+        SignInError::UnknownProvider | SignInError::UnknownFactor | SignInError::UnknownSession => {
+            StatusCode::NOT_FOUND
+        }
         SignInError::LockedOut(_) => StatusCode::TOO_MANY_REQUESTS,
         SignInError::Access(_)
         | SignInError::Identity(IdentityError::Rejected(_) | IdentityError::Declined { .. })

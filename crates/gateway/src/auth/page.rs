@@ -1,8 +1,8 @@
 //! The pages of the sign-in: plain HTML, made here, with one small script for passkeys.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, time::SystemTime};
 
-use access::{FactorKind, SessionView, SignInError, Stage};
+use access::{FactorKind, OwnSession, SessionKind, SessionView, SignInError, Stage};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use types::Secret;
@@ -115,7 +115,7 @@ pub(crate) fn sign_in(providers: &[&str], passkeys: bool, next: &str) -> Respons
 }
 
 /// Where somebody has signed in, wholly or in part.
-pub(crate) fn account(view: &SessionView, passkeys: bool, next: &str) -> Response {
+pub(crate) fn account(view: &SessionView, own: &[OwnSession], passkeys: bool, next: &str) -> Response {
     let who = format!("<p>{} of {}, {}</p>\n", text(&view.user), text(&view.tenant), view.role);
     match (&view.second_factor_at, view.stage) {
         (Some(provider), Stage::FirstFactor) => {
@@ -152,12 +152,44 @@ pub(crate) fn account(view: &SessionView, passkeys: bool, next: &str) -> Respons
                 }
                 None => body.push_str(&factors(view, passkeys, next)),
             }
+            body.push_str(&sessions(own));
             body.push_str("<p><a href=\"/auth/verify\">Let a device in</a></p>\n");
             body.push_str(&button("/auth/sign-out-elsewhere", "Sign out everywhere else", ""));
             body.push_str(&sign_out());
             page(StatusCode::OK, "You are signed in", &body)
         }
     }
+}
+
+/// Where else they are signed in.
+fn sessions(own: &[OwnSession]) -> String {
+    let mut body = String::from("<h2>Where you are signed in</h2>\n<ul>\n");
+    let ago = |at: u64| now_s().saturating_sub(at) / 60;
+    for session in own {
+        let kind = match session.kind {
+            SessionKind::Browser => "a browser",
+            SessionKind::BreakGlass => "a browser, without the provider",
+            SessionKind::Cli => "llmos login",
+            SessionKind::Workload => "a program",
+            SessionKind::Setup => "a one-time token that was not used",
+        };
+        let end = if session.is_this {
+            " (this one)".to_owned()
+        } else {
+            button(&format!("/auth/sessions/{}/end", session.id), "End", "")
+        };
+        let _ = writeln!(
+            body,
+            "<li>{kind}, since {} min, last used {} min ago{end}</li>",
+            ago(session.created_at),
+            ago(session.seen_at)
+        );
+    }
+    body + "</ul>\n"
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn sign_out() -> String {

@@ -44,8 +44,13 @@ pub(crate) async fn account(
 ) -> Response {
     let sign_in = gateway.path.sign_in();
     let wished = wished.ok().and_then(|QueryFields(wishes)| wishes.next);
-    match cookie::session(&headers).and_then(|secret| sign_in.session(&secret).ok()) {
-        Some(view) => page::account(&view, sign_in.has_passkeys(), &next(wished.as_deref())),
+    let view = cookie::session(&headers).and_then(|secret| {
+        Some((sign_in.session(&secret).ok()?, sign_in.own_sessions(&secret).unwrap_or_default()))
+    });
+    match view {
+        Some((view, sessions)) => {
+            page::account(&view, &sessions, sign_in.has_passkeys(), &next(wished.as_deref()))
+        }
         None => page::sign_in(&sign_in.providers(), sign_in.has_passkeys(), &next(wished.as_deref())),
     }
 }
