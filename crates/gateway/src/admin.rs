@@ -440,7 +440,7 @@ pub(crate) async fn forget_factors(
     get,
     path = "/api/v1/usage/{days}",
     tag = "admin",
-    params(("days" = u64, Path, description = "How many days: 1 to 36525")),
+    params(("days" = u64, Path, minimum = 1, maximum = 36525, description = "How many days: 1 to 36525")),
     responses(
         (status = 200, description = "By day, tenant, user, team, key and model", body = UsageReport),
         (status = "4XX", description = "Not allowed, or another number of days", body = ErrorBody),

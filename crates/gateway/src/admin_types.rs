@@ -6,6 +6,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::described::{ClassName, DataClassName, RoleName};
+
 /// Answer of `GET /api/v1/version`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Version {
@@ -79,6 +81,7 @@ pub struct Sequence {
     /// Whose it is.
     pub tenant: u64,
     /// `batch`, `normal`, `interactive` or `system`.
+    #[schema(value_type = ClassName)]
     pub class: String,
     /// `waiting`, `running` or `preempted`.
     pub state: String,
@@ -106,10 +109,13 @@ pub struct KeyRequest {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub service: bool,
     /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
+    #[schema(value_type = RoleName)]
     pub role: String,
     /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
+    #[schema(value_type = ClassName)]
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
+    #[schema(value_type = DataClassName)]
     pub data_class_max: String,
     /// What models may be used for with it; absent: all that its user may use them for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,10 +143,13 @@ pub struct Key {
     /// Name of the user in the tenant.
     pub user: String,
     /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
+    #[schema(value_type = RoleName)]
     pub role: String,
     /// Highest class of its requests: `batch`, `normal`, `interactive` or `system`.
+    #[schema(value_type = ClassName)]
     pub class_max: String,
     /// Most sensitive data that may be sent with it: `public`, `internal`, `confidential` or `restricted`.
+    #[schema(value_type = DataClassName)]
     pub data_class_max: String,
     /// What models may be used for with it; absent: all that its user may use them for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -168,6 +177,7 @@ pub struct Key {
 #[serde(deny_unknown_fields)]
 pub struct KeyRotationRequest {
     /// For how many seconds more the secret before is accepted: 0 to 2592000 (30 days).
+    #[schema(maximum = 2592000)]
     pub overlap_s: u64,
 }
 
@@ -214,10 +224,13 @@ pub struct User {
     /// Name of the user in it.
     pub user: String,
     /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
+    #[schema(value_type = RoleName)]
     pub role: String,
     /// Highest class of their requests.
+    #[schema(value_type = ClassName)]
     pub class_max: String,
     /// Most sensitive data that they may send.
+    #[schema(value_type = DataClassName)]
     pub data_class_max: String,
     /// The purposes that they are bound to; absent: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -271,12 +284,15 @@ pub struct UserRequest {
     pub user: String,
     /// `member`, `analyst`, `developer`, `auditor`, `operator`, `administrator` or `owner`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<RoleName>)]
     pub role: Option<String>,
     /// Highest class of their requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ClassName>)]
     pub class_max: Option<String>,
     /// Most sensitive data that they may send.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<DataClassName>)]
     pub data_class_max: Option<String>,
     /// The purposes that they are bound to from now on; `any`: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

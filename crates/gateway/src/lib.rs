@@ -17,7 +17,9 @@ pub mod admin_types;
 mod admin_vault;
 mod auth;
 mod body;
+pub mod codec;
 mod credential;
+mod described;
 mod error;
 mod exchange;
 mod health;
@@ -64,7 +66,7 @@ pub async fn serve(
 ) -> usize {
     let open = OpenAnswers::default();
     let listen = doors.tcp.local_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
-    let routers = routes::routers(path.clone(), listen, &open, &doors.names);
+    let routers = routes::routers(&path, &listen, &open, &doors.names);
     let tls = doors.tls.take();
     let acceptor = tls.as_ref().map(Tls::acceptor);
     let following = tls.map(|tls| tokio::spawn(tls.follow()));

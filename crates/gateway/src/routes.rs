@@ -19,6 +19,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use crate::{
     admin, admin_policies, admin_vault, auth, body,
     credential::Caller,
+    described,
     error::ApiError,
     exchange::{self, OpenAnswers},
     health,
@@ -33,7 +34,7 @@ pub(crate) struct Gateway {
     pub(crate) path: Arc<Path>,
     /// Address of the public listener.
     pub(crate) listen: String,
-    /// The body of `/openapi.json`.
+    /// The body of `/openapi.json`: what there is at this door.
     pub(crate) document: Bytes,
 }
 
@@ -121,16 +122,16 @@ fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
 }
 
 /// The routers of both doors, over `path`.
-pub(crate) fn routers(path: Arc<Path>, listen: String, open: &OpenAnswers, names: &Names) -> Routers {
+pub(crate) fn routers(path: &Arc<Path>, listen: &str, open: &OpenAnswers, names: &Names) -> Routers {
     let everywhere = || public().merge(auth::routes()).merge(scim::routes()).merge(administration());
-    let (tcp, _) = everywhere().split_for_parts();
-    let (local, document) = everywhere().merge(on_this_machine()).split_for_parts();
-    let gateway = Arc::new(Gateway { path, listen, document: written(document) });
-    let known = |routes: Router<Arc<Gateway>>| {
+    let door = |routes: OpenApiRouter<Arc<Gateway>>| {
+        let (routes, document) = routes.split_for_parts();
+        let gateway = Gateway { path: path.clone(), listen: listen.to_owned(), document: written(document) };
+        let gateway = Arc::new(gateway);
         let enter = middleware::from_fn_with_state(gateway.clone(), enter);
-        with_fallbacks(routes).layer(enter).with_state(gateway.clone())
+        enclosed(with_fallbacks(routes).layer(enter).with_state(gateway), open, names)
     };
-    Routers { tcp: enclosed(known(tcp), open, names), local: enclosed(known(local), open, names) }
+    Routers { tcp: door(everywhere()), local: door(everywhere().merge(on_this_machine())) }
 }
 
 /// Where the server says whether it is well, to everybody and under whatever name.
@@ -179,7 +180,9 @@ fn written(mut document: utoipa::openapi::OpenApi) -> Bytes {
     let paths = std::mem::take(&mut document.paths.paths);
     document.paths.paths = paths.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)).collect();
     // A document made of our own types is always valid JSON; if it were not, the tests would see it empty.
-    document.to_json().unwrap_or_default().into()
+    let mut document = serde_json::to_value(document).unwrap_or_default();
+    described::complete(&mut document);
+    document.to_string().into()
 }
 
 #[cfg(test)]
@@ -224,6 +227,19 @@ mod tests {
         let chat = &document["components"]["schemas"]["ChatRequest"];
         assert_eq!(chat["required"], serde_json::json!(["messages", "model"]));
         assert!(chat["properties"]["temperature"].is_object() && chat["properties"]["tools"].is_null());
+        // Every schema says something: a description that is none would be empty.
+        let words = ["type", "enum", "allOf", "anyOf", "oneOf"];
+        for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+            assert!(words.iter().any(|word| !schema[word].is_null()), "{name}: {schema}");
+        }
+        for (path, item) in paths {
+            for (method, operation) in item.as_object().unwrap() {
+                for status in ["4XX", "5XX"] {
+                    let content = &operation["responses"][status]["content"];
+                    assert!(content["application/json"]["schema"].is_object(), "{method} {path} {status}");
+                }
+            }
+        }
         // Whatever a schema refers to is there.
         let text = document.to_string();
         for reference in text.split("\"$ref\":\"#/components/schemas/").skip(1) {

@@ -3,6 +3,7 @@
 
 mod patch;
 mod resource;
+mod shapes;
 
 use std::sync::Arc;
 
@@ -17,7 +18,13 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use self::resource::{Resource, shown};
+use self::{
+    resource::{Resource, shown},
+    shapes::{
+        Refused, ScimConfiguration, ScimGroupAnswer, ScimGroupRequest, ScimList, ScimPatch, ScimUserAnswer,
+        ScimUserRequest,
+    },
+};
 use crate::{
     body::{QueryFields, ScimBody},
     credential::Caller,
@@ -149,7 +156,7 @@ fn wanted(listing: Listing, columns: &[(&str, ScimColumn)]) -> Result<ScimWanted
 }
 
 /// What SCIM can do here
-#[utoipa::path(get, path = "/scim/v2/{provider}/ServiceProviderConfig", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), responses((status = 200, description = "RFC 7643, section 5"), (status = "4XX", description = "Not allowed")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/ServiceProviderConfig", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), responses((status = 200, description = "RFC 7643, section 5", body = ScimConfiguration, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn configuration(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -174,7 +181,7 @@ pub(crate) async fn configuration(
 }
 
 /// What there is in SCIM
-#[utoipa::path(get, path = "/scim/v2/{provider}/ResourceTypes", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), responses((status = 200, description = "RFC 7643, section 6"), (status = "4XX", description = "Not allowed")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/ResourceTypes", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), responses((status = 200, description = "RFC 7643, section 6", body = ScimList, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn resource_types(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -265,7 +272,7 @@ async fn delete<T: Resource>(gateway: &Gateway, credential: Credential, path: Na
 }
 
 /// List accounts
-#[utoipa::path(get, path = "/scim/v2/{provider}/Users", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("filter" = Option<String>, Query, description = "ATTRIBUTE eq \"VALUE\""), ("startIndex" = Option<i64>, Query, description = "From 1"), ("count" = Option<i64>, Query, description = "At most 200")), responses((status = 200, description = "Some of them"), (status = "4XX", description = "Not allowed, or another filter")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/Users", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("filter" = Option<String>, Query, description = "ATTRIBUTE eq \"VALUE\""), ("startIndex" = Option<i64>, Query, description = "From 1"), ("count" = Option<i64>, Query, description = "At most 200")), responses((status = 200, description = "Some of them", body = ScimList, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn list_users(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -276,7 +283,7 @@ pub(crate) async fn list_users(
 }
 
 /// Take in a new account
-#[utoipa::path(post, path = "/scim/v2/{provider}/Users", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), request_body = Object, responses((status = 201, description = "The account"), (status = "4XX", description = "Not allowed, not what it must be, or there already")))]
+#[utoipa::path(post, path = "/scim/v2/{provider}/Users", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), request_body(content = ScimUserRequest, content_type = "application/scim+json"), responses((status = 201, description = "The account", body = ScimUserAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn create_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -287,7 +294,7 @@ pub(crate) async fn create_user(
 }
 
 /// Show an account
-#[utoipa::path(get, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 200, description = "The account"), (status = "4XX", description = "Not allowed, or none")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 200, description = "The account", body = ScimUserAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn get_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -297,7 +304,7 @@ pub(crate) async fn get_user(
 }
 
 /// Replace an account
-#[utoipa::path(put, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body = Object, responses((status = 200, description = "The account"), (status = "4XX", description = "Not allowed, none, or not what it must be")))]
+#[utoipa::path(put, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body(content = ScimUserRequest, content_type = "application/scim+json"), responses((status = 200, description = "The account", body = ScimUserAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn replace_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -308,7 +315,7 @@ pub(crate) async fn replace_user(
 }
 
 /// Change an account
-#[utoipa::path(patch, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body = Object, responses((status = 200, description = "The account"), (status = "4XX", description = "Not allowed, none, or a change that is not taken")))]
+#[utoipa::path(patch, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body(content = ScimPatch, content_type = "application/scim+json"), responses((status = 200, description = "The account", body = ScimUserAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn patch_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -319,7 +326,7 @@ pub(crate) async fn patch_user(
 }
 
 /// Forget an account
-#[utoipa::path(delete, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 204, description = "It is out"), (status = "4XX", description = "Not allowed, or none")))]
+#[utoipa::path(delete, path = "/scim/v2/{provider}/Users/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 204, description = "It is out"), Refused))]
 pub(crate) async fn delete_user(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -329,7 +336,7 @@ pub(crate) async fn delete_user(
 }
 
 /// List groups
-#[utoipa::path(get, path = "/scim/v2/{provider}/Groups", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("filter" = Option<String>, Query, description = "ATTRIBUTE eq \"VALUE\""), ("startIndex" = Option<i64>, Query, description = "From 1"), ("count" = Option<i64>, Query, description = "At most 200")), responses((status = 200, description = "Some of them"), (status = "4XX", description = "Not allowed, or another filter")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/Groups", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("filter" = Option<String>, Query, description = "ATTRIBUTE eq \"VALUE\""), ("startIndex" = Option<i64>, Query, description = "From 1"), ("count" = Option<i64>, Query, description = "At most 200")), responses((status = 200, description = "Some of them", body = ScimList, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn list_groups(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -340,7 +347,7 @@ pub(crate) async fn list_groups(
 }
 
 /// Take in a new group
-#[utoipa::path(post, path = "/scim/v2/{provider}/Groups", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), request_body = Object, responses((status = 201, description = "The group"), (status = "4XX", description = "Not allowed, not what it must be, or there already")))]
+#[utoipa::path(post, path = "/scim/v2/{provider}/Groups", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), request_body(content = ScimGroupRequest, content_type = "application/scim+json"), responses((status = 201, description = "The group", body = ScimGroupAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn create_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -351,7 +358,7 @@ pub(crate) async fn create_group(
 }
 
 /// Show a group
-#[utoipa::path(get, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 200, description = "The group"), (status = "4XX", description = "Not allowed, or none")))]
+#[utoipa::path(get, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 200, description = "The group", body = ScimGroupAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn get_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -361,7 +368,7 @@ pub(crate) async fn get_group(
 }
 
 /// Replace a group
-#[utoipa::path(put, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body = Object, responses((status = 200, description = "The group"), (status = "4XX", description = "Not allowed, none, or not what it must be")))]
+#[utoipa::path(put, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body(content = ScimGroupRequest, content_type = "application/scim+json"), responses((status = 200, description = "The group", body = ScimGroupAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn replace_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -372,7 +379,7 @@ pub(crate) async fn replace_group(
 }
 
 /// Change a group
-#[utoipa::path(patch, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body = Object, responses((status = 200, description = "The group"), (status = "4XX", description = "Not allowed, none, or a change that is not taken")))]
+#[utoipa::path(patch, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), request_body(content = ScimPatch, content_type = "application/scim+json"), responses((status = 200, description = "The group", body = ScimGroupAnswer, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn patch_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
@@ -383,7 +390,7 @@ pub(crate) async fn patch_group(
 }
 
 /// Forget a group
-#[utoipa::path(delete, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 204, description = "It is gone"), (status = "4XX", description = "Not allowed, or none")))]
+#[utoipa::path(delete, path = "/scim/v2/{provider}/Groups/{id}", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider"), ("id" = String, Path, description = "Its id")), responses((status = 204, description = "It is gone"), Refused))]
 pub(crate) async fn delete_group(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,

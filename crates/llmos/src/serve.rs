@@ -211,9 +211,13 @@ fn claim(config: &Config) -> Result<(Vec<ModelSpec>, Vec<Claim>), Failure> {
     Ok((specs, claims))
 }
 
-/// A mock that takes its time, so that what is tried on it feels like a model.
+/// A mock that takes its time, so that what is tried on it feels like a model, unless it is told not to.
 fn simulated(spec: &ModelSpec) -> Arc<dyn Launch> {
-    Arc::new(MockLaunch::new(spec.context).paced(StepTime::default()))
+    let mock = MockLaunch::new(spec.context);
+    Arc::new(match spec.source {
+        Source::Simulator { instant: true, .. } => mock,
+        _ => mock.paced(StepTime::default()),
+    })
 }
 
 /// The signals that end a server.

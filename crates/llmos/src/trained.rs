@@ -23,7 +23,7 @@ pub(crate) struct Trained {
 impl Trained {
     fn of(source: &Source) -> Option<Self> {
         match source {
-            Source::Simulator { purpose } => {
+            Source::Simulator { purpose, .. } => {
                 Some(Self { generates: *purpose == Purpose::Generate, context: None })
             }
             Source::File { path, .. } => {

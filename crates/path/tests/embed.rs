@@ -30,13 +30,13 @@ async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     let access = Access::open(store, &folder.join("key.pepper")).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = move |spec: &ModelSpec| -> Arc<dyn Launch> {
-        let Source::Simulator { purpose } = spec.source else { unreachable!() };
+        let Source::Simulator { purpose, .. } = spec.source else { unreachable!() };
         Arc::new(MockLaunch::new(spec.context).made_to(purpose).paced(step))
     };
     let spec = |(name, purpose): (&str, Purpose)| ModelSpec {
         name: name.parse().unwrap(),
         aliases: vec![format!("{name}-alias").parse().unwrap()],
-        source: Source::Simulator { purpose },
+        source: Source::Simulator { purpose, instant: false },
         context: Tokens(256),
         parallel: 32,
         threads: None,

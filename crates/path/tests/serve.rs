@@ -27,7 +27,7 @@ async fn house(folder: &File) -> (Path, Secret) {
     let spec = ModelSpec {
         name: "mock".parse().unwrap(),
         aliases: vec!["default".parse().unwrap()],
-        source: Source::Simulator { purpose: Purpose::Generate },
+        source: Source::Simulator { purpose: Purpose::Generate, instant: false },
         context: Tokens(512),
         parallel: 32,
         threads: None,

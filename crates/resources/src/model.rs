@@ -95,7 +95,7 @@ impl Model {
     /// the header of its file, unless nothing has changed since the last time. Takes [`HEADER_WAIT`] at most.
     pub(crate) async fn prospect(&self, device_free: u64) -> Result<Prospect, String> {
         let path = match &self.spec.source {
-            Source::Simulator { purpose } => return Ok(self.pretended(*purpose)),
+            Source::Simulator { purpose, .. } => return Ok(self.pretended(*purpose)),
             Source::Store { .. } => {
                 return Err(ResourcesError::NotClaimed(self.spec.name.clone()).to_string());
             }
@@ -136,7 +136,7 @@ impl Model {
 
     /// What was last found out about it, if anything ever was.
     pub(crate) fn last_known(&self) -> Option<Prospect> {
-        if let Source::Simulator { purpose } = self.spec.source {
+        if let Source::Simulator { purpose, .. } = self.spec.source {
             return Some(self.pretended(purpose));
         }
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -80,6 +80,8 @@ pub enum Source {
     Simulator {
         /// What it is made to do.
         purpose: Purpose,
+        /// Whether its steps take no time; otherwise they take about as long as a small model's.
+        instant: bool,
     },
 }
 

@@ -57,7 +57,7 @@ fn house(memory_mb: u64, takes: Duration, models: &[(u64, Stay)]) -> House {
     let spec = |(number, &(mb, stay)): (usize, &(u64, Stay))| ModelSpec {
         name: name(number),
         aliases: vec![],
-        source: Source::Simulator { purpose: Purpose::Generate },
+        source: Source::Simulator { purpose: Purpose::Generate, instant: false },
         context: Tokens(256),
         parallel: 4,
         threads: None,
@@ -326,7 +326,7 @@ fn damaged_house(stays: &[Stay]) -> House {
     let spec = |(number, &stay): (usize, &Stay)| ModelSpec {
         name: name(number),
         aliases: vec![],
-        source: Source::Simulator { purpose: Purpose::Generate },
+        source: Source::Simulator { purpose: Purpose::Generate, instant: false },
         context: Tokens(256),
         parallel: 4,
         threads: None,

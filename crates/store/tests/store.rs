@@ -9,7 +9,7 @@ use std::{future::Future, path::Path, pin::Pin};
 use postgres::Postgres;
 use store::{
     Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PolicyRecord, PostgresAddress, Rights,
-    ScimAccountRecord, ScimColumn, ScimQuery, Store, StoreError, UserState,
+    ScimAccount, ScimColumn, ScimQuery, ScimRecord, Store, StoreError, UserState,
 };
 use types::{DataClass, PriorityClass, Purposes, RequestId, Role, Sealed, TenantId, UserId};
 
@@ -236,18 +236,11 @@ async fn what_is_sql_is_only_a_name(store: Store) {
             PolicyRecord { tenant: owner.tenant_id, name: name.into(), text: name.into(), created_at: 1 };
         store.put_policy(policy).await.unwrap();
         store.insert_chat_completion(completion(number as u128, name)).await.unwrap();
-        let account = ScimAccountRecord {
-            id: name.to_owned(),
-            issuer: issuer.to_owned(),
-            subject: name.to_owned(),
-            user_name: name.to_owned(),
-            display_name: name.to_owned(),
-            active: true,
-            allowed: true,
-            created_at: 1,
-            changed_at: 1,
-        };
-        assert!(store.put_scim_account(account).await.unwrap());
+        let [subject, user_name, display_name] = [name; 3].map(str::to_owned);
+        let said = ScimAccount { subject, user_name, display_name, active: true };
+        let (id, issuer) = (name.to_owned(), issuer.to_owned());
+        let account = ScimRecord { id, issuer, said, created_at: 1, changed_at: 1 };
+        assert!(store.put_scim(account, 1).await.unwrap().is_some());
     }
     for (number, name) in names.into_iter().enumerate() {
         let key = store.key(name).await.unwrap().unwrap().key;
@@ -260,8 +253,8 @@ async fn what_is_sql_is_only_a_name(store: Store) {
         for column in [ScimColumn::UserName, ScimColumn::Subject] {
             let filter = Some((column, name.to_owned()));
             let wanted = ScimQuery { issuer: issuer.to_owned(), filter, skip: 0, count: 100 };
-            let (count, found) = store.scim_accounts(&wanted).await.unwrap();
-            assert_eq!((count, found[0].id.as_str(), found[0].display_name.as_str()), (1, name, name));
+            let (count, found) = store.list_scim::<ScimAccount>(&wanted).await.unwrap();
+            assert_eq!((count, found[0].id.as_str(), found[0].said.display_name.as_str()), (1, name, name));
         }
     }
     let found: Vec<String> = store.policies().await.unwrap().into_iter().map(|policy| policy.text).collect();
@@ -271,13 +264,17 @@ async fn what_is_sql_is_only_a_name(store: Store) {
         let user = store.user(name, name).await.unwrap().unwrap();
         assert!(store.revoke_key(name, 5).await.unwrap().is_some());
         store.delete_policy(user.tenant_id, name).await.unwrap();
-        assert!(store.delete_scim_account(issuer, name).await.unwrap());
+        assert_eq!(
+            store.delete_scim::<ScimAccount>(issuer, name, 1).await.unwrap(),
+            [name.to_owned()].into()
+        );
         let left = names.len() - 1 - names.iter().position(|other| *other == name).unwrap();
         assert_eq!(store.policies().await.unwrap().len(), left);
         let live = store.keys().await.unwrap().iter().filter(|key| key.revoked_at.is_none()).count();
         assert_eq!(live, left);
     }
-    assert!(!store.delete_scim_account("' OR '1'='1", "' OR '1'='1").await.unwrap());
+    let nobody = store.delete_scim::<ScimAccount>("' OR '1'='1", "' OR '1'='1", 1).await.unwrap();
+    assert!(nobody.is_empty(), "{nobody:?}");
     assert_eq!(store.users().await.unwrap().len(), names.len());
 }
 

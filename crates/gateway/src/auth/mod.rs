@@ -8,14 +8,18 @@ mod passkeys;
 mod protocol;
 mod sessions;
 
+use std::collections::BTreeMap;
+
 use access::{AccessError, SignInError};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use identity::IdentityError;
+use serde_json::json;
 use types::Secret;
+use utoipa::{IntoResponses, openapi::RefOr};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{error::ApiError, names, routes::Gateway};
+use crate::{described, error::ApiError, names, routes::Gateway};
 
 /// Where all of it is. Anybody may ask for what is below: who signs in has no credential yet.
 pub(crate) const ROOT: &str = "/auth";
@@ -138,6 +142,20 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         | SignInError::Identity(IdentityError::Rejected(_) | IdentityError::Declined { .. })
         | SignInError::Unknown
         | SignInError::WrongCode => StatusCode::UNAUTHORIZED,
+    }
+}
+
+/// How a page ends otherwise: with another page, which says why; or, if it was asked for by something else than a page of ours,
+/// with an error as everywhere.
+struct Failed;
+
+impl IntoResponses for Failed {
+    fn responses() -> BTreeMap<String, RefOr<utoipa::openapi::Response>> {
+        let page = json!({ "description": "A page that says why", "content": {
+            "text/html": { "schema": { "type": "string" } }, "application/json": { "schema": described::error() },
+        } });
+        // Our own words are always a description; if they were not, the tests would see none.
+        serde_json::from_value(json!({ "4XX": page, "5XX": page })).unwrap_or_default()
     }
 }
 

@@ -12,8 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use identity::Callback;
 use serde::Deserialize;
 use types::Secret;
+use utoipa::ToSchema;
 
-use super::{cookie, failed, next, page, replacing, see, session_of, status, with_cookie};
+use super::{Failed, cookie, failed, next, page, replacing, see, session_of, status, with_cookie};
 use crate::{
     body::{FormBody, QueryFields},
     error::ApiError,
@@ -23,7 +24,7 @@ use crate::{
 /// Random bytes of the name of a browser.
 const BROWSER_BYTES: usize = 32;
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Wishes {
     #[serde(default)]
     next: Option<String>,
@@ -36,7 +37,7 @@ type Wished = Result<QueryFields<Wishes>, ApiError>;
 /// The page of the account
 ///
 /// Where somebody signs in, adds and proves factors, and signs out.
-#[utoipa::path(get, path = "/auth", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+#[utoipa::path(get, path = "/auth", tag = "sign-in", security(()), responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
 pub(crate) async fn account(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -56,13 +57,13 @@ pub(crate) async fn account(
 }
 
 /// The script of the pages
-#[utoipa::path(get, path = "/auth/passkeys.js", tag = "sign-in", security(()), responses((status = 200, description = "JavaScript")))]
+#[utoipa::path(get, path = "/auth/passkeys.js", tag = "sign-in", security(()), responses((status = 200, description = "JavaScript", body = String, content_type = "text/javascript")))]
 pub(crate) async fn script() -> Response {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], page::SCRIPT).into_response()
 }
 
 /// The style of the pages
-#[utoipa::path(get, path = "/auth/page.css", tag = "sign-in", security(()), responses((status = 200, description = "CSS")))]
+#[utoipa::path(get, path = "/auth/page.css", tag = "sign-in", security(()), responses((status = 200, description = "CSS", body = String, content_type = "text/css")))]
 pub(crate) async fn style() -> Response {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], page::STYLE).into_response()
 }
@@ -75,7 +76,7 @@ pub(crate) async fn style() -> Response {
         ("next" = Option<String>, Query, description = "Path of this server to go to afterwards"),
         ("anew" = Option<String>, Query, description = "1: the provider asks again who it is"),
     ),
-    responses((status = 303, description = "To the provider"), (status = "4XX", description = "A page"))
+    responses((status = 303, description = "To the provider"), Failed)
 )]
 pub(crate) async fn login(
     State(gateway): State<Arc<Gateway>>,
@@ -122,7 +123,7 @@ pub(super) fn browser_of(headers: &HeaderMap) -> Result<String, ApiError> {
 #[utoipa::path(
     get, path = "/auth/callback/{provider}", tag = "sign-in", security(()),
     params(("provider" = String, Path, description = "Configured name of the provider")),
-    responses((status = 303, description = "Signed in"), (status = "4XX", description = "A page"))
+    responses((status = 303, description = "Signed in"), Failed)
 )]
 pub(crate) async fn callback(
     State(gateway): State<Arc<Gateway>>,
@@ -155,7 +156,7 @@ const CLEAR_SITE_DATA: HeaderName = HeaderName::from_static("clear-site-data");
 const CLEARED: &str = "\"cache\", \"storage\"";
 
 /// Sign out
-#[utoipa::path(post, path = "/auth/sign-out", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+#[utoipa::path(post, path = "/auth/sign-out", tag = "sign-in", security(()), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
     let out = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().sign_out(&secret).await,
@@ -173,7 +174,7 @@ pub(crate) async fn sign_out(State(gateway): State<Arc<Gateway>>, headers: Heade
 }
 
 /// Sign out everywhere else
-#[utoipa::path(post, path = "/auth/sign-out-elsewhere", tag = "sign-in", security(()), responses((status = 200, description = "A page")))]
+#[utoipa::path(post, path = "/auth/sign-out-elsewhere", tag = "sign-in", security(()), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn sign_out_elsewhere(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
     let out = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().sign_out_elsewhere(&secret).await,
@@ -185,7 +186,7 @@ pub(crate) async fn sign_out_elsewhere(State(gateway): State<Arc<Gateway>>, head
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Setup {
     token: String,
     #[serde(default)]
@@ -193,7 +194,7 @@ pub(crate) struct Setup {
 }
 
 /// Redeem a one-time token
-#[utoipa::path(post, path = "/auth/setup", tag = "sign-in", security(()), responses((status = 303, description = "Half signed in"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/setup", tag = "sign-in", security(()), request_body(content = Setup, content_type = "application/x-www-form-urlencoded"), responses((status = 303, description = "Half signed in"), Failed))]
 pub(crate) async fn setup(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -214,7 +215,7 @@ pub(crate) async fn setup(
 }
 
 /// Begin to add an authenticator app
-#[utoipa::path(post, path = "/auth/totp", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/totp", tag = "sign-in", security(()), request_body(content = Wishes, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn begin_totp(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -227,7 +228,7 @@ pub(crate) async fn begin_totp(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct FirstCode {
     id: String,
     code: String,
@@ -236,7 +237,7 @@ pub(crate) struct FirstCode {
 }
 
 /// Add an authenticator app
-#[utoipa::path(post, path = "/auth/totp/first", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/totp/first", tag = "sign-in", security(()), request_body(content = FirstCode, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn first_totp(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -256,7 +257,7 @@ pub(crate) async fn first_totp(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct Code {
     code: String,
     #[serde(default)]
@@ -264,7 +265,7 @@ pub(crate) struct Code {
 }
 
 /// Prove it by an authenticator app
-#[utoipa::path(post, path = "/auth/proofs/totp", tag = "sign-in", security(()), responses((status = 303, description = "Proved"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/proofs/totp", tag = "sign-in", security(()), request_body(content = Code, content_type = "application/x-www-form-urlencoded"), responses((status = 303, description = "Proved"), Failed))]
 pub(crate) async fn prove_totp(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -278,7 +279,7 @@ pub(crate) async fn prove_totp(
 }
 
 /// Prove it by a recovery code
-#[utoipa::path(post, path = "/auth/proofs/recovery", tag = "sign-in", security(()), responses((status = 303, description = "Proved"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/proofs/recovery", tag = "sign-in", security(()), request_body(content = Code, content_type = "application/x-www-form-urlencoded"), responses((status = 303, description = "Proved"), Failed))]
 pub(crate) async fn prove_recovery(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -299,7 +300,7 @@ fn went_on(proved: Result<Secret, SignInError>, wished: Option<&str>) -> Respons
 }
 
 /// Make new recovery codes
-#[utoipa::path(post, path = "/auth/recovery-codes", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/recovery-codes", tag = "sign-in", security(()), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn new_recovery_codes(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
     let codes = match session_of(&headers) {
         Ok(secret) => gateway.path.sign_in().new_recovery_codes(&secret).await,
@@ -315,7 +316,7 @@ pub(crate) async fn new_recovery_codes(State(gateway): State<Arc<Gateway>>, head
 #[utoipa::path(
     post, path = "/auth/factors/{id}/remove", tag = "sign-in", security(()),
     params(("id" = String, Path, description = "Id of the factor")),
-    responses((status = 303, description = "It is gone"), (status = "4XX", description = "A page"))
+    responses((status = 303, description = "It is gone"), Failed)
 )]
 pub(crate) async fn remove_factor(
     State(gateway): State<Arc<Gateway>>,
@@ -343,7 +344,7 @@ pub(crate) struct UserCode {
 #[utoipa::path(
     get, path = "/auth/verify", tag = "sign-in", security(()),
     params(("user_code" = Option<String>, Query, description = "The code that the device shows")),
-    responses((status = 200, description = "A page"), (status = 303, description = "To the sign-in"), (status = "4XX", description = "A page"))
+    responses((status = 200, description = "A page", body = String, content_type = "text/html"), (status = 303, description = "To the sign-in"), Failed)
 )]
 pub(crate) async fn ask_device(
     State(gateway): State<Arc<Gateway>>,
@@ -376,14 +377,14 @@ pub(crate) async fn ask_device(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct DeviceDecision {
     user_code: String,
     decision: String,
 }
 
 /// Let a device in, or send it away
-#[utoipa::path(post, path = "/auth/verify", tag = "sign-in", security(()), responses((status = 200, description = "A page"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/verify", tag = "sign-in", security(()), request_body(content = DeviceDecision, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "A page", body = String, content_type = "text/html"), Failed))]
 pub(crate) async fn decide_device(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,

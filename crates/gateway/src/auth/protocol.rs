@@ -12,6 +12,7 @@ use axum::{
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use types::Secret;
+use utoipa::ToSchema;
 
 use super::{cookie, status};
 use crate::{
@@ -28,7 +29,7 @@ const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 
 /// Who am I
-#[utoipa::path(get, path = "/auth/session", tag = "sign-in", security(()), responses((status = 200, description = "The session of the cookie or the bearer", body = Session), (status = 401, description = "There is none", body = ErrorBody)))]
+#[utoipa::path(get, path = "/auth/session", tag = "sign-in", security(()), responses((status = 200, description = "The session of the cookie or the bearer", body = Session), (status = "4XX", description = "There is none", body = ErrorBody)))]
 pub(crate) async fn session(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -50,7 +51,7 @@ pub(crate) async fn session(
 /// Sign out a program
 ///
 /// Ends the session of the bearer.
-#[utoipa::path(delete, path = "/auth/session", tag = "sign-in", security(()), responses((status = 204, description = "It is over"), (status = 401, description = "There is none", body = ErrorBody)))]
+#[utoipa::path(delete, path = "/auth/session", tag = "sign-in", security(()), responses((status = 204, description = "It is over"), (status = "4XX", description = "There is none", body = ErrorBody)))]
 pub(crate) async fn end_session(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
@@ -60,14 +61,14 @@ pub(crate) async fn end_session(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct DeviceRequest {
     #[serde(default)]
     client_id: String,
 }
 
 /// Ask to let a device in
-#[utoipa::path(post, path = "/auth/device", tag = "sign-in", security(()), responses((status = 200, description = "Codes", body = DeviceAnswer), (status = "5XX", description = "Too many wait", body = ErrorBody)))]
+#[utoipa::path(post, path = "/auth/device", tag = "sign-in", security(()), request_body(content = DeviceRequest, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "Codes", body = DeviceAnswer), (status = "5XX", description = "Too many wait", body = ErrorBody)))]
 pub(crate) async fn device(
     State(gateway): State<Arc<Gateway>>,
     peer: Peer,
@@ -89,7 +90,7 @@ pub(crate) async fn device(
     }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct TokenRequest {
     #[serde(default)]
     grant_type: String,
@@ -107,12 +108,21 @@ fn refused(status: StatusCode, error: &'static str, words: impl Into<String>) ->
     (status, Json(TokenError { error: error.to_owned(), error_description: words.into() })).into_response()
 }
 
+/// What is no form of ours, in the words of the protocol.
+fn unreadable(error: &ApiError) -> Response {
+    refused(StatusCode::BAD_REQUEST, "invalid_request", error.to_string())
+}
+
 /// Get a session for a device or a workload
-#[utoipa::path(post, path = "/auth/token", tag = "sign-in", security(()), responses((status = 200, description = "A session", body = TokenAnswer), (status = "4XX", description = "Not yet, or not at all", body = TokenError)))]
+#[utoipa::path(post, path = "/auth/token", tag = "sign-in", security(()), request_body(content = TokenRequest, content_type = "application/x-www-form-urlencoded"), responses((status = 200, description = "A session", body = TokenAnswer), (status = 400, description = "Not yet, or not at all", body = TokenError), (status = "5XX", description = "Not now", body = TokenError)))]
 pub(crate) async fn token(
     State(gateway): State<Arc<Gateway>>,
-    FormBody(request): FormBody<TokenRequest>,
+    form: Result<FormBody<TokenRequest>, ApiError>,
 ) -> Response {
+    let FormBody(request) = match form {
+        Ok(form) => form,
+        Err(error) => return unreadable(&error),
+    };
     let sign_in = gateway.path.sign_in();
     let bad = |error, words: &str| refused(StatusCode::BAD_REQUEST, error, words);
     let (secret, issued) = match request.grant_type.as_str() {
@@ -170,7 +180,7 @@ pub(crate) async fn token(
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
 pub(crate) struct LogoutRequest {
     #[serde(default)]
     logout_token: String,
@@ -179,14 +189,19 @@ pub(crate) struct LogoutRequest {
 /// Take note that a provider has signed somebody out
 #[utoipa::path(
     post, path = "/auth/backchannel-logout/{provider}", tag = "sign-in", security(()),
+    request_body(content = LogoutRequest, content_type = "application/x-www-form-urlencoded"),
     params(("provider" = String, Path, description = "Configured name of the provider")),
     responses((status = 200, description = "Their sessions are over"), (status = 400, description = "The token proves nothing", body = TokenError))
 )]
 pub(crate) async fn signed_out(
     State(gateway): State<Arc<Gateway>>,
     provider: Result<Path<String>, PathRejection>,
-    FormBody(LogoutRequest { logout_token }): FormBody<LogoutRequest>,
+    form: Result<FormBody<LogoutRequest>, ApiError>,
 ) -> Response {
+    let FormBody(LogoutRequest { logout_token }) = match form {
+        Ok(form) => form,
+        Err(error) => return unreadable(&error),
+    };
     let provider = provider.map_or(String::new(), |Path(provider)| provider);
     match gateway.path.sign_in().signed_out_at_provider(&provider, &logout_token).await {
         Ok(ended) => {

@@ -205,7 +205,7 @@ pub(crate) fn now() -> u64 {
 
 /// Waits for the whole answer. Dropping the future, as happens when the caller leaves, drops the events and so
 /// cancels the work.
-pub(super) async fn whole(
+pub(crate) async fn whole(
     mut answer: Answer,
     protocol: Protocol,
     created: u64,

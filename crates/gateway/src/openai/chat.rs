@@ -8,6 +8,7 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, SeqAccess, Visitor},
 };
+use serde_json::json;
 use types::{Input, Message, RequestId, Speaker};
 use utoipa::ToSchema;
 
@@ -22,6 +23,7 @@ use super::{
 use crate::{
     body::JsonBody,
     credential::Caller,
+    described::{ClassName, DataClassName, described},
     error::{ApiError, ErrorBody},
     exchange::Exchange,
     json::{Given, Object},
@@ -33,18 +35,18 @@ generation_request! {
     /// A conversation to be continued. Parameters of OpenAI's that are not listed here are refused.
     ChatRequest {
         /// The conversation so far, 1 to 4096 messages.
-        #[schema(required = true, value_type = Vec<ChatMessage>)]
+        #[schema(required = true, value_type = Vec<ChatMessage>, min_items = 1)]
         messages: Option<Messages>,
         /// The newer name of `max_tokens`; only one of the two may be given.
-        #[schema(value_type = Option<u32>)]
+        #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
         max_completion_tokens: Option<Count>,
         /// Only `{"type": "text"}`.
         #[schema(value_type = Option<ResponseFormat>)]
         response_format: Option<Object<ResponseFormat>>,
         /// Only `auto` and `default`.
+        #[schema(value_type = Option<ServiceTier>)]
         service_tier: Option<String>,
         /// Attached to what is stored: at most 16 texts by name. Without `store` it is not used.
-        #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
         metadata: Option<Metadata>,
         /// Whether conversation and answer are stored, sealed, before the answer ends. Not with `Cache-Control: no-store`.
         store: Option<bool>,
@@ -58,6 +60,7 @@ generation_request! {
         #[allow(dead_code)]
         safety_identifier: Option<String>,
         /// Only `["text"]`.
+        #[schema(value_type = Option<Modalities>)]
         modalities: Option<Vec<String>>,
         #[serde(default)]
         #[schema(ignore)]
@@ -100,10 +103,10 @@ generation_request! {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChatMessage {
     /// `system`, `developer` (the same), `user` or `assistant`.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = SpeakerName)]
     role: Option<String>,
     /// A text, or an array of parts `{"type": "text", "text": "…"}`, which are joined by line ends.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = Content)]
     content: Option<Content>,
     #[serde(default)]
     #[schema(ignore)]
@@ -133,12 +136,28 @@ pub(super) struct ChatMessage {
 #[serde(deny_unknown_fields)]
 struct ResponseFormat {
     /// Only `text`.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = FormatName)]
     r#type: Option<String>,
     #[serde(default)]
     #[schema(ignore)]
     #[allow(dead_code)]
     json_schema: Given,
+}
+
+/// How `service_tier` is written.
+enum ServiceTier {}
+/// How `modalities` is written.
+enum Modalities {}
+/// How `role` is written.
+enum SpeakerName {}
+/// How the `type` of a format is written.
+enum FormatName {}
+
+described! {
+    ServiceTier = json!({ "type": "string", "enum": ["auto", "default"] });
+    Modalities = json!({ "type": "array", "items": { "type": "string", "enum": ["text"] }, "minItems": 1, "maxItems": 1 });
+    SpeakerName = json!({ "type": "string", "enum": ["system", "developer", "user", "assistant"] });
+    FormatName = json!({ "type": "string", "enum": ["text"] });
 }
 
 /// At most [`MESSAGES_MAX`] messages.
@@ -175,7 +194,7 @@ impl<'de> Deserialize<'de> for Messages {
 
 impl ChatRequest {
     /// The request as the path takes it.
-    fn ask(mut self, id: RequestId, headers: &HeaderMap) -> Result<Asked, ApiError> {
+    pub(crate) fn ask(mut self, id: RequestId, headers: &HeaderMap) -> Result<Asked, ApiError> {
         self.refuse_what_is_not_offered()?;
         let shared = self.shared();
         let Messages(messages) = self.messages.take().ok_or_else(|| missing("messages"))?;
@@ -291,8 +310,8 @@ impl ChatMessage {
     tag = "openai",
     request_body = ChatRequest,
     params(
-        ("llmos-class" = Option<String>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
-        ("llmos-data-class" = Option<String>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
+        ("llmos-class" = Option<ClassName>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
+        ("llmos-data-class" = Option<DataClassName>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
         ("llmos-subject" = Option<String>, Header, description = "With `store`: the person that the conversation is about, whose key seals it; without it the user of the key"),
         ("cache-control" = Option<String>, Header, description = "`no-store`: nothing of this request may be stored"),
     ),

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     body::JsonBody,
     credential::Caller,
+    described::{ClassName, DataClassName},
     error::{ApiError, ErrorBody},
     exchange::Exchange,
     json::Given,
@@ -29,10 +30,10 @@ generation_request! {
     /// A text to be continued. Parameters of OpenAI's that are not listed here are refused.
     CompletionRequest {
         /// A text, an array of token ids, or an array of one of these. Special tokens in the text are tokens.
-        #[schema(required = true, value_type = String)]
+        #[schema(required = true, value_type = RawPrompt)]
         prompt: Option<RawPrompt>,
         /// Number of answers to choose from: only 1.
-        #[schema(value_type = Option<u32>)]
+        #[schema(value_type = Option<u64>, minimum = 1, maximum = 1)]
         best_of: Option<Count>,
         #[serde(default)]
         #[schema(ignore)]
@@ -79,8 +80,8 @@ impl CompletionRequest {
     tag = "openai",
     request_body = CompletionRequest,
     params(
-        ("llmos-class" = Option<String>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
-        ("llmos-data-class" = Option<String>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
+        ("llmos-class" = Option<ClassName>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
+        ("llmos-data-class" = Option<DataClassName>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
     ),
     responses(
         (status = 200, description = "The answer", content(

@@ -14,6 +14,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, SeqAccess, Visitor},
 };
+use serde_json::json;
 use types::{EmbedRequest, Passage, Prompt, RequestId, Tokens, Vector};
 use utoipa::ToSchema;
 
@@ -24,6 +25,7 @@ use super::{
 use crate::{
     body::JsonBody,
     credential::Caller,
+    described::{ClassName, DataClassName, NameOfModel, count, described},
     error::{ApiError, ErrorBody},
     exchange::Exchange,
     limits::INPUTS_MAX,
@@ -36,17 +38,16 @@ use crate::{
 pub(crate) struct EmbeddingRequest {
     /// A text, an array of token ids, or an array of up to 2048 of either. None may be empty, or longer than the
     /// model reads at once: nothing is cut.
-    #[schema(required = true, value_type = Vec<String>)]
+    #[schema(required = true, value_type = Inputs)]
     input: Option<Inputs>,
     /// Name or alias of the model.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = NameOfModel)]
     model: Option<String>,
     /// `float` (the default) or `base64`: of the numbers as 32-bit floats, little end first.
-    #[schema(value_type = Option<String>)]
     encoding_format: Option<Encoding>,
     /// How many numbers of each vector are wanted, from the first; what is left is scaled to length 1 again. For
     /// models that were trained for it.
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
     dimensions: Option<Count>,
     /// Accepted and not used: who asks is known from the key.
     #[allow(dead_code)]
@@ -179,7 +180,7 @@ struct Embedding<'a> {
     /// The place of the input, from 0.
     index: usize,
     /// Numbers that together have length 1; or their base64.
-    #[schema(value_type = Vec<f32>)]
+    #[schema(value_type = VectorForm)]
     embedding: Written<'a>,
 }
 
@@ -201,6 +202,26 @@ impl<'a> Written<'a> {
             }
         }
     }
+}
+
+/// How a vector is written.
+enum VectorForm {}
+
+described! {
+    Encoding = json!({ "type": "string", "enum": ["float", "base64"] });
+    Inputs = json!({ "anyOf": [
+        { "type": "string", "minLength": 1 },
+        { "type": "array", "items": count(0), "minItems": 1 },
+        {
+            "type": "array", "minItems": 1,
+            "items": { "anyOf": [
+                { "type": "string", "minLength": 1 }, { "type": "array", "items": count(0), "minItems": 1 },
+            ] },
+        },
+    ] });
+    VectorForm = json!({ "anyOf": [
+        { "type": "array", "items": { "type": "number" } }, { "type": "string", "contentEncoding": "base64" },
+    ] });
 }
 
 /// What embeddings cost.
@@ -239,8 +260,8 @@ fn written(embeddings: &Embeddings, encoding: Encoding) -> Response {
     tag = "openai",
     request_body = EmbeddingRequest,
     params(
-        ("llmos-class" = Option<String>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
-        ("llmos-data-class" = Option<String>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
+        ("llmos-class" = Option<ClassName>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
+        ("llmos-data-class" = Option<DataClassName>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
     ),
     responses(
         (status = 200, description = "The vectors", body = EmbeddingList<'_>),

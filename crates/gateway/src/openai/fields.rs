@@ -9,9 +9,11 @@ use serde::{
     Deserialize, Deserializer,
     de::{Error, MapAccess, SeqAccess, Unexpected, Visitor},
 };
-use types::Prompt;
+use serde_json::{Value, json};
+use types::{Prompt, STOP_BYTES_MAX, STOP_STRINGS_MAX};
 
 use crate::{
+    described::{count, described},
     json::{Given, Object},
     limits::{METADATA_KEY_CHARS_MAX, METADATA_PAIRS_MAX, METADATA_VALUE_CHARS_MAX, PARTS_MAX},
 };
@@ -44,6 +46,44 @@ impl<'de> Deserialize<'de> for Count {
 
         deserializer.deserialize_u64(Whole)
     }
+}
+
+described! {
+    Stop = json!({ "anyOf": [
+        stop_string(), { "type": "array", "items": stop_string(), "maxItems": STOP_STRINGS_MAX },
+    ] });
+    LogitBias = json!({
+        "type": "object",
+        "propertyNames": { "type": "string", "pattern": "^[0-9]{1,9}$" },
+        "additionalProperties": { "type": "number", "minimum": -100, "maximum": 100 },
+    });
+    Content = json!({ "anyOf": [
+        { "type": "string" },
+        {
+            "type": "array", "minItems": 1,
+            "items": {
+                "type": "object", "required": ["type", "text"], "additionalProperties": false,
+                "properties": { "type": { "type": "string", "enum": ["text"] }, "text": { "type": "string" } },
+            },
+        },
+    ] });
+    Metadata = json!({
+        "type": "object", "maxProperties": METADATA_PAIRS_MAX,
+        "propertyNames": { "type": "string", "maxLength": METADATA_KEY_CHARS_MAX },
+        "additionalProperties": { "type": "string", "maxLength": METADATA_VALUE_CHARS_MAX },
+    });
+    RawPrompt = json!({ "anyOf": [
+        { "type": "string" },
+        { "type": "array", "items": count(0), "minItems": 1 },
+        {
+            "type": "array", "minItems": 1, "maxItems": 1,
+            "items": { "anyOf": [{ "type": "string" }, { "type": "array", "items": count(0), "minItems": 1 }] },
+        },
+    ] });
+}
+
+fn stop_string() -> Value {
+    json!({ "type": "string", "minLength": 1, "maxLength": STOP_BYTES_MAX })
 }
 
 /// `stop`: one string or several.

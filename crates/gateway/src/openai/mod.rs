@@ -54,7 +54,7 @@ pub(crate) enum Delivery {
 /// A request, parsed and checked.
 pub(crate) struct Asked {
     /// For the path.
-    request: GenerateRequest,
+    pub(crate) request: GenerateRequest,
     /// For the answer.
     protocol: Protocol,
     /// For the answer.

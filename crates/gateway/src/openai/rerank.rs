@@ -13,6 +13,7 @@ use serde::{
     Deserialize, Deserializer, Serialize,
     de::{Error, SeqAccess, Visitor},
 };
+use serde_json::json;
 use types::{OutOfRange, Prompt, RequestId, RerankRequest, Tokens};
 use utoipa::ToSchema;
 
@@ -23,6 +24,7 @@ use super::{
 use crate::{
     body::JsonBody,
     credential::Caller,
+    described::{ClassName, DataClassName, NameOfModel, described},
     error::{ApiError, ErrorBody},
     exchange::Exchange,
     json::Object,
@@ -35,16 +37,16 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub(crate) struct RankingRequest {
     /// Name or alias of the model: one that ranks, or one that embeds.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = NameOfModel)]
     model: Option<String>,
     /// What is looked for.
-    #[schema(required = true, value_type = String)]
+    #[schema(required = true, value_type = String, min_length = 1)]
     query: Option<Text>,
     /// 1 to 2048 texts, bare or as `{"text": "…"}`.
-    #[schema(required = true, value_type = Vec<String>)]
+    #[schema(required = true, value_type = Documents)]
     documents: Option<Documents>,
     /// How many of the best are wanted, at least 1 [default: all].
-    #[schema(value_type = Option<u32>)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
     top_n: Option<Count>,
     /// Whether the answer repeats the documents [default: true].
     return_documents: Option<bool>,
@@ -55,6 +57,19 @@ pub(crate) struct RankingRequest {
 
 /// At most [`DOCUMENTS_MAX`] documents.
 struct Documents(Vec<Arc<Prompt>>);
+
+described! {
+    Documents = json!({
+        "type": "array", "minItems": 1,
+        "items": { "anyOf": [
+            { "type": "string", "minLength": 1 },
+            {
+                "type": "object", "required": ["text"], "additionalProperties": false,
+                "properties": { "text": { "type": "string", "minLength": 1 } },
+            },
+        ] },
+    });
+}
 
 /// A document in an object of its own.
 #[derive(Deserialize)]
@@ -222,8 +237,8 @@ fn written(ranking: &Ranking, documents: Option<&[Arc<Prompt>]>) -> Response {
     tag = "openai",
     request_body = RankingRequest,
     params(
-        ("llmos-class" = Option<String>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
-        ("llmos-data-class" = Option<String>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
+        ("llmos-class" = Option<ClassName>, Header, description = "How urgent: batch, normal, interactive or system; at most what the key allows"),
+        ("llmos-data-class" = Option<DataClassName>, Header, description = "How sensitive the data is: public, internal, confidential or restricted; at most what the key allows"),
     ),
     responses(
         (status = 200, description = "The documents, the most relevant first", body = RankingAnswer<'_>),

@@ -31,36 +31,41 @@ macro_rules! generation_request {
         pub(crate) struct $name {
             $($own)*
             /// Name or alias of the model.
-            #[schema(required = true, value_type = String)]
+            #[schema(required = true, value_type = $crate::described::NameOfModel)]
             model: Option<String>,
             /// 0 (always the likeliest token) to 2.
+            #[schema(minimum = 0, maximum = 2)]
             temperature: Option<f32>,
             /// Keep the likeliest tokens that together reach this probability: above 0, to 1 (off).
+            #[schema(exclusive_minimum = 0, maximum = 1)]
             top_p: Option<f32>,
             /// Keep this many of the likeliest tokens; 0 and -1 are off. Not in OpenAI's API.
+            #[schema(minimum = -1, maximum = 4294967295.0)]
             top_k: Option<i64>,
             /// Keep tokens at least this likely, relative to the likeliest: 0 (off) to 1. Not in OpenAI's API.
+            #[schema(minimum = 0, maximum = 1)]
             min_p: Option<f32>,
             /// -2 to 2: a malus for every token that occurred.
+            #[schema(minimum = -2, maximum = 2)]
             presence_penalty: Option<f32>,
             /// -2 to 2: a malus for each time a token occurred.
+            #[schema(minimum = -2, maximum = 2)]
             frequency_penalty: Option<f32>,
             /// Above 0, to 2; 1 is off. `repeat_penalty` is the same. Not in OpenAI's API.
             #[serde(alias = "repeat_penalty")]
+            #[schema(exclusive_minimum = 0, maximum = 2)]
             repetition_penalty: Option<f32>,
             /// Makes sampling repeatable, as far as the engine can.
             seed: Option<i64>,
             /// Token ids, and what is added to their logits: -100 to 100.
-            #[schema(value_type = Option<std::collections::BTreeMap<String, f32>>)]
             logit_bias: Option<$crate::openai::fields::LogitBias>,
             /// A string, or up to 16, at which the answer ends.
-            #[schema(value_type = Option<Vec<String>>)]
             stop: Option<$crate::openai::fields::Stop>,
             /// Most tokens of the answer, at least 1.
-            #[schema(value_type = Option<u32>)]
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
             max_tokens: Option<$crate::openai::fields::Count>,
             /// Number of answers: only 1.
-            #[schema(value_type = Option<u32>)]
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 1)]
             n: Option<$crate::openai::fields::Count>,
             /// Whether to send the answer as server-sent events.
             stream: Option<bool>,

@@ -52,6 +52,8 @@ const DAY_S: u64 = 86_400;
 const NO_STORE_TENANTS_MAX: usize = 1_024;
 /// The source that needs no file.
 const SIMULATOR: &str = "simulator:";
+/// The same, without waiting: to measure and to test what is around a model.
+const INSTANT: &str = "simulator:instant";
 /// What stands before the name of a model of the store.
 pub(crate) const STORE: &str = "store:";
 /// Networks that are not public and may be reached all the same.
@@ -464,13 +466,12 @@ impl Check<'_> {
     }
 
     fn source(&mut self, key: &str, text: &str, sha256: Option<String>) -> Option<Source> {
-        if text == SIMULATOR {
+        if [SIMULATOR, INSTANT].contains(&text) {
             if sha256.is_some() {
-                let message =
-                    format!("a model with the source {SIMULATOR} has no file, so remove its `sha256`");
+                let message = format!("a model with the source {text} has no file, so remove its `sha256`");
                 self.refuse(&key.replace("source", "sha256"), message);
             }
-            return Some(Source::Simulator { purpose: Purpose::Generate });
+            return Some(Source::Simulator { purpose: Purpose::Generate, instant: text == INSTANT });
         }
         if text.is_empty() {
             let message =
