@@ -393,7 +393,7 @@ async fn what_is_not_ours_or_newer_is_refused(postgres: &Postgres) {
     let error = open(&newer).await.err().unwrap().to_string();
     assert!(error.contains("has schema 99, but this program knows schemas up to"), "{error}");
     let foreign = postgres.database("foreigner");
-    postgres.sql("foreigner", "CREATE TABLE theirs (x int)");
+    postgres.sql("foreigner", "SET ROLE llmos; CREATE TABLE theirs (x int)");
     let error = open(&foreign).await.err().unwrap();
     assert!(matches!(error, StoreError::NotOurs { .. }), "{error}");
     let error = open(&foreign.replace("foreigner", "absent")).await.err().unwrap();
