@@ -2,10 +2,21 @@
 //!
 //! What has started stays as it is. The rest becomes a graph of its own, in which no task begins on a processor before that is free and
 //! the data of started tasks is there. What can stay on its processor stays, in its old order; what cannot is put where the path
-//! through it is shortest. Then critical tasks are moved for as long as that makes the plan shorter and not too many have moved.
+//! through it is shortest. Then critical tasks are moved, alone or with some that are related to them, for as long as that makes the plan
+//! shorter; of what could have stayed not too many move.
 
-use super::{COSTS_MAX, Edge, Placed, Schedule, TICKS_MAX, TaskGraph, neighbourhood, plan::Plan, race::Race};
+use super::{
+    COSTS_MAX, Edge, Placed, Schedule, TICKS_MAX, TaskGraph, neighbourhood, plan::Plan, race::Race,
+    related::related,
+};
 use crate::{Budget, Control, Random};
+
+/// After so many steps that changed nothing,
+const ALONE: usize = 128;
+/// a critical task is of 16 times so often not lifted alone,
+const TOGETHER: u32 = 8;
+/// but with up to so many others.
+const OTHERS_MAX: u32 = 4;
 
 /// What is known of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +90,8 @@ pub fn replan(
     let rest = Rest::new(graph, situation)?;
     let mut random = Random::new(seed);
     let mut plan = rest.kept(situation);
+    // What is nowhere has to move.
+    let homes: Vec<u32> = (0..plan.tasks() as u32).map(|task| plan.processor(task)).collect();
     for task in plan.order().to_vec() {
         if plan.processor(task) == rest.graph.nowhere() {
             let place = plan.best_place(task, &mut random, 0);
@@ -88,7 +101,7 @@ pub fn replan(
     let mut race = Race::new(plan.schedule(), 0, budget, control);
     match moved_max {
         None => neighbourhood::search(&mut plan, &mut race, &mut random),
-        Some(moved_max) => improve(&rest, &mut plan, moved_max, &mut race, &mut random),
+        Some(moved_max) => improve(&mut plan, &homes, moved_max, &mut race, &mut random),
     }
     let (best, evaluations) = race.end();
     let mut schedule = Schedule { placed: situation.known.iter().map(Known::placed).collect() };
@@ -213,23 +226,45 @@ impl Rest {
     }
 }
 
-/// Puts critical tasks where the paths through them are shortest: no step makes the plan longer.
-fn improve(rest: &Rest, plan: &mut Plan<'_>, moved_max: usize, race: &mut Race<'_>, random: &mut Random) {
-    let home: Vec<u32> = (0..plan.tasks() as u32).map(|task| plan.processor(task)).collect();
-    let mut moved = 0;
+/// Puts critical tasks where the paths through them are shortest: no step makes the plan longer. At most `moved_max` tasks that have a
+/// home are elsewhere.
+fn improve(plan: &mut Plan<'_>, homes: &[u32], moved_max: usize, race: &mut Race<'_>, random: &mut Random) {
+    let nowhere = plan.graph().nowhere();
+    let is_moved = |plan: &Plan<'_>, task: u32| {
+        let home = homes[task as usize];
+        home != nowhere && home != plan.processor(task)
+    };
+    let (mut kept, mut group) = (plan.clone(), Vec::new());
+    let (mut moved, mut kept_moved) = (0, 0);
     // The search ends when so many steps in a row changed nothing.
     let mut still = 0;
-    while race.goes_on() && still < rest.tasks.len() {
+    while race.goes_on() && still < homes.len() {
+        let first = plan.critical(random.below(homes.len() as u32) as usize);
+        let is_alone = still < ALONE || random.below(16) >= TOGETHER;
+        let others = if is_alone { 0 } else { 1 + random.below(OTHERS_MAX) as usize };
+        related(plan, random, first, 1 + others, &mut group);
+        // One alone can go back where it was; of several, some may be in the way of the others.
+        if group.len() > 1 {
+            kept.clone_from(plan);
+            kept_moved = moved;
+        }
         let before = plan.makespan();
-        let task = plan.critical(random.below(plan.tasks() as u32) as usize);
-        let (from, at_home) = (plan.processor(task), home[task as usize]);
-        plan.lift(task);
-        let may_move = moved < moved_max || from != at_home;
-        let place = plan.best_place_where(task, random, 0, |processor| may_move || processor == from);
-        plan.put(task, place);
-        moved += usize::from(from == at_home && plan.processor(task) != at_home);
-        moved -= usize::from(from != at_home && plan.processor(task) == at_home);
+        for task in &group {
+            moved -= usize::from(is_moved(plan, *task));
+            plan.lift(*task);
+        }
+        for task in &group {
+            let home = homes[*task as usize];
+            let is_free = home == nowhere || moved < moved_max;
+            let place = plan.best_place_where(*task, random, 0, |processor| is_free || processor == home);
+            plan.put(*task, place);
+            moved += usize::from(is_moved(plan, *task));
+        }
         race.count(plan);
         still = if plan.makespan() < before { 0 } else { still + 1 };
+        if group.len() > 1 && plan.makespan() > before {
+            plan.clone_from(&kept);
+            moved = kept_moved;
+        }
     }
 }
