@@ -44,7 +44,7 @@ pub(crate) fn path() -> Result<PathBuf> {
 }
 
 /// The peers of the planner, from Python. Another list, another number: nothing is ever upgraded in place.
-const PLANNER: &str = "planner-1";
+const PLANNER: &str = "planner-2";
 const PLANNER_REQUIREMENTS: &str = include_str!("../../crates/bench/peers/requirements.txt");
 
 /// Builds the server, and installs the peers of the planner, unless they are there.
@@ -54,6 +54,7 @@ pub(crate) fn setup() -> Result<()> {
         &planner,
         "the planner's peers (crates/bench/peers/requirements.txt)",
         PLANNER_REQUIREMENTS,
+        &["--no-deps"],
     )?;
     let target = path()?;
     cache::once(&target, || target.is_file(), |scratch| build(scratch, &target))

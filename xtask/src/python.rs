@@ -30,11 +30,11 @@ pub(crate) fn makes_environments() -> bool {
 
 /// Installs the environment of the tests.
 pub(crate) fn setup() -> Result<()> {
-    environment(&venv()?, "the tests (tests/requirements.txt)", REQUIREMENTS)
+    environment(&venv()?, "the tests (tests/requirements.txt)", REQUIREMENTS, &[])
 }
 
-/// An environment with these packages, made unless it is there.
-pub(crate) fn environment(venv: &Path, whose: &str, requirements: &str) -> Result<()> {
+/// An environment with these packages, made unless it is there; `options` are those of `pip install`.
+pub(crate) fn environment(venv: &Path, whose: &str, requirements: &str, options: &[&str]) -> Result<()> {
     // The interpreter is a link: it dangles when the machine's Python was replaced.
     let stands = || venv.join(STAMP).is_file() && venv.join("bin/python3").exists();
     cache::once(venv, stands, |scratch| {
@@ -43,7 +43,7 @@ pub(crate) fn environment(venv: &Path, whose: &str, requirements: &str) -> Resul
         fs::write(&list, requirements)?;
         // An environment cannot be moved, so it is made in place, and has no stamp until it is whole.
         let mut pip = pip_in_new(venv)?;
-        shell::run(pip.args(["install", "--quiet", "--requirement"]).arg(list))?;
+        shell::run(pip.args(["install", "--quiet"]).args(options).arg("--requirement").arg(list))?;
         Ok(fs::write(venv.join(STAMP), "")?)
     })
 }

@@ -1,5 +1,6 @@
-"""Solves one DIMACS file by a peer: `flow.py FILE ROUNDS`. Prints JSON: the value, and milliseconds of one processor of each
-round. Reading the file, and building the peer's own network, are not counted."""
+"""Solves DIMACS files by OR-tools (cheapest flows) and igraph (greatest). A line of stdin names a `file` and how many `rounds`. It is
+answered by a line: the `value`, and the `ms` of CPU time of each round. Reading the file, and building the peer's own network, are
+not counted."""
 
 import gzip
 import json
@@ -50,18 +51,19 @@ def cheapest(nodes, arcs, supplies):
     return solver.optimal_cost(), ms
 
 
-def main():
-    kind, nodes, arcs, supplies, ends = read(sys.argv[1])
+def solve(ask):
+    kind, nodes, arcs, supplies, ends = read(ask["file"])
     results = []
     if kind == "max":
         graph = igraph.Graph(n=nodes, edges=(arcs[:, :2] - 1).tolist(), directed=True)
         capacity = arcs[:, 2].tolist()
-    for _ in range(int(sys.argv[2])):
+    for _ in range(ask["rounds"]):
         if kind == "min":
             results.append(cheapest(nodes, arcs, supplies))
         else:
             results.append(timed(lambda: graph.maxflow_value(ends["s"], ends["t"], capacity=capacity)))
-    print(json.dumps({"value": int(results[0][0]), "ms": [ms for _, ms in results]}))
+    return {"value": int(results[0][0]), "ms": [ms for _, ms in results]}
 
 
-main()
+for line in sys.stdin:
+    print(json.dumps(solve(json.loads(line))), flush=True)

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
-use crate::{machine::Surroundings, statistics::Summary};
+use crate::{
+    machine::Surroundings,
+    statistics::{Summary, geomean},
+};
 
 /// The table, as the project's design has it.
 const TABLE: &str = include_str!("../FIGURES.tsv");
@@ -70,6 +73,18 @@ pub(crate) enum Outcome {
     PeerMissing,
     /// What it is measured on is not there.
     Skipped,
+}
+
+impl Outcome {
+    /// What all rounds say together; skipped if there were none.
+    pub(crate) fn of(rounds: &[f64]) -> Self {
+        Summary::of(rounds).map_or(Self::Skipped, Self::Measured)
+    }
+
+    /// The geometric mean of ratios; skipped if there are none.
+    pub(crate) fn of_ratios(ratios: &[f64]) -> Self {
+        if ratios.is_empty() { Self::Skipped } else { Self::of(&[geomean(ratios)]) }
+    }
 }
 
 /// What a suite found: an outcome for each of its figures, and whatever else is worth knowing.

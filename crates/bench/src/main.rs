@@ -11,10 +11,12 @@
 //! [`figures::Report`], what is printed.
 #![forbid(unsafe_code)]
 
+mod cpu;
 mod figures;
 mod http;
 mod machine;
 mod page;
+mod peer;
 mod process;
 mod servers;
 mod statistics;
@@ -43,7 +45,8 @@ struct Arguments {
     /// What to measure: the name of a suite, or `all`.
     suite: Selection,
     /// GGUF models, of which `engine` measures the first [default: the packaged models that `make run` fetched]; for
-    /// `flow` a folder of DIMACS files.
+    /// `flow` a folder of DIMACS files, for `dag` of `.hdag`, for `jsp` of Taillard's `.txt`, for `rcpsp` of Patterson's
+    /// `.rcp`, for `placement` of Alibaba's `.csv`, or one that has a folder for each.
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
     /// Print JSON: one document, or for `all` an array of them.
@@ -66,6 +69,10 @@ enum Selection {
     Access,
     Vault,
     Flow,
+    Dag,
+    Jsp,
+    Rcpsp,
+    Placement,
 }
 
 impl Selection {
@@ -77,6 +84,10 @@ impl Selection {
             Self::Access => &[Suite::Access],
             Self::Vault => &[Suite::Vault],
             Self::Flow => &[Suite::Flow],
+            Self::Dag => &[Suite::Dag],
+            Self::Jsp => &[Suite::Jsp],
+            Self::Rcpsp => &[Suite::Rcpsp],
+            Self::Placement => &[Suite::Placement],
         }
     }
 }

@@ -26,6 +26,11 @@ impl Summary {
     }
 }
 
+/// The geometric mean of positive values; not finite if there are none.
+pub(crate) fn geomean(values: &[f64]) -> f64 {
+    (values.iter().map(|value| value.ln()).sum::<f64>() / values.len() as f64).exp()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -41,5 +46,10 @@ mod tests {
             assert_eq!(Summary::of(values), Some(Summary { median, min, max, rounds: values.len() }));
         }
         assert_eq!(Summary::of(&[]), None);
+    }
+    #[test]
+    fn the_geometric_mean_of_a_ratio_and_its_inverse_is_one() {
+        assert!((geomean(&[4.0, 0.25, 1.0]) - 1.0).abs() < 1e-12);
+        assert!(!geomean(&[]).is_finite());
     }
 }

@@ -1,35 +1,32 @@
 //! Suite `flow`: how long flows take beside OR-tools (cheapest), igraph and petgraph (greatest), in CPU time of one thread. Every
 //! answer is checked by its proof, and its value compared with the peers'.
 
-use std::{
-    fs::{self, File},
-    io::Read,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs::File, io::Read, path::Path, time::Duration};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use petgraph::{
     algo::maximum_flow::ford_fulkerson,
     graph::{DiGraph, NodeIndex},
 };
 use planner::flow::{MaxFlowProblem, Problem, max_flow, min_cost, read, verify};
-use rustix::time::{ClockId, clock_gettime};
 use serde::Deserialize;
+use serde_json::json;
 
+use super::instances::{files, name};
 use crate::{
+    cpu::timed,
     figures::{Findings, Outcome},
+    peer::Peer,
     progress,
     statistics::Summary,
 };
 
 /// The peers from Python.
-const PEER: &str = include_str!("../../peers/flow.py");
+const PEERS: &str = include_str!("../../peers/flow.py");
 /// Rounds of each side; the median counts.
 const ROUNDS: usize = 3;
-/// Files of one folder.
-const FILES_MAX: usize = 256;
+/// What files are called.
+const ENDINGS: [&str; 4] = [".min", ".max", ".min.gz", ".max.gz"];
 
 /// Milliseconds of all files together.
 #[derive(Default)]
@@ -43,7 +40,7 @@ struct Totals {
 
 /// What the peer's script prints.
 #[derive(Deserialize)]
-struct Peer {
+struct Answer {
     value: i128,
     ms: Vec<f64>,
 }
@@ -61,34 +58,29 @@ pub(super) fn run(folder: Option<&Path>, python: Option<&Path>) -> Result<Findin
         findings.outcomes.extend(figures.map(|figure| (figure, Outcome::Skipped)));
         return Ok(findings);
     };
-    let scratch = tempfile::tempdir().context("a folder for the peer's script")?;
-    let script = scratch.path().join("flow.py");
-    fs::write(&script, PEER).context("cannot write the peer's script")?;
+    let mut peers = python.map(|python| Peer::start(python, PEERS)).transpose()?;
     let mut totals = Totals::default();
-    for file in files(folder)? {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        progress(&format!("flow: {name}"));
-        measure(&file, &name, python.map(|python| (python, script.as_path())), &mut totals, &mut findings)?;
+    for file in files(folder, &ENDINGS)? {
+        progress(&format!("flow: {}", name(&file)));
+        measure(&file, peers.as_mut(), &mut totals, &mut findings)?;
     }
-    ensure!(totals.files > 0, "there is no .min, .max, .min.gz or .max.gz in {}", folder.display());
-    let measured = |value: f64| Summary::of(&[value]).map_or(Outcome::Skipped, Outcome::Measured);
     let ratio = |(ours, theirs): (f64, f64)| {
         if python.is_none() {
             Outcome::PeerMissing
         } else if theirs > 0.0 {
-            measured(ours / theirs)
+            Outcome::of(&[ours / theirs])
         } else {
             Outcome::Skipped
         }
     };
     let share = totals.certified as f64 / totals.files as f64;
     let petgraph = if totals.greatest.0 > 0.0 {
-        measured(totals.petgraph / totals.greatest.0)
+        Outcome::of(&[totals.petgraph / totals.greatest.0])
     } else {
         Outcome::Skipped
     };
     let [certified, cheapest, greatest, speed] = figures;
-    findings.outcomes.insert(certified, measured(share));
+    findings.outcomes.insert(certified, Outcome::of(&[share]));
     findings.outcomes.insert(cheapest, ratio(totals.cheapest));
     findings.outcomes.insert(greatest, ratio(totals.greatest));
     findings.outcomes.insert(speed, petgraph);
@@ -97,25 +89,26 @@ pub(super) fn run(folder: Option<&Path>, python: Option<&Path>) -> Result<Findin
 
 fn measure(
     file: &Path,
-    name: &str,
-    peer: Option<(&Path, &Path)>,
+    peers: Option<&mut Peer>,
     totals: &mut Totals,
     findings: &mut Findings,
 ) -> Result<()> {
-    let problem = read(&text(file)?).with_context(|| name.to_owned())?;
+    let name = name(file);
+    let problem = read(&text(file)?).with_context(|| name.clone())?;
     let (mut ours, mut value, mut is_certified) = (Vec::new(), 0, true);
     for _ in 0..ROUNDS {
-        let begun = cpu_time();
         match &problem {
             Problem::MinCost(problem) => {
-                let answer = min_cost(problem).with_context(|| name.to_owned())?;
-                ours.push(since(begun));
+                let (answer, took) = timed(|| min_cost(problem));
+                let answer = answer.with_context(|| name.clone())?;
+                ours.push(ms(took));
                 is_certified &= verify::min_cost(problem, &answer).is_ok();
                 value = answer.cost;
             }
             Problem::MaxFlow(problem) => {
-                let answer = max_flow(problem).with_context(|| name.to_owned())?;
-                ours.push(since(begun));
+                let (answer, took) = timed(|| max_flow(problem));
+                let answer = answer.with_context(|| name.clone())?;
+                ours.push(ms(took));
                 is_certified &= verify::max_flow(problem, &answer).is_ok();
                 value = answer.value.into();
             }
@@ -124,11 +117,9 @@ fn measure(
     let ours = median(&ours)?;
     findings.number(format!("{name}, llmos"), ours, "ms CPU");
     let mut theirs = 0.0;
-    if let Some((python, script)) = peer {
-        let ran = Command::new(python).arg(script).arg(file).arg(ROUNDS.to_string()).output();
-        let ran = ran.with_context(|| format!("cannot run {}", python.display()))?;
-        ensure!(ran.status.success(), "the peer failed on {name}: {}", String::from_utf8_lossy(&ran.stderr));
-        let found: Peer = serde_json::from_slice(&ran.stdout).context("the peer printed something else")?;
+    if let Some(peers) = peers {
+        let question = json!({"file": std::path::absolute(file).context("bad path")?, "rounds": ROUNDS});
+        let found: Answer = peers.ask(&question).with_context(|| name.clone())?;
         is_certified &= found.value == value;
         theirs = median(&found.ms)?;
         let called = if matches!(problem, Problem::MinCost(_)) { "ortools" } else { "igraph" };
@@ -158,22 +149,10 @@ fn petgraph(problem: &MaxFlowProblem) -> (f64, u64) {
     for arc in &problem.arcs {
         graph.add_edge(nodes[arc.from as usize], nodes[arc.to as usize], arc.capacity.unsigned_abs());
     }
-    let begun = cpu_time();
-    let (value, _) = ford_fulkerson(&graph, nodes[problem.source as usize], nodes[problem.sink as usize]);
-    (since(begun), value)
-}
-
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let mut files: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<_>>()?;
-    let is_one = |file: &PathBuf| {
-        let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        [".min", ".max", ".min.gz", ".max.gz"].iter().any(|ending| name.ends_with(ending))
-    };
-    files.retain(is_one);
-    files.sort();
-    ensure!(files.len() <= FILES_MAX, "at most {FILES_MAX} files can be measured");
-    Ok(files)
+    let source = nodes[problem.source as usize];
+    let sink = nodes[problem.sink as usize];
+    let ((value, _), took) = timed(|| ford_fulkerson(&graph, source, sink));
+    (ms(took), value)
 }
 
 fn text(file: &Path) -> Result<String> {
@@ -192,11 +171,6 @@ fn median(values: &[f64]) -> Result<f64> {
     Ok(Summary::of(values).context("nothing was measured")?.median)
 }
 
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
-}
-
-fn since(begun: Duration) -> f64 {
-    cpu_time().saturating_sub(begun).as_secs_f64() * 1e3
+fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }

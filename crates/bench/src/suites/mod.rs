@@ -1,10 +1,16 @@
 //! The suites: each measures the figures of one part of llmos.
 
 mod access;
+mod cp_sat;
+mod dag;
 mod engine;
 mod estimate;
 mod flow;
+mod instances;
+mod jsp;
+mod placement;
 mod prompts;
+mod rcpsp;
 mod vault;
 
 use std::path::{Path, PathBuf};
@@ -24,9 +30,9 @@ const PACKAGED: [&str; 2] = ["smollm2-135m-instruct.gguf", "all-minilm-l6-v2.ggu
 /// Names the Python that has the peers of the planner, where it does not lie at its usual place.
 const PYTHON_VARIABLE: &str = "LLMOS_BENCH_PYTHON";
 /// Where `make bench` puts it, below the cache folder.
-const PYTHON: &str = "peers/planner-1/bin/python3";
-/// The data of suite `flow`, where nothing else is said.
-const FLOWS: &str = "../shared/data/scheduling/flow";
+const PYTHON: &str = "peers/planner-2/bin/python3";
+/// The data of the planner's suites, where nothing else is said: a folder for each.
+const SCHEDULING: &str = "../shared/data/scheduling";
 /// Models that may be given.
 const MODELS_MAX: usize = 8;
 
@@ -38,6 +44,10 @@ pub(crate) enum Suite {
     Access,
     Vault,
     Flow,
+    Dag,
+    Jsp,
+    Rcpsp,
+    Placement,
 }
 
 /// What is measured, beside what, and on what.
@@ -49,14 +59,24 @@ pub(crate) struct Options {
     pub(crate) llama_server: Option<PathBuf>,
     /// The GGUF models that were given, or else those that are packaged and there.
     pub(crate) models: Vec<PathBuf>,
-    /// The folder of flows that was given, or else the usual one if it is there.
-    pub(crate) flows: Option<PathBuf>,
+    /// The folder of data for the planner that was given, or else the usual one if it is there.
+    pub(crate) data: Option<PathBuf>,
     /// The Python with the peers of the planner, if it is there.
     pub(crate) python: Option<PathBuf>,
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 5] = [Self::Engine, Self::Estimate, Self::Access, Self::Vault, Self::Flow];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Engine,
+        Self::Estimate,
+        Self::Access,
+        Self::Vault,
+        Self::Flow,
+        Self::Dag,
+        Self::Jsp,
+        Self::Rcpsp,
+        Self::Placement,
+    ];
 
     /// Its name in the table of figures.
     pub(crate) fn name(self) -> &'static str {
@@ -66,16 +86,26 @@ impl Suite {
             Self::Access => "access",
             Self::Vault => "vault",
             Self::Flow => "flow",
+            Self::Dag => "dag",
+            Self::Jsp => "jsp",
+            Self::Rcpsp => "rcpsp",
+            Self::Placement => "placement",
         }
     }
 
     pub(crate) async fn run(self, options: &Options) -> Result<Findings> {
+        let (data, python) = (options.data_of(self), options.python.as_deref());
+        let data = data.as_deref();
         match self {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
             Self::Access => access::run().await,
             Self::Vault => vault::run().await,
-            Self::Flow => flow::run(options.flows.as_deref(), options.python.as_deref()),
+            Self::Flow => flow::run(data, python),
+            Self::Dag => dag::run(data, python),
+            Self::Jsp => jsp::run(data, python),
+            Self::Rcpsp => rcpsp::run(data, python),
+            Self::Placement => placement::run(data, python),
         }
     }
 }
@@ -94,8 +124,9 @@ impl Options {
         };
         let (folders, paths): (Vec<PathBuf>, Vec<PathBuf>) =
             paths.into_iter().partition(|path| path.is_dir());
-        let usual = PathBuf::from(FLOWS);
-        let flows = folders.into_iter().next().or_else(|| usual.is_dir().then_some(usual));
+        ensure!(folders.len() <= 1, "at most one folder of data can be measured");
+        let usual = PathBuf::from(SCHEDULING);
+        let data = folders.into_iter().next().or_else(|| usual.is_dir().then_some(usual));
         let given: Result<Vec<_>> = paths.into_iter().map(|path| named(path, "the model")).collect();
         let mut models = given?;
         let peer = std::env::var_os(PEER_VARIABLE).map(PathBuf::from);
@@ -115,7 +146,7 @@ impl Options {
             llmos: named(llmos, "llmos; build it, or give its path by --llmos")?,
             llama_server: peer.or_else(|| cached(PEER)),
             models: models.context("bad path")?,
-            flows,
+            data,
             python,
         })
     }
@@ -125,6 +156,13 @@ impl Options {
     /// The first model.
     pub(crate) fn chat_model(&self) -> Option<&Path> {
         self.models.first().map(PathBuf::as_path)
+    }
+
+    /// The folder of data of a suite: the one that is called like it, or else the folder itself.
+    fn data_of(&self, suite: Suite) -> Option<PathBuf> {
+        let data = self.data.as_ref()?;
+        let own = data.join(suite.name());
+        Some(if own.is_dir() { own } else { data.clone() })
     }
 }
 
@@ -165,5 +203,22 @@ mod tests {
         let error = Options::new(Vec::new(), Some(absent())).unwrap_err().to_string();
         assert!(error.contains("--llmos"), "{error}");
         assert!(Options::new(vec![absent(); MODELS_MAX + 1], None).is_err());
+        let error = Options::new(vec![PathBuf::from("src"), PathBuf::from("peers")], None).unwrap_err();
+        assert!(error.to_string().contains("one folder"), "{error}");
+    }
+
+    #[test]
+    fn a_suite_finds_its_own_folder() {
+        let data = |folder: &str| Options {
+            llmos: PathBuf::new(),
+            llama_server: None,
+            models: Vec::new(),
+            data: Some(PathBuf::from(folder)),
+            python: None,
+        };
+        // The sources have a folder `dag`, and none for `rcpsp`.
+        for (suite, expected) in [(Suite::Dag, "src/suites/dag"), (Suite::Rcpsp, "src/suites")] {
+            assert_eq!(data("src/suites").data_of(suite), Some(PathBuf::from(expected)));
+        }
     }
 }
