@@ -12,7 +12,7 @@ use super::{
 use crate::{Budget, Control, Random};
 
 /// After so many steps that changed nothing,
-const ALONE: usize = 32;
+const ALONE: usize = 128;
 /// a critical task is of 16 times so often not lifted alone,
 const TOGETHER: u32 = 8;
 /// but with up to so many others.
