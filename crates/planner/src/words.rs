@@ -1,5 +1,7 @@
 //! Text that problems are read from: words of lines, and complaints that say where.
 
+use std::fmt;
+
 /// Why a file cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {why}")]
@@ -10,6 +12,19 @@ pub struct ReadError {
     pub column: usize,
     /// What is wrong, and what is expected.
     pub why: String,
+}
+
+/// Members of a cycle that are shown.
+const CYCLE_SHOWN: usize = 8;
+
+/// The first members of a cycle, to be read.
+pub(crate) fn chain<T: fmt::Display>(cycle: &[T]) -> String {
+    let mut shown: Vec<String> = cycle.iter().take(CYCLE_SHOWN).map(ToString::to_string).collect();
+    if cycle.len() > CYCLE_SHOWN {
+        shown.push(format!("… ({} more)", cycle.len() - CYCLE_SHOWN));
+    }
+    shown.extend(cycle.first().map(ToString::to_string));
+    shown.join(" → ")
 }
 
 /// The words of a line.

@@ -113,7 +113,7 @@ fn bad_projects_are_named() {
         (with(activity(i64::MAX, 0), vec![]), "ticks, and at most"),
         (with(activity(1, 0), vec![(0, 0)]), "order 0 is about"),
         (with(activity(1, 0), vec![(0, 1), (0, 2)]), "order 1 is about"),
-        (with(activity(1, 0), vec![(0, 1), (1, 0)]), "wait for each other, among them activity"),
+        (with(activity(1, 0), vec![(0, 1), (1, 0)]), "wait for each other: 0 → 1 → 0 (counted from 0)"),
         (Project::new(vec![-1], vec![], vec![]), "resource 0 has a negative number"),
         (Project::new(vec![i64::MAX], vec![], vec![]), "units, and at most 2147483648"),
         (Project::new(vec![0; 65], vec![], vec![]), "65 resources, and at most 64"),

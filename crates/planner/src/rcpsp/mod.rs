@@ -16,6 +16,7 @@
 //! ```
 
 mod bound;
+mod critical;
 mod patterson;
 mod profile;
 mod project;
@@ -23,6 +24,7 @@ mod search;
 mod verify;
 
 pub use bound::lower_bound;
+pub use critical::critical_path;
 pub use patterson::read;
 pub use project::{
     ACTIVITIES_MAX, Activity, ORDERS_MAX, Project, ProjectError, RESOURCES_MAX, TICKS_MAX, UNITS_MAX,

@@ -95,7 +95,8 @@ mod tests {
             ("1 1\n1\n1 1", 4, 1, "those that follow is missing"),
             ("1 1\n1\n1 1 0\n\n 7", 5, 2, "should have ended"),
             ("1 1\n1\n1 NaN 0", 3, 3, "no whole number"),
-            ("2 0\n1 1 2\n1 1 1\n", 3, 1, "wait for each other"),
+            ("2 0\n1 1 2\n1 1 1\n", 3, 1, "wait for each other: 0 → 1 → 0 (counted from 0)"),
+            ("3 0\n1 1 2\n1 1 3\n1 1 2\n", 4, 1, "wait for each other: 1 → 2 → 1"),
         ] {
             let error = read(text).unwrap_err();
             assert_eq!((error.line, error.column), (line, column), "{text}: {error}");

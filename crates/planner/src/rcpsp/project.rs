@@ -1,5 +1,7 @@
 //! The problem.
 
+use crate::words::chain;
+
 /// Most activities of a project.
 pub const ACTIVITIES_MAX: usize = 1 << 13;
 /// Most resources.
@@ -48,8 +50,11 @@ pub enum ProjectError {
     #[error("order {0} is about an activity that there is not, or about one and itself")]
     BadOrder(usize),
     /// Activities that wait for each other.
-    #[error("activities wait for each other, among them activity {0}")]
-    Cycle(usize),
+    #[error("activities wait for each other: {} (counted from 0)", chain(.0))]
+    Cycle(
+        /// Each waits for the one before it, and the first for the last. The lowest comes first.
+        Vec<usize>,
+    ),
 }
 
 /// A project that keeps to all limits: it can be done.
@@ -185,11 +190,20 @@ fn sorted(before: &[Vec<u32>], after: &[Vec<u32>]) -> Result<Vec<u32>, ProjectEr
     let Some(start) = waits.iter().position(|waits| *waits > 0) else {
         return Ok(sorted);
     };
-    // What waits may wait behind a cycle; as many steps back as there are activities end in one.
-    let mut at = start;
-    for _ in 0..before.len() {
+    // What waits may wait behind a cycle: back, always to one that waits too, until one comes for the second time.
+    let back = |at: usize| {
         let waiting = before[at].iter().find(|one| waits[**one as usize] > 0);
-        at = waiting.map_or(at, |one| *one as usize);
+        waiting.map_or(at, |one| *one as usize)
+    };
+    let inside = (0..before.len()).fold(start, |at, _| back(at));
+    let mut cycle = vec![inside];
+    let mut at = back(inside);
+    while at != inside {
+        cycle.push(at);
+        at = back(at);
     }
-    Err(ProjectError::Cycle(at))
+    cycle.reverse();
+    let least = (0..cycle.len()).min_by_key(|place| cycle[*place]).unwrap_or_default();
+    cycle.rotate_left(least);
+    Err(ProjectError::Cycle(cycle))
 }

@@ -1,5 +1,7 @@
 //! The problem: what has to run, what it costs where, and what has to be carried.
 
+use crate::words::chain;
+
 /// Most tasks of a graph.
 pub const TASKS_MAX: usize = 1 << 17;
 /// Most edges of a graph.
@@ -146,17 +148,6 @@ pub enum GraphError {
         /// Each waits for the one before it, and the first for the last. The lowest comes first.
         Vec<u32>,
     ),
-}
-
-/// The first tasks of a cycle, to be read.
-fn chain(cycle: &[u32]) -> String {
-    const SHOWN: usize = 8;
-    let mut shown: Vec<String> = cycle.iter().take(SHOWN).map(ToString::to_string).collect();
-    if cycle.len() > SHOWN {
-        shown.push(format!("… ({} more)", cycle.len() - SHOWN));
-    }
-    shown.extend(cycle.first().map(ToString::to_string));
-    shown.join(" → ")
 }
 
 /// The other end of an edge.

@@ -29,6 +29,7 @@ mod anneal;
 mod bits;
 mod bounds;
 mod chance;
+mod critical;
 mod ensemble;
 mod genetic;
 mod graph;
@@ -45,6 +46,7 @@ mod solve;
 pub mod verify;
 
 pub use bounds::lower_bound;
+pub use critical::critical_path;
 pub use graph::{
     COSTS_MAX, EDGES_MAX, Edge, GraphError, Links, PROCESSORS_MAX, TASKS_MAX, TICKS_MAX, TaskGraph,
 };
