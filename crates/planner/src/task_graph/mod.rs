@@ -44,6 +44,7 @@ mod replan;
 mod schedule;
 mod solve;
 pub mod verify;
+mod wfcommons;
 
 pub use bounds::lower_bound;
 pub use critical::critical_path;
@@ -55,3 +56,4 @@ pub use replan::{Known, NewPlan, ReplanError, Situation, replan};
 pub use schedule::{Placed, Schedule};
 pub(crate) use solve::solve_from;
 pub use solve::{Algorithm, Solution, first_schedule, solve};
+pub use wfcommons::{Machines, Workflow, read_workflow};
