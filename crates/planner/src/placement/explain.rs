@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::{
     Wrong,
-    problem::{Place, Problem, Within},
+    problem::{Parts, Place, Problem, Within},
     state::{Choice, State},
     verify,
 };
@@ -51,6 +51,8 @@ pub struct Explanation {
     pub place: Option<Place>,
     /// What it costs there; its value if it has no place.
     pub cost: i64,
+    /// The same part by part; none if it has no place.
+    pub parts: Option<Parts>,
     /// The best on another machine, or to have no place, with all others where they are; and what it costs. None if it has no
     /// place, and there is none.
     pub second: Option<(Option<Place>, i64)>,
@@ -118,7 +120,8 @@ impl<'a> Explainer<'a> {
         if let Some(place) = place {
             self.state.put(replica, place);
         }
-        Some(Explanation { replica, place, cost, second, changes })
+        let parts = place.map(|place| problem.parts(replica, place));
+        Some(Explanation { replica, place, cost, parts, second, changes })
     }
 
     fn lacks(&self, model: u32, machine: u32) -> Vec<Lack> {

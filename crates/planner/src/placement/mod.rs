@@ -70,7 +70,8 @@ pub use explain::{Change, Explainer, Explanation, Lack};
 pub use list::Rule;
 pub use problem::{
     AMOUNT_MAX, DEVICES_MAX, Device, KINDS_MAX, MACHINES_MAX, MODELS_MAX, Machine, Model, NUMA_MAX, Numa,
-    Place, PlacementError, Problem, REPLICAS_MAX, RESIDENTS_MAX, Replica, VALUE_MAX, WHOLE_MILLI, Within,
+    Parts, Place, PlacementError, Problem, REPLICAS_MAX, RESIDENTS_MAX, Replica, VALUE_MAX, WHOLE_MILLI,
+    Within,
 };
 pub use search::{Solution, list, solve};
 pub use verify::{Wrong, plan as verify};

@@ -105,6 +105,17 @@ pub struct Place {
     pub numa: Option<u8>,
 }
 
+/// What a replica costs at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts {
+    /// Its files are not there.
+    pub loading: i64,
+    /// Its devices are not all on one island.
+    pub across: i64,
+    /// It runs elsewhere now.
+    pub moving: i64,
+}
+
 /// A replica that is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Replica {
@@ -242,18 +253,33 @@ impl Problem {
     pub(super) fn cost(&self, replica: usize, place: Option<Place>) -> i64 {
         let wanted = &self.replicas[replica];
         let Some(place) = place else { return wanted.value };
+        let Parts { loading, across, moving } = self.parts(replica, place);
+        loading + across + moving
+    }
+
+    /// What a replica costs at a place, part by part.
+    pub(super) fn parts(&self, replica: usize, place: Place) -> Parts {
+        let wanted = &self.replicas[replica];
         let moved = wanted.now.is_some_and(|now| now != place);
         let is_there = wanted.now.is_some_and(|now| now.machine == place.machine);
-        self.cost_there(wanted.model, is_there, place) + if moved { wanted.move_cost } else { 0 }
+        let parts = self.parts_there(wanted.model, is_there, place);
+        Parts { moving: if moved { wanted.move_cost } else { 0 }, ..parts }
     }
 
     /// Loading and links, without moving. A running replica has its files where it runs.
     pub(super) fn cost_there(&self, model: u32, runs_there: bool, place: Place) -> i64 {
+        let parts = self.parts_there(model, runs_there, place);
+        parts.loading + parts.across
+    }
+
+    fn parts_there(&self, model: u32, runs_there: bool, place: Place) -> Parts {
         let wanted = &self.models[model as usize];
         let is_there = runs_there || self.is_resident(model, place.machine);
-        let loading = if is_there { 0 } else { wanted.load_cost };
-        let across = if self.is_across(place) { wanted.across_cost } else { 0 };
-        loading + across
+        Parts {
+            loading: if is_there { 0 } else { wanted.load_cost },
+            across: if self.is_across(place) { wanted.across_cost } else { 0 },
+            moving: 0,
+        }
     }
 
     fn is_across(&self, place: Place) -> bool {
