@@ -47,7 +47,7 @@ fn show(inventory: &Inventory, output: Output) -> Result<(), Failure> {
     if output.json { output::document(inventory) } else { output.text(&page::of(inventory)) }
 }
 
-fn refused(error: &InventoryError) -> Failure {
+pub(crate) fn refused(error: &InventoryError) -> Failure {
     let failure = Failure::new(Exit::Failed, error);
     match error {
         InventoryError::Refused { problems, .. } => problems.iter().fold(failure, Failure::advise),
