@@ -73,7 +73,7 @@ impl Suite {
         match self {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
-            Self::Access => access::run().await,
+            Self::Access => access::run(options).await,
             Self::Vault => vault::run().await,
             Self::Flow => flow::run(options.flows.as_deref(), options.python.as_deref()),
         }
