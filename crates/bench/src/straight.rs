@@ -7,6 +7,7 @@
 
 use std::{
     error::Error,
+    io::{self, Write},
     net::Ipv4Addr,
     process::ExitCode,
     sync::{
@@ -49,7 +50,8 @@ fn main() -> ExitCode {
     match runtime.context("no runtime").and_then(|runtime| runtime.block_on(serve())) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Nobody reads a closed stderr.
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -59,7 +61,7 @@ async fn serve() -> Result<()> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let driver = Stepped::start("mock".to_owned(), Arc::new(MockLaunch::new(CONTEXT)), Turns::alone());
     let straight = Arc::new(Straight { driver, model: "bench".parse()?, sequences: AtomicU64::new(1) });
-    println!("{{\"address\":\"http://{}\",\"key\":null}}", listener.local_addr()?);
+    writeln!(io::stdout(), "{{\"address\":\"http://{}\",\"key\":null}}", listener.local_addr()?)?;
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(connection(straight.clone(), stream));
