@@ -84,7 +84,16 @@ impl Connection {
 
     /// Has vectors of texts computed by `POST /v1/embeddings`.
     pub(crate) async fn embed(&mut self, body: &Value) -> Result<()> {
-        let request = self.request(Method::POST, "/v1/embeddings", serde_json::to_vec(body)?.into())?;
+        self.post("/v1/embeddings", serde_json::to_vec(body)?.into()).await
+    }
+
+    /// Has a conversation continued by `POST /v1/chat/completions`. `body` must not ask for a stream.
+    pub(crate) async fn chat(&mut self, body: Bytes) -> Result<()> {
+        self.post("/v1/chat/completions", body).await
+    }
+
+    async fn post(&mut self, path: &str, body: Bytes) -> Result<()> {
+        let request = self.request(Method::POST, path, body)?;
         let whole = async {
             let response = self.send(request).await?;
             let status = response.status();

@@ -63,16 +63,18 @@ impl Server {
         let mut command = Command::new(program);
         command.arg("serve").arg("--json").arg("--config").arg(&config);
         let (mut process, stdout) = Process::start(command, folder.path().join("log"))?;
-        let mut stdout = BufReader::new(stdout);
-        let mut line = String::new();
-        timeout(READY_MAX, stdout.read_line(&mut line)).await.context("llmos says nothing")??;
-        let greeting: Greeting = serde_json::from_str(&line)
-            .with_context(|| format!("llmos did not say where it listens: {}", process.last_lines()))?;
-        let address = greeting.address.trim_start_matches("http://");
-        let endpoint = Endpoint { address: address.parse()?, key: greeting.key };
+        let (endpoint, stdout) = greeted(&process, stdout).await?;
         let path = if load.is_some() { "/readyz" } else { "/healthz" };
         let ready = process.ready(&endpoint, path, READY_MAX).await?;
         Ok(Self::new(process, endpoint, ready, stdout, folder))
+    }
+
+    /// Starts the codec of chats wired straight to the mock driver. It takes connections at once.
+    pub(crate) async fn straight(program: &Path) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let (process, stdout) = Process::start(Command::new(program), folder.path().join("log"))?;
+        let (endpoint, stdout) = greeted(&process, stdout).await?;
+        Ok(Self::new(process, endpoint, Instant::now(), stdout, folder))
     }
 
     /// Starts llama-server.
@@ -122,6 +124,17 @@ impl Server {
     }
 }
 
+/// Reads where a server of ours listens, and the key that it gives out.
+async fn greeted(process: &Process, stdout: ChildStdout) -> Result<(Endpoint, BufReader<ChildStdout>)> {
+    let mut stdout = BufReader::new(stdout);
+    let mut line = String::new();
+    timeout(READY_MAX, stdout.read_line(&mut line)).await.context("the server says nothing")??;
+    let greeting: Greeting = serde_json::from_str(&line)
+        .with_context(|| format!("the server did not say where it listens: {}", process.last_lines()))?;
+    let address = greeting.address.trim_start_matches("http://").parse()?;
+    Ok((Endpoint { address, key: greeting.key }, stdout))
+}
+
 fn data_dir(folder: &Path) -> PathBuf {
     folder.join("data")
 }
@@ -130,7 +143,7 @@ fn data_dir(folder: &Path) -> PathBuf {
 fn configuration(data_dir: &Path, load: Option<Load<'_>>) -> String {
     let quoted = |path: &Path| Value::from(path.to_string_lossy()).to_string();
     let data_dir = quoted(data_dir);
-    let source = load.map_or("\"simulator:\"".to_owned(), |load| quoted(load.model));
+    let source = load.map_or("\"simulator:instant\"".to_owned(), |load| quoted(load.model));
     let settings = load.map_or(String::new(), |Load { threads, context, parallel, .. }| {
         format!("threads = {threads}\ncontext = {context}\nparallel = {parallel}\n")
     });
@@ -191,7 +204,7 @@ mod tests {
         let text = configuration(Path::new("/data"), Some(load));
         assert!(text.contains("source = \"/a \\\"b\\\"/m.gguf\"") && text.contains("threads = 2"), "{text}");
         assert!(text.contains("context = 512") && text.contains("parallel = 4"), "{text}");
-        assert!(configuration(Path::new("/data"), None).contains("source = \"simulator:\""));
+        assert!(configuration(Path::new("/data"), None).contains("source = \"simulator:instant\""));
     }
 
     #[tokio::test]

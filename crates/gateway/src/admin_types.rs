@@ -183,6 +183,8 @@ pub struct KeyRotationRequest {
 
 /// What a user used of a model on a day, with a key or without.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+// Answers have a `Usage` too, and a description knows no modules.
+#[schema(as = UsageOfUser)]
 pub struct Usage {
     /// The day (UTC): days since 1970.
     pub day: u64,

@@ -33,7 +33,20 @@ const HOUSE: [(&str, Place); 17] = [
     ("gateway", Place::Floor(7)),
     ("llmos", Place::Roof),
     ("simulator", Place::Beside(&["types", "scheduler", "engine"])),
-    ("bench", Place::Beside(&["access", "modelfile", "planner", "store", "types", "vault"])),
+    (
+        "bench",
+        Place::Beside(&[
+            "access",
+            "engine",
+            "gateway",
+            "modelfile",
+            "planner",
+            "simulator",
+            "store",
+            "types",
+            "vault",
+        ]),
+    ),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.

@@ -99,7 +99,7 @@ impl Suite {
         match self {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
-            Self::Access => access::run().await,
+            Self::Access => access::run(options).await,
             Self::Vault => vault::run().await,
             Self::Flow => flow::run(data, python),
             Self::Dag => dag::run(data, python),

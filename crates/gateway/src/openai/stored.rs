@@ -10,7 +10,7 @@ use axum::{
 use http::Uri;
 use path::{Exported, KeptError, Stored, StoredQuery};
 use serde::{Deserialize, Serialize};
-use serde_json::{json, value::RawValue};
+use serde_json::value::RawValue;
 use types::{RequestId, Secret};
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -24,7 +24,6 @@ use super::{
 use crate::{
     body::JsonBody,
     credential::Caller,
-    described::described,
     error::{ApiError, ErrorBody},
     limits::{LIST_DEFAULT, LIST_MAX, METADATA_PAIRS_MAX},
     routes::Gateway,
@@ -34,13 +33,6 @@ use crate::{
 const LINE_HEAD: usize = 1024;
 /// What stands before the request's id.
 const PREFIX: &str = "chatcmpl-";
-
-/// How `order` is written.
-enum Order {}
-
-described! {
-    Order = json!({ "type": "string", "enum": ["asc", "desc"] });
-}
 
 /// A part of a list.
 #[derive(Serialize, ToSchema)]
@@ -124,7 +116,7 @@ pub(crate) async fn get_stored(
     params(
         ("after" = Option<String>, Query, description = "Go on behind this id"),
         ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "At most so many: 1 to 100; 20 without it"),
-        ("order" = Option<Order>, Query, description = "`asc` (the oldest first) or `desc`"),
+        ("order" = Option<String>, Query, description = "`asc` (the oldest first) or `desc`"),
         ("model" = Option<String>, Query, description = "Only of this model"),
         ("metadata" = Option<BTreeMap<String, String>>, Query, style = DeepObject, explode, description = "Only those to which these texts are attached"),
     ),
@@ -176,7 +168,7 @@ pub(crate) async fn list_stored(
         ("id" = String, Path, description = "Id of the answer"),
         ("after" = Option<String>, Query, description = "Go on behind this id of a message"),
         ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "At most so many: 1 to 100; 20 without it"),
-        ("order" = Option<Order>, Query, description = "`asc` (the first one first) or `desc`"),
+        ("order" = Option<String>, Query, description = "`asc` (the first one first) or `desc`"),
     ),
     responses(
         (status = 200, description = "What was asked", body = List<StoredMessage>),
