@@ -401,8 +401,8 @@ impl SignIn {
         let record = self.of_kind(user, FactorKind::Totp).pop().ok_or(SignInError::UnknownFactor)?;
         let totp = self.opened(user, &record.data)?;
         let step = totp.step_of(code, now_s());
-        let used = step.map(|step| (record, step, step));
-        self.proved(session, used, "totp").await
+        let right = step.map(|step| (record, step, step));
+        self.proved(session, right, "totp").await
     }
 
     /// Proves the second factor by a recovery code, which is of no use afterwards.
@@ -415,24 +415,24 @@ impl SignIn {
         let records = self.of_kind(user, FactorKind::Recovery);
         // Of keyed hashes, how many bytes are equal says nothing about the codes.
         let found = records.into_iter().find(|record| record.data[..] == hash[..]);
-        let used = found.map(|record| (record, now_s(), NEVER_USED));
-        self.proved(session, used, "recovery").await
+        let right = found.map(|record| (record, now_s(), NEVER_USED));
+        self.proved(session, right, "recovery").await
     }
 
     /// The session goes on if this factor counts, used now, and not at `before` or later.
     async fn proved(
         &self,
         session: Session,
-        used: Option<(FactorRecord, u64, u64)>,
+        right: Option<(FactorRecord, u64, u64)>,
         what: &'static str,
     ) -> Result<Secret, SignInError> {
-        let (sign_in, user) = (self.clone(), session.opened.user);
+        let (this, owner) = (self.clone(), session.opened.user);
         carried_through(async move {
-            let is_right = match used {
+            let is_right = match right {
                 Some((record, now, before)) => {
-                    let counts = sign_in.used(&record, now, before, record.data.clone()).await?;
+                    let counts = this.used(&record, now, before, record.data.clone()).await?;
                     if !counts && record.kind == FactorKind::Recovery.as_str() {
-                        let (tenant, user) = sign_in.0.keyring.names_of(user)?.unwrap_or_default();
+                        let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
                         tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
                     }
                     counts
@@ -440,11 +440,11 @@ impl SignIn {
                 None => false,
             };
             if !is_right {
-                sign_in.wrong(user, what);
+                this.wrong(owner, what);
                 return Err(SignInError::WrongCode);
             }
-            sign_in.right(user);
-            sign_in.advance(&session).await
+            this.right(owner);
+            this.advance(&session).await
         })
         .await
     }

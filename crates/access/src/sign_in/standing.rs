@@ -79,10 +79,10 @@ impl SignIn {
                 Some(user)
             }
             _ => {
-                let (sign_in, groups, as_of) = (self.clone(), claimed.groups.clone(), claimed.issued_at);
+                let (this, groups, as_of) = (self.clone(), claimed.groups.clone(), claimed.issued_at);
                 let names_taken = carried_through(async move {
-                    sign_in.store().put_said(&account.0, &account.1, groups, as_of).await?;
-                    sign_in.place(Some(&[account])).await
+                    this.store().put_said(&account.0, &account.1, groups, as_of).await?;
+                    this.place(Some(&[account])).await
                 });
                 if let Some(name) = names_taken.await?.pop() {
                     return Err(AccessError::NameTaken(name).into());

@@ -1,5 +1,6 @@
 //! What a worker tries that was taken over. Each attempt is a system call of a process that has confined itself: this test
 //! again, with the name of an attempt in its environment.
+#![allow(clippy::expect_used)]
 
 use std::{
     ffi::CStr,
