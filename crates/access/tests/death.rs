@@ -283,9 +283,9 @@ async fn what_was_acknowledged_holds_wherever_the_process_is_killed() {
                     access.sign_in().prove_recovery(&session, unused).await.unwrap();
                     *seen.entry("enrolled").or_default() += 1;
                 }
-                ["ack", "used", user, used] => {
+                ["ack", "used", user, code] => {
                     let session = half_signed_in(&access, user).await;
-                    let again = access.sign_in().prove_recovery(&session, used).await.err();
+                    let again = access.sign_in().prove_recovery(&session, code).await.err();
                     assert!(matches!(again, Some(SignInError::WrongCode)), "{user}: {again:?}");
                     *seen.entry("used").or_default() += 1;
                 }

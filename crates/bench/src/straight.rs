@@ -29,9 +29,7 @@ use hyper::{
 use hyper_util::rt::TokioIo;
 use simulator::MockLaunch;
 use tokio::net::{TcpListener, TcpStream};
-use types::{
-    DataClass, ModelName, Principal, PriorityClass, Role, Scope, SequenceId, TenantId, Tokens, UserId,
-};
+use types::{DataClass, ModelName, Principal, PriorityClass, SequenceId, TenantId, Tokens, UserId};
 
 /// KV memory of the mock, in tokens: as much as it has in llmos.
 const CONTEXT: Tokens = Tokens(4_096);
@@ -98,12 +96,8 @@ impl Straight {
 
 fn anybody() -> Principal {
     Principal {
-        tenant: TenantId(1),
-        user: UserId(1),
-        role: Role::Member,
         class_max: PriorityClass::Interactive,
         data_class_max: DataClass::Restricted,
-        scope: Scope::default(),
-        present_at: None,
+        ..Principal::least(TenantId(1), UserId(1))
     }
 }

@@ -177,7 +177,7 @@ pub struct Key {
 #[serde(deny_unknown_fields)]
 pub struct KeyRotationRequest {
     /// For how many seconds more the secret before is accepted: 0 to 2592000 (30 days).
-    #[schema(maximum = 2592000)]
+    #[schema(maximum = 2_592_000)]
     pub overlap_s: u64,
 }
 

@@ -106,9 +106,9 @@ pub(crate) fn each_once(form: &[u8]) -> Result<(), ApiError> {
     let mut seen = HashSet::new();
     let mut names = url::form_urlencoded::parse(form).map(|(name, _)| name);
     let Some(twice) = names.find(|name| !seen.insert(name.clone())) else { return Ok(()) };
-    let named = if twice.len() <= QUOTE_BYTES_MAX { twice.into_owned() } else { "a parameter".to_owned() };
-    let sentence = format!("`{named}` is there twice; send it once");
-    Err(ApiError::parameter(named, sentence))
+    let shown = if twice.len() <= QUOTE_BYTES_MAX { twice.into_owned() } else { "a parameter".to_owned() };
+    let sentence = format!("`{shown}` is there twice; send it once");
+    Err(ApiError::parameter(shown, sentence))
 }
 
 /// The whole body, if it is not too large.

@@ -180,6 +180,13 @@ pub(crate) async fn configuration(
     ))
 }
 
+fn kind<T: Resource>() -> Value {
+    json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ResourceType"],
+        "id": T::KIND, "name": T::KIND, "endpoint": T::ENDPOINT, "schema": T::SCHEMA,
+    })
+}
+
 /// What there is in SCIM
 #[utoipa::path(get, path = "/scim/v2/{provider}/ResourceTypes", tag = "scim", params(("provider" = String, Path, description = "Configured name of the provider")), responses((status = 200, description = "RFC 7643, section 6", body = ScimList, content_type = "application/scim+json"), Refused))]
 pub(crate) async fn resource_types(
@@ -188,12 +195,6 @@ pub(crate) async fn resource_types(
     _provider: Provider,
 ) -> Answered {
     gateway.path.may_provision(credential).await?;
-    fn kind<T: Resource>() -> Value {
-        json!({
-            "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ResourceType"],
-            "id": T::KIND, "name": T::KIND, "endpoint": T::ENDPOINT, "schema": T::SCHEMA,
-        })
-    }
     let all = [kind::<ScimAccount>(), kind::<ScimGroup>()];
     Ok(said(
         StatusCode::OK,

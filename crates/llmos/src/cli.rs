@@ -254,7 +254,7 @@ impl FromStr for GpuLayers {
 #[derive(Debug, Subcommand)]
 pub(crate) enum KeysCommand {
     /// Make a key. It is printed this once.
-    Create(KeyArgs),
+    Create(Box<KeyArgs>),
     /// List all keys, revoked ones included.
     List,
     /// Give a key a new secret, which is printed this once.

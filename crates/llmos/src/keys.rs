@@ -16,7 +16,7 @@ const DAY_S: u64 = 24 * HOUR_S;
 
 pub(crate) async fn run(client: &Client, command: KeysCommand, output: Output) -> Result<(), Failure> {
     match command {
-        KeysCommand::Create(args) => create(client, args, output).await,
+        KeysCommand::Create(args) => create(client, *args, output).await,
         KeysCommand::List => list(client, output).await,
         KeysCommand::Rotate { id, overlap_hours } => rotate(client, &id, overlap_hours, output).await,
         KeysCommand::Revoke { id } => revoke(client, &id, output).await,

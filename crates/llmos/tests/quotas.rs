@@ -119,9 +119,9 @@ fn teams_keys_and_money_have_limits_of_their_own() {
     assert!(spent <= 100_000_000 && spent + 2 * each + 20_000_000 > 100_000_000, "{spent} at {each} each");
     let written = format!("0.{spent:09}");
     let written = written.trim_end_matches('0');
-    let spend =
+    let written_down =
         || used(&server, &["tenant"]).iter().find(|row| row["tenant"] == "lab").unwrap()["spend"].clone();
-    harness::wait_until("all is written down", || spend() == written);
+    harness::wait_until("all is written down", || written_down() == written);
     let by_key = used(&server, &["team", "key"]);
     let row = by_key.iter().find(|row| row["key"] == *id).unwrap();
     assert_eq!((&row["team"], &row["requests"]), (&json!("ward 3"), &json!(4)), "{by_key:?}");

@@ -94,8 +94,12 @@ fn tls_is_of_version_1_3_and_its_certificate_is_replaced_on_the_running_server()
     harness::wait_until("the server answers", || {
         health(&server, &first, "llm.example.org").is_ok_and(|answer| answer.1 == 200)
     });
-    let (suite, _, _) = health(&server, &first, "llm.example.org").unwrap();
-    assert_eq!(suite, CipherSuite::TLS13_AES_256_GCM_SHA384, "the strongest, whatever the client likes best");
+    let (cipher, _, _) = health(&server, &first, "llm.example.org").unwrap();
+    assert_eq!(
+        cipher,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        "the strongest, whatever the client likes best"
+    );
     let request = line("GET", "/healthz", "host: llm.example.org\r\n");
     assert!(ask(&server, &first, "llm.example.org", &TLS12, &request).is_err());
 

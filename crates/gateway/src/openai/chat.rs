@@ -38,7 +38,7 @@ generation_request! {
         #[schema(required = true, value_type = Vec<ChatMessage>, min_items = 1)]
         messages: Option<Messages>,
         /// The newer name of `max_tokens`; only one of the two may be given.
-        #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
+        #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295.0)]
         max_completion_tokens: Option<Count>,
         /// Only `{"type": "text"}`.
         #[schema(value_type = Option<ResponseFormat>)]

@@ -47,7 +47,7 @@ pub(crate) struct EmbeddingRequest {
     encoding_format: Option<Encoding>,
     /// How many numbers of each vector are wanted, from the first; what is left is scaled to length 1 again. For
     /// models that were trained for it.
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295.0)]
     dimensions: Option<Count>,
     /// Accepted and not used: who asks is known from the key.
     #[allow(dead_code)]

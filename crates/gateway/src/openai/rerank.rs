@@ -46,7 +46,7 @@ pub(crate) struct RankingRequest {
     #[schema(required = true, value_type = Documents)]
     documents: Option<Documents>,
     /// How many of the best are wanted, at least 1 [default: all].
-    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295.0)]
     top_n: Option<Count>,
     /// Whether the answer repeats the documents [default: true].
     return_documents: Option<bool>,

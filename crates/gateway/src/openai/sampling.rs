@@ -40,7 +40,7 @@ macro_rules! generation_request {
             #[schema(exclusive_minimum = 0, maximum = 1)]
             top_p: Option<f32>,
             /// Keep this many of the likeliest tokens; 0 and -1 are off. Not in OpenAI's API.
-            #[schema(minimum = -1, maximum = 4294967295.0)]
+            #[schema(minimum = -1, maximum = 4_294_967_295.0)]
             top_k: Option<i64>,
             /// Keep tokens at least this likely, relative to the likeliest: 0 (off) to 1. Not in OpenAI's API.
             #[schema(minimum = 0, maximum = 1)]
@@ -62,7 +62,7 @@ macro_rules! generation_request {
             /// A string, or up to 16, at which the answer ends.
             stop: Option<$crate::openai::fields::Stop>,
             /// Most tokens of the answer, at least 1.
-            #[schema(value_type = Option<u64>, minimum = 1, maximum = 4294967295.0)]
+            #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295.0)]
             max_tokens: Option<$crate::openai::fields::Count>,
             /// Number of answers: only 1.
             #[schema(value_type = Option<u64>, minimum = 1, maximum = 1)]
