@@ -130,7 +130,7 @@ mod tests {
             ("engine", "llmos", false),
             ("gateway", "simulator", false),
             ("simulator", "path", false),
-            ("bench", "engine", false),
+            ("bench", "path", false),
             ("xtask", "types", false),
             ("llmos", "bench", false),
         ];

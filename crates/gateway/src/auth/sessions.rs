@@ -11,7 +11,7 @@ use axum::{
 use http::{HeaderMap, Method, StatusCode};
 use types::Secret;
 
-use super::{cookie, failed, see, session_of};
+use super::{Failed, cookie, failed, see, session_of};
 use crate::{
     credential::shown_session,
     error::{ApiError, ErrorBody},
@@ -56,7 +56,7 @@ pub(crate) async fn end(
 }
 
 /// End a session of one's own, from the page
-#[utoipa::path(post, path = "/auth/sessions/{id}/end", tag = "sign-in", security(()), params(("id" = String, Path, description = "Its id")), responses((status = 303, description = "It is over"), (status = "4XX", description = "A page")))]
+#[utoipa::path(post, path = "/auth/sessions/{id}/end", tag = "sign-in", security(()), params(("id" = String, Path, description = "Its id")), responses((status = 303, description = "It is over"), Failed))]
 pub(crate) async fn end_on_page(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
