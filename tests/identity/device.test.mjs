@@ -128,8 +128,8 @@ test('a91: llmos login, and commands that act as somebody', limit, async () => {
   assert.equal((await llmos.ask('/auth/sessions', { bearer: llmos.key })).status, 401, 'a key has none');
   const { value } = (await page.context().cookies()).find(({ name }) => name === '__Host-llmos');
   const cookie = `__Host-llmos=${value}`;
-  for (const headers of [{ cookie }, { cookie, origin: 'https://evil.test' }]) {
-    assert.equal((await llmos.ask(`/auth/sessions/${own.id}`, { method: 'DELETE', headers })).status, 401);
+  for (const [headers, status] of [[{ cookie }, 401], [{ cookie, origin: 'https://evil.test' }, 403]]) {
+    assert.equal((await llmos.ask(`/auth/sessions/${own.id}`, { method: 'DELETE', headers })).status, status);
   }
 
   // The sign-in is for its owner's eyes, and no argument.
