@@ -39,7 +39,7 @@ pub struct Placement {
     pub tenant: String,
     /// Name of the user, if the account is new in this tenant.
     pub user: String,
-    /// Whether the user, if they are new, is a service account.
+    /// Whether they are a service account.
     pub is_service: bool,
     /// What they may do.
     pub rights: Rights,
@@ -202,13 +202,15 @@ async fn place(connection: &mut AnyConnection, new: Placement) -> sqlx::Result<O
     let purposes = purposes_column(&purposes);
     let user = if let Some(user) = known {
         query(
-            "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, purposes = $4, team = $5 WHERE id = $6",
+            "UPDATE \"user\" SET role = $1, class_max = $2, data_class_max = $3, purposes = $4, team = $5, is_service = $6 \
+             WHERE id = $7",
         )
         .bind(role)
         .bind(class_max)
         .bind(data_class_max)
         .bind(purposes)
         .bind(new.team)
+        .bind(i64::from(new.is_service))
         .bind(user)
         .execute(&mut *connection)
         .await?;
@@ -276,13 +278,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("state.db")).await.unwrap();
         let ann = placement("1", "corp:ann", Role::Member);
-        let again = placement("1", "corp:other name", Role::Analyst);
+        let again = Placement { is_service: true, ..placement("1", "corp:other name", Role::Analyst) };
         let other = placement("2", "corp:ann", Role::Owner);
         let placed = store.place(vec![ann, again, other]).await.unwrap();
         let [Some(ann), Some(again), None] = &placed[..] else { panic!("{placed:?}") };
         assert_eq!(
             (again.user_id, again.user.as_str(), again.state.rights.role),
             (ann.user_id, "corp:ann", Role::Analyst)
+        );
+        assert_eq!(
+            (ann.is_service, again.is_service, again.state.team.as_deref()),
+            (false, true, Some("ward 3"))
         );
         assert_eq!(store.accounts().await.unwrap().len(), 1);
     }

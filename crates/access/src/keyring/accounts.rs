@@ -64,6 +64,7 @@ impl LiveUser {
         *self.tenant_name == *place.tenant
             && self.rights == place.rights
             && self.team.as_deref() == place.team.as_deref()
+            && self.is_service == place.is_service
     }
 }
 
