@@ -192,7 +192,8 @@ async fn a_worker_that_hangs_is_given_up_and_replaced() {
     assert!(error.to_string().contains("did not end in time"), "{error}");
     assert!(paris().await.unwrap().0.contains("Paris"));
 
-    // With nothing to do: the next prompt finds out.
+    // With nothing to do: the next prompt finds out. The loop has a word with the worker after an answer has ended, too.
+    tokio::time::sleep(Duration::from_millis(500)).await;
     signal(&driver, rustix::process::Signal::STOP);
     let error = paris().await.unwrap_err();
     assert!(matches!(error, EngineError::Died { .. }), "{error}");
