@@ -14,7 +14,8 @@ use types::Instant;
 
 use crate::{
     AccessError,
-    quota::{Bucket, MINUTE, UNIT},
+    bucket::{Bucket, UNIT},
+    quota::MINUTE,
 };
 
 /// Wrong credentials that are answered from one place, in a minute.

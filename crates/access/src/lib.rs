@@ -14,6 +14,7 @@
 mod access;
 mod action;
 mod attempts;
+mod bucket;
 mod clock;
 mod error;
 mod granter;
