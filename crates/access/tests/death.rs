@@ -447,3 +447,22 @@ async fn wrong_codes_count_over_a_restart() {
     let error = access.sign_in().prove_recovery(&half, &codes[0]).await.err();
     assert!(matches!(error, Some(SignInError::LockedOut(1..=30))), "{error:?}");
 }
+
+/// Many at once are no more guesses than many one after the other.
+#[tokio::test]
+async fn of_wrong_codes_at_once_no_more_are_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let (access, _store) = open(folder.path()).await;
+    key_of(&access, "default", "ann").await;
+    enrolled(&access, "ann").await;
+    let half = half_signed_in(&access, "ann").await;
+    let guesses = (0..200).map(|number| {
+        let (sign_in, half, guess) = (access.sign_in(), &half, format!("nonsense {number}"));
+        async move { sign_in.prove_recovery(half, &guess).await.err() }
+    });
+    let answers = futures::future::join_all(guesses).await;
+    let looked_at = answers.iter().filter(|answer| matches!(answer, Some(SignInError::WrongCode))).count();
+    let locked_out =
+        answers.iter().filter(|answer| matches!(answer, Some(SignInError::LockedOut(_)))).count();
+    assert_eq!((looked_at, locked_out), (5, 195));
+}

@@ -427,19 +427,17 @@ impl SignIn {
         what: &'static str,
     ) -> Result<Secret, SignInError> {
         let (this, owner) = (self.clone(), session.opened.user);
+        // A guess counts before anybody else has a turn: of many at once, no more are looked at than of one after the other.
+        let Some((record, now, before)) = right else {
+            self.wrong(owner, what);
+            return Err(SignInError::WrongCode);
+        };
         carried_through(async move {
-            let is_right = match right {
-                Some((record, now, before)) => {
-                    let counts = this.used(&record, now, before, record.data.clone()).await?;
-                    if !counts && record.kind == FactorKind::Recovery.as_str() {
-                        let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
-                        tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
-                    }
-                    counts
+            if !this.used(&record, now, before, record.data.clone()).await? {
+                if record.kind == FactorKind::Recovery.as_str() {
+                    let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
+                    tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
                 }
-                None => false,
-            };
-            if !is_right {
                 this.wrong(owner, what);
                 return Err(SignInError::WrongCode);
             }
