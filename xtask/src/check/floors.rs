@@ -17,13 +17,14 @@ enum Place {
 }
 
 /// The house of `ARCHITECTURE.md`, from the ground up. A new crate gets its place here first.
-const HOUSE: [(&str, Place); 17] = [
+const HOUSE: [(&str, Place); 19] = [
     ("types", Place::Floor(0)),
     ("modelfile", Place::Floor(1)),
     ("outbound", Place::Floor(1)),
     ("planner", Place::Floor(1)),
     ("scheduler", Place::Floor(1)),
     ("store", Place::Floor(1)),
+    ("tlog", Place::Floor(1)),
     ("identity", Place::Floor(2)),
     ("vault", Place::Floor(2)),
     ("engine", Place::Floor(3)),
@@ -47,6 +48,7 @@ const HOUSE: [(&str, Place); 17] = [
             "vault",
         ]),
     ),
+    ("verify", Place::Beside(&["tlog"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
 /// Programs for those who build llmos: no part of it.
