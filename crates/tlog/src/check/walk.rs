@@ -182,7 +182,7 @@ impl<F: Files> Walk<'_, F> {
 
     /// The hashes in a tile, if it is there and well-formed.
     fn hashes(&mut self, tile: &Tile) -> Result<Option<Vec<Hash>>, Stop> {
-        let hashes = self.parts(tile, TILE_BYTES_MAX, |tile, bytes| parse_hashes(tile, bytes))?;
+        let hashes = self.parts(tile, TILE_BYTES_MAX, parse_hashes)?;
         self.report.tiles += u64::from(hashes.is_some());
         Ok(hashes)
     }
