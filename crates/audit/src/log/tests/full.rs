@@ -1,0 +1,129 @@
+//! Disks that are full, or do not confirm.
+
+use super::*;
+
+/// Pages of a fresh segment that can be relied on.
+const PAGES: usize = (SEGMENT_BYTES_MIN / PAGE_BYTES as u64 - HEADER_PAGES) as usize - 4;
+
+#[tokio::test]
+async fn on_a_full_disk_every_end_goes_in_and_nothing_else_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    faults.full.store(true, Ordering::Relaxed);
+    let mut begins = Vec::new();
+    let why = loop {
+        match log.append(Entry { kind: Kind::Begin, id: None, bytes: vec![b'b'; 300] }).await {
+            Ok(begin) => begins.push(begin),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(&why, LogError::Full { why } if why.contains("cannot make")), "{why}");
+    // One page for itself and one for its end.
+    assert_eq!(begins.len(), PAGES / 2);
+    assert!(matches!(log.append(alone(1)).await, Err(LogError::Full { .. })));
+    assert!(log.status().paused.is_some());
+    // The largest ends, and each comes alone.
+    let end = |begin| Entry { kind: Kind::End { begin }, id: Some(1), bytes: vec![b'e'; END_BYTES_MAX] };
+    for begin in begins.drain(..3) {
+        log.append(end(begin)).await.unwrap();
+    }
+    // Where there is no room for a begin and its end there is none, however many ends have come.
+    let refused = log.append(Entry { kind: Kind::Begin, id: None, bytes: vec![b'b'; 5_000] }).await;
+    assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
+    faults.full.store(false, Ordering::Relaxed);
+    let begin = log.append(entry(Kind::Begin, 5)).await.unwrap();
+    assert_eq!(log.status().paused, None);
+    faults.full.store(true, Ordering::Relaxed);
+    log.append(end(begin)).await.unwrap();
+    for begin in begins.drain(..) {
+        log.append(end(begin)).await.unwrap();
+    }
+    let size = log.size();
+    assert_eq!(log.status().open, 0);
+    faults.full.store(false, Ordering::Relaxed);
+    log.close().await;
+    assert_eq!(verified(&folder), size);
+    assert!(open(&folder).1.open.is_empty());
+}
+
+#[tokio::test]
+async fn spare_room_is_kept_over_a_start_on_a_full_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(&folder);
+    let mut begins = Vec::new();
+    for _ in 0..PAGES * 3 {
+        begins.push(log.append(Entry { kind: Kind::Begin, id: None, bytes: vec![b'b'; 16] }).await.unwrap());
+    }
+    log.close().await;
+    let disk = Disk::default();
+    let faults = Arc::clone(&disk.faults);
+    faults.full.store(true, Ordering::Relaxed);
+    let (log, recovered) = Log::open_on(options(folder.path()), disk).unwrap();
+    assert_eq!(recovered.open.iter().map(|(begin, _)| *begin).collect::<Vec<_>>(), begins);
+    for begin in begins {
+        let bytes = vec![b'e'; END_BYTES_MAX];
+        log.append(Entry { kind: Kind::End { begin }, id: None, bytes }).await.unwrap();
+    }
+    log.close().await;
+    let (log, recovered) = open(&folder);
+    assert_eq!((recovered.size, recovered.open.len()), (PAGES as u64 * 6, 0));
+    log.close().await;
+    assert_eq!(verified(&folder), PAGES as u64 * 6);
+}
+
+#[tokio::test]
+async fn checkpoints_go_on_once_there_is_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    faults.full.store(true, Ordering::Relaxed);
+    log.append(alone(1)).await.unwrap();
+    let refused = log.checkpoint_now().await;
+    assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
+    assert!(log.status().stuck.is_some());
+    faults.full.store(false, Ordering::Relaxed);
+    log.checkpoints().wait_for(|checkpoint| checkpoint.size == 1).await.unwrap();
+    log.checkpoint_now().await.unwrap();
+    assert_eq!(log.status().stuck, None);
+    log.close().await;
+    assert_eq!(verified(&folder), 1);
+}
+
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written_until_the_next_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    fill(&log, 0..10).await;
+    log.checkpoint_now().await.unwrap();
+    faults.sync.store(true, Ordering::Relaxed);
+    let failed = log.append(alone(10)).await;
+    assert!(matches!(&failed, Err(LogError::Broken { why }) if why.contains("segment/")), "{failed:?}");
+    // The next one would succeed, and yet the one before may be lost.
+    faults.sync.store(false, Ordering::Relaxed);
+    assert!(matches!(log.append(alone(11)).await, Err(LogError::Broken { .. })));
+    assert!(matches!(log.checkpoint_now().await, Err(LogError::Broken { .. })));
+    assert!(log.status().broken.is_some());
+    // Reading goes on.
+    assert_eq!((log.size(), log.entry(9).unwrap()), (10, alone(9).bytes));
+    log.close().await;
+    // What the disk has of it counts now, and nobody was told either way.
+    let (log, recovered) = open(&folder);
+    assert!(recovered.size == 10 || recovered.size == 11);
+    log.append(alone(recovered.size)).await.unwrap();
+    log.close().await;
+    assert_eq!(verified(&folder), recovered.size + 1);
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_not_confirmed_breaks_the_log_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    log.append(alone(0)).await.unwrap();
+    faults.sync.store(true, Ordering::Relaxed);
+    assert!(matches!(log.checkpoint_now().await, Err(LogError::Broken { .. })));
+    faults.sync.store(false, Ordering::Relaxed);
+    assert!(matches!(log.append(alone(1)).await, Err(LogError::Broken { .. })));
+    log.close().await;
+    let (log, recovered) = open(&folder);
+    assert_eq!(recovered.size, 1);
+    log.close().await;
+}

@@ -1,0 +1,359 @@
+//! The thread that writes. It takes all that waits, writes it as one group, waits once for the disk, and answers all.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fs::File,
+    path::PathBuf,
+    sync::{Arc, atomic::Ordering},
+};
+
+use tlog::tree::Hash;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    LogError,
+    disk::{self, Touched},
+    room::{Room, Verdict, spare_pages},
+    segment::{
+        GROUP_AROUND_BYTES, GROUP_BYTES_MAX, GROUP_RECORDS_MAX, GroupWriter, HEADER_PAGES, Header, Kind,
+        OPEN_MAX, PAGE_BYTES, Record, group_pages, record_bytes,
+    },
+    shared::{Shared, held},
+};
+
+/// What is handed to the writer.
+pub(super) enum Handed {
+    Record(Pending),
+    Close(oneshot::Sender<()>),
+}
+
+pub(super) struct Pending {
+    pub(super) record: Record,
+    /// Nobody, if nobody waits.
+    pub(super) caller: Option<oneshot::Sender<Result<Ticket, LogError>>>,
+}
+
+impl Pending {
+    fn bytes(&self) -> usize {
+        record_bytes(self.record.kind, self.record.id, &self.record.entry)
+    }
+
+    fn refuse(self, error: LogError) {
+        let Some(caller) = self.caller else {
+            return tracing::error!("an audit entry that nobody waits for was not written: {error}");
+        };
+        // A caller who has left does not hear it.
+        let _ = caller.send(Err(error));
+    }
+}
+
+/// Index of an entry, on its way to the caller. If that one has left, a begin becomes an orphan.
+pub(super) struct Ticket {
+    index: u64,
+    lost: Option<Arc<Shared>>,
+}
+
+impl Ticket {
+    pub(super) fn take(mut self) -> u64 {
+        self.lost = None;
+        self.index
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if let Some(shared) = self.lost.take() {
+            shared.orphan(self.index);
+        }
+    }
+}
+
+/// The segment that is written.
+pub(super) struct Segment {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    /// The chain that it began with.
+    pub(super) salt: Hash,
+    /// Where the next group begins.
+    pub(super) end_page: u64,
+    pub(super) pages: u64,
+}
+
+/// A segment of zeros.
+pub(super) struct Spare {
+    pub(super) file: File,
+    pub(super) path: PathBuf,
+    pub(super) bytes: u64,
+}
+
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    queue: mpsc::Receiver<Handed>,
+    segment: Segment,
+    spares: VecDeque<Spare>,
+    /// Name of the next spare.
+    spares_made: u64,
+    chain: Hash,
+    /// What has begun and not ended.
+    open: BTreeSet<u64>,
+    waiting: VecDeque<Pending>,
+    group: GroupWriter,
+    closers: Vec<oneshot::Sender<()>>,
+}
+
+impl Writer {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        queue: mpsc::Receiver<Handed>,
+        segment: Segment,
+        (spares, spares_made): (VecDeque<Spare>, u64),
+        chain: Hash,
+        open: BTreeSet<u64>,
+    ) -> Self {
+        shared.counters.open.store(open.len() as u64, Ordering::Relaxed);
+        Self {
+            shared,
+            queue,
+            segment,
+            spares,
+            spares_made,
+            chain,
+            open,
+            waiting: VecDeque::new(),
+            group: GroupWriter::new(),
+            closers: Vec::new(),
+        }
+    }
+
+    /// Until the log is closed, or nobody can hand in anything any more.
+    pub(super) fn run(mut self) {
+        let mut handed = Vec::with_capacity(GROUP_RECORDS_MAX);
+        loop {
+            if self.waiting.is_empty() && self.queue.blocking_recv_many(&mut handed, GROUP_RECORDS_MAX) == 0 {
+                break;
+            }
+            while handed.len() + self.waiting.len() < GROUP_RECORDS_MAX
+                && let Ok(one) = self.queue.try_recv()
+            {
+                handed.push(one);
+            }
+            for one in handed.drain(..) {
+                match one {
+                    Handed::Record(pending) => self.waiting.push_back(pending),
+                    Handed::Close(closer) => {
+                        self.queue.close();
+                        self.closers.push(closer);
+                    }
+                }
+            }
+            self.write_group();
+        }
+        let closers = self.closers;
+        self.shared.ask(|keeping| keeping.closing = Some(closers));
+    }
+
+    /// Writes as much of what waits as one group takes, and answers it.
+    fn write_group(&mut self) {
+        if let Some(error) = self.shared.broken().cloned() {
+            for pending in self.waiting.drain(..) {
+                pending.refuse(error.clone());
+            }
+            return;
+        }
+        let held = self.shared.wait_for_room();
+        let mut written = Vec::new();
+        let outcome = self.admit(held, &mut written).and_then(|()| self.write(&written));
+        match outcome {
+            Ok(leaves) => self.acknowledge(written, leaves),
+            // What could not be written for want of room was answered before: this is final.
+            Err(error) => {
+                self.shared.set_broken(error.clone());
+                for pending in written {
+                    pending.refuse(error.clone());
+                }
+            }
+        }
+    }
+
+    /// Decides what comes into the next group, and answers what does not. `held` says why only ends may, if so.
+    fn admit(&mut self, held: Option<String>, taken: &mut Vec<Pending>) -> Result<(), LogError> {
+        let mut full = if self.room().is_segment_done() { self.next_segment()? } else { None };
+        let count = self.count_next();
+        // Ends have their room already, and make room for others of the same group; so they are looked at first.
+        let next = self.waiting.iter().take(count);
+        let is_due = |pending: &Pending| match pending.record.kind {
+            Kind::End { begin } => self.open.remove(&begin),
+            Kind::Alone | Kind::Begin => false,
+        };
+        let ends: Vec<bool> = next.map(is_due).collect();
+        let due = self.waiting.iter().zip(&ends).filter(|(_, is_due)| **is_due);
+        let mut bytes: usize = due.map(|(pending, _)| pending.bytes()).sum();
+        let mut open = self.open.len();
+        let mut refused = None;
+        for is_due in ends {
+            let Some(pending) = self.waiting.pop_front() else { break };
+            if let Kind::End { begin } = pending.record.kind {
+                if is_due && group_pages(bytes) <= self.room().left {
+                    taken.push(pending);
+                } else if is_due {
+                    // Only if somebody has removed the spare segments.
+                    self.open.insert(begin);
+                    pending.refuse(LogError::Full { why: full.clone().unwrap_or_default() });
+                } else {
+                    pending.refuse(LogError::NotOpen { begin });
+                }
+                continue;
+            }
+            let with = (bytes + pending.bytes(), open + usize::from(pending.record.kind == Kind::Begin));
+            let mut verdict = self.room().verdict(group_pages(with.0), with.1);
+            if verdict == Verdict::NoRoom && full.is_none() {
+                match self.add_spare() {
+                    Ok(why) => full = why,
+                    Err(error) => {
+                        // It is answered with the others.
+                        taken.push(pending);
+                        return Err(error);
+                    }
+                }
+                verdict = self.room().verdict(group_pages(with.0), with.1);
+            }
+            match (verdict, held.as_ref().or(full.as_ref())) {
+                (Verdict::TooManyOpen, _) => pending.refuse(LogError::TooManyOpen { max: OPEN_MAX }),
+                (Verdict::Take, _) if held.is_none() => {
+                    (bytes, open) = with;
+                    taken.push(pending);
+                }
+                (_, why) => {
+                    let why = refused.insert(why.cloned().unwrap_or_default()).clone();
+                    pending.refuse(LogError::Full { why });
+                }
+            }
+        }
+        let has_begun = taken.iter().any(|pending| !matches!(pending.record.kind, Kind::End { .. }));
+        self.shared.counters.set_paused(refused, has_begun);
+        Ok(())
+    }
+
+    /// How many of those that wait come next: as many as fit in a group and in the current segment, and one at least.
+    fn count_next(&self) -> usize {
+        let limit = GROUP_BYTES_MAX.min(self.room().left as usize * PAGE_BYTES);
+        let mut bytes = GROUP_AROUND_BYTES;
+        let first = self.waiting.iter().take(GROUP_RECORDS_MAX);
+        let fit = first.take_while(|pending| {
+            bytes += pending.bytes();
+            bytes <= limit
+        });
+        fit.count().max(1)
+    }
+
+    /// Writes one group, and waits for the disk. The leaf hashes of its entries.
+    fn write(&mut self, taken: &[Pending]) -> Result<Vec<Hash>, LogError> {
+        if taken.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.group.clear();
+        let push = |pending: &Pending| {
+            let Record { kind, id, entry } = &pending.record;
+            self.group.push(*kind, *id, entry)
+        };
+        let leaves = taken.iter().map(push).collect();
+        let Segment { file, path, salt, end_page, .. } = &mut self.segment;
+        let (bytes, chain) = self.group.seal(self.shared.size(), self.chain, *salt);
+        self.shared.disk.write_at(file, path, bytes, *end_page * PAGE_BYTES as u64)?;
+        self.shared.disk.sync(file, path)?;
+        *end_page += bytes.len().div_ceil(PAGE_BYTES) as u64;
+        self.chain = chain;
+        Ok(leaves)
+    }
+
+    /// It is on the disk: everybody may read it, and those who wait are told.
+    fn acknowledge(&mut self, written: Vec<Pending>, leaves: Vec<Hash>) {
+        if written.is_empty() {
+            return;
+        }
+        let first = self.shared.size();
+        let size = first + written.len() as u64;
+        let mut callers = Vec::with_capacity(written.len());
+        let mut tail = self.shared.tail_mut();
+        for ((pending, leaf), index) in written.into_iter().zip(leaves).zip(first..) {
+            let Record { kind, id, entry } = pending.record;
+            tail.push(entry.into_boxed_slice(), leaf, id);
+            let is_begin = kind == Kind::Begin;
+            if is_begin {
+                self.open.insert(index);
+            }
+            match pending.caller {
+                Some(caller) => callers.push((caller, index, is_begin)),
+                None if is_begin => self.shared.orphan(index),
+                None => {}
+            }
+        }
+        self.shared.set_size(size);
+        let is_urgent = tail.bytes() > super::TAIL_BYTES_URGENT;
+        drop(tail);
+        self.shared.counters.group(size - first, self.open.len());
+        for (caller, index, is_begin) in callers {
+            let lost = is_begin.then(|| Arc::clone(&self.shared));
+            // A caller who has left leaves the ticket behind, which knows what to do.
+            let _ = caller.send(Ok(Ticket { index, lost }));
+        }
+        self.shared.fall_behind(is_urgent);
+    }
+
+    fn room(&self) -> Room {
+        let spare = self.spares.iter().map(|spare| spare_pages(spare.bytes)).sum();
+        Room { left: self.segment.pages - self.segment.end_page, spare }
+    }
+
+    /// Goes on in another segment. Why that cannot be, if there is no room for one.
+    fn next_segment(&mut self) -> Result<Option<String>, LogError> {
+        if self.spares.is_empty()
+            && let Some(why) = self.add_spare()?
+        {
+            return Ok(Some(why));
+        }
+        let Some(spare) = self.spares.pop_front() else { return Ok(None) };
+        let first = self.shared.size();
+        let edges = self.shared.tail().edges();
+        let header = Header { first, chain: self.chain, edges, open: self.open.iter().copied().collect() };
+        self.segment = begin_segment(&self.shared, spare, &header)?;
+        Ok(None)
+    }
+
+    /// Allocates a segment. Why that cannot be, if so; an error is final.
+    fn add_spare(&mut self) -> Result<Option<String>, LogError> {
+        match allocate_spare(&self.shared, self.spares_made) {
+            Ok(spare) => {
+                self.spares_made += 1;
+                self.spares.push_back(spare);
+                Ok(None)
+            }
+            Err(error @ LogError::Broken { .. }) => Err(error),
+            Err(LogError::Full { why }) => Ok(Some(why)),
+            Err(error) => Ok(Some(error.to_string())),
+        }
+    }
+}
+
+/// A segment of zeros under a name of its own, and on the disk.
+pub(super) fn allocate_spare(shared: &Shared, number: u64) -> Result<Spare, LogError> {
+    let (path, bytes) = (shared.folder.spare(number), shared.segment_bytes);
+    let file = shared.disk.allocate(&path, bytes)?;
+    let mut touched = Touched::default();
+    touched.add(&path);
+    shared.disk.settle(&mut touched)?;
+    Ok(Spare { file, path, bytes })
+}
+
+/// Makes a spare segment the one that goes on from here.
+pub(super) fn begin_segment(shared: &Shared, spare: Spare, header: &Header) -> Result<Segment, LogError> {
+    let path = shared.folder.segment(header.first);
+    shared.disk.write_at(&spare.file, &spare.path, &header.encode(), 0)?;
+    shared.disk.sync(&spare.file, &spare.path)?;
+    let mut touched = Touched::default();
+    disk::rename(&spare.path, &path, &mut touched)?;
+    shared.disk.settle(&mut touched)?;
+    held(&shared.segments).push(header.first);
+    let pages = spare.bytes / PAGE_BYTES as u64;
+    Ok(Segment { file: spare.file, path, salt: header.chain, end_page: HEADER_PAGES, pages })
+}
