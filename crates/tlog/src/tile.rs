@@ -209,7 +209,7 @@ pub fn subtree_root(hashes: &[Hash]) -> Hash {
 }
 
 /// Reads the hashes of a tree of `size` out of its tiles, for proofs. `read` gets the tile as that tree has it, and
-/// gives its bytes.
+/// gives its bytes. It is asked for a tile again for each hash in it, so it should remember what it read.
 #[derive(Debug)]
 pub struct TileHashes<F> {
     size: u64,

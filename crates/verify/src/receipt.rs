@@ -72,8 +72,11 @@ fn judge(bytes: &[u8], key: &VerifierKey, kept: &[Checkpoint]) -> Verdict {
             return verdict;
         }
     };
+    let mut shown = None;
     for Proved { index, checkpoint, fields } in &proved {
-        log::head(checkpoint, &mut verdict);
+        if shown.replace(checkpoint) != Some(checkpoint) {
+            log::head(checkpoint, &mut verdict);
+        }
         verdict.line("entry", format!("{index}, which is in the log:"));
         for field in fields {
             verdict.text_line(format!("  {} = {}", name(&field.name), field.shown()));

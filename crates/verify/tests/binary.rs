@@ -219,3 +219,30 @@ fn a_receipt_comes_from_a_file_or_from_standard_input() {
     let (status, text, _) = run(&house, &["receipt", "receipt", "--key", "key"]);
     assert!(status == 1 && text.contains("does not lead to the root"), "{text}");
 }
+
+#[test]
+fn a_hostile_folder_neither_hangs_nor_leads_elsewhere() {
+    let house = house(300);
+    let log = house.path().join("log");
+    std::os::unix::fs::symlink("..", log.join("circle")).unwrap();
+    let arguments = ["log", "log", "--key", "key"];
+    let (status, text, _) = run(&house, &arguments);
+    assert!(status == 0 && text.contains("1 files are no part of a log"), "{text}");
+    // A folder and a device in the place of a tile.
+    let tile = log.join("tile/0/000");
+    fs::remove_file(&tile).unwrap();
+    fs::create_dir(&tile).unwrap();
+    let (status, _, errors) = run(&house, &arguments);
+    assert!(
+        status == 2 && errors.contains("tile/0/000 cannot be read: it is not a regular file"),
+        "{errors}"
+    );
+    fs::remove_dir(&tile).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", &tile).unwrap();
+    let (status, _, errors) = run(&house, &arguments);
+    assert!(status == 2 && errors.contains("not a regular file"), "{errors}");
+    fs::remove_file(&tile).unwrap();
+    fs::create_dir_all(log.join("a/".repeat(40))).unwrap();
+    let (status, _, errors) = run(&house, &arguments);
+    assert!(status == 2 && errors.contains("more than 16 folders"), "{errors}");
+}

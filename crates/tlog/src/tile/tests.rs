@@ -83,6 +83,7 @@ fn a_tree_has_the_tiles_of_the_specification() {
     assert_eq!(paths(0, 256), ["tile/entries/000", "tile/0/000", "tile/1/000.p/1"]);
     assert_eq!(paths(0, 0), Vec::<String>::new());
     assert_eq!(paths(256, 256), Vec::<String>::new());
+    assert_eq!(Tile::grown(SIZE_MAX - 1, SIZE_MAX).count(), 2);
     assert_eq!(paths(256, 258), ["tile/entries/001.p/2", "tile/0/001.p/2"]);
     assert_eq!(
         paths(255, 257),

@@ -40,6 +40,47 @@ fn every_bit_of_a_small_log_counts() {
     assert!(check(&files, &trust).unwrap().is_valid());
 }
 
+/// Changes something, also what a lost file system or an attacker would: bits, lengths, and whole files.
+fn change(files: &mut MemoryFiles, numbers: &mut Numbers) {
+    let paths: Vec<String> = files.0.keys().cloned().collect();
+    if paths.is_empty() {
+        return;
+    }
+    let pick = |numbers: &mut Numbers| paths[numbers.below(paths.len())].clone();
+    let (path, other) = (pick(numbers), pick(numbers));
+    let other = files.0[&other].clone();
+    let bytes = files.0.get_mut(&path).unwrap();
+    match numbers.below(6) {
+        0 => drop(files.0.remove(&path)),
+        1 => *bytes = other,
+        2 => bytes.truncate(numbers.below(bytes.len() + 1)),
+        3 => bytes.extend_from_slice(&other),
+        4 => bytes.reverse(),
+        _ if bytes.is_empty() => {}
+        _ => {
+            let byte = numbers.below(bytes.len());
+            bytes[byte] ^= 1 << numbers.below(8);
+        }
+    }
+}
+
+#[test]
+fn no_changes_make_up_for_one_another() {
+    let signer = signer();
+    let trust = Trust { key: signer.public(), kept: &[], witnesses: &[] };
+    let mut numbers = Numbers(2);
+    for size in [1, 255, 256, 300, 513, 700] {
+        let right = files_of(&whole(size));
+        for _ in 0..100 {
+            let mut files = right.clone();
+            for _ in 0..=numbers.below(5) {
+                change(&mut files, &mut numbers);
+            }
+            assert_eq!(check(&files, &trust).unwrap().is_valid(), files == right, "{size}");
+        }
+    }
+}
+
 /// Some of the bits of a larger log in every run, and many if `LLMOS_TEST_FULL` is 1.
 #[test]
 fn random_bits_of_a_large_log_count() {
