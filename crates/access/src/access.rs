@@ -1,15 +1,16 @@
 use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
 
+use audit::{Audit, Charged, Personal};
 use outbound::Outbound;
 use store::{NewUsage, Store, UsageRecord};
 use types::{
-    DataClass, Instant, ModelName, Principal, PriorityClass, Purposes, Role, Scope, Secret, TenantId, Tokens,
-    UserId,
+    DataClass, Instant, ModelName, Principal, PriorityClass, Purposes, RequestId, Role, Scope, Secret,
+    TenantId, Tokens, UserId,
 };
 
 use crate::{
     AccessError, Action, Authorized, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
-    OpenError, ReadUsage, UserChange, UserView,
+    OpenError, ReadUsage, Refusal, UserChange, UserView,
     attempts::Attempts,
     clock::now_s,
     granter::Granter,
@@ -18,6 +19,7 @@ use crate::{
     location::{Location, Locations},
     policy::Policies,
     quota::{Account, Cost, Ledger, MONTH, Price, Quota, Reservation},
+    recorded::subject_of_user,
     rules,
     sign_in::{SignIn, SignInSettings},
 };
@@ -29,11 +31,13 @@ pub struct Credential {
     pub shown: Shown,
     /// The address at the other end of the connection; none at the local socket.
     pub address: Option<IpAddr>,
+    /// The request that comes with it.
+    pub request: RequestId,
 }
 
 impl From<Shown> for Credential {
     fn from(shown: Shown) -> Self {
-        Self { shown, address: None }
+        Self { shown, address: None, request: RequestId(0) }
     }
 }
 
@@ -87,7 +91,9 @@ pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let folder = tempfile::tempdir()?;
 /// let store = store::Store::open(&folder.path().join("llmos.db")).await?;
-/// let access = Access::open(store, &folder.path().join("key.pepper")).await?;
+/// let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+/// let (audit, _) = audit::Audit::open(&log, &key, std::sync::Arc::new(audit::Erases)).await?;
+/// let access = Access::open(store, &folder.path().join("key.pepper"), audit).await?;
 ///
 /// let first = access.bootstrap().await?.ok_or("this store has keys already")?;
 /// let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
@@ -130,10 +136,12 @@ impl Access {
     /// Opens the keys in `store`; `pepper` is the file with the secret that key hashes are made with (created, 0600).
     ///
     /// Nothing else may change the keys of this store meanwhile: authentication works from memory.
-    pub async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
+    /// What is done is recorded in `audit`.
+    pub async fn open(store: Store, pepper: &Path, audit: Arc<Audit>) -> Result<Self, OpenError> {
         let policies = Arc::new(Policies::new().map_err(OpenError::Policies)?);
         rules::take_in(&policies, &store).await?;
-        let keyring = Arc::new(Keyring::open(store, pepper).await?);
+        count_what_is_missing(&store, &audit).await?;
+        let keyring = Arc::new(Keyring::open(store, pepper, audit).await?);
         let sign_in = SignIn::open(keyring.clone(), SignInSettings::alone(), None).await;
         Ok(Self {
             keyring,
@@ -222,7 +230,7 @@ impl Access {
     /// Who is it? Takes a few microseconds and never touches the disk; but for an access token whose key is not known yet, or that
     /// brings other groups than before.
     pub async fn authenticate(&self, credential: Credential) -> Result<Principal, AccessError> {
-        let Credential { shown, address } = credential;
+        let Credential { shown, address, .. } = credential;
         let known = match shown {
             // What cannot be one is no guess.
             Shown::ApiKey(text) => {
@@ -325,7 +333,7 @@ impl Access {
         &self,
         principal: &Principal,
         resource: A::Resource,
-    ) -> Result<Authorized<A>, AccessError> {
+    ) -> Result<Authorized<A>, Refusal> {
         Authorized::decide(&self.policies, principal, resource, now_s())
     }
 
@@ -335,11 +343,47 @@ impl Access {
         &self,
         principal: &Principal,
         tenant: &str,
-    ) -> Result<Authorized<A>, AccessError> {
-        self.authorize::<A>(principal, principal.tenant)?;
+    ) -> Result<Authorized<A>, Refusal> {
+        let own = self.authorize::<A>(principal, principal.tenant)?;
+        let refused = |why, policies| Refusal {
+            why,
+            on: format!("tenant:{tenant}"),
+            policies,
+            version: own.version().clone(),
+        };
         let unknown = || AccessError::UnknownTenant(tenant.to_owned());
-        let named = self.keyring.tenant(tenant).await?.ok_or_else(unknown)?;
-        self.authorize::<A>(principal, named).map_err(|_| unknown())
+        match self.keyring.tenant(tenant).await {
+            Ok(Some(named)) => {
+                self.authorize::<A>(principal, named).map_err(|refusal| Refusal { why: unknown(), ..refusal })
+            }
+            Ok(None) => Err(refused(unknown(), Arc::new([]))),
+            Err(error) => Err(refused(error, Arc::new([]))),
+        }
+    }
+
+    /// Where what is done is recorded.
+    pub fn audit(&self) -> &Arc<Audit> {
+        self.keyring.audit()
+    }
+
+    /// The tenant of this name.
+    pub async fn tenant(&self, name: &str) -> Result<Option<TenantId>, AccessError> {
+        self.keyring.tenant(name).await
+    }
+
+    /// Who somebody is by name, as it is recorded; none of whoever runs the server.
+    pub fn named(
+        &self,
+        principal: &Principal,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Personal>, AccessError> {
+        if principal.is_local() {
+            return Ok(None);
+        }
+        let (tenant, user) = self.keyring.names_of(principal.user)?.ok_or(AccessError::Unauthenticated)?;
+        let subject = subject_of_user(&user)?;
+        let (tenant, user) = ((principal.tenant, &*tenant), (principal.user, &*user));
+        Ok(Some(Personal::caller(tenant, user, subject, address)))
     }
 
     /// Makes a key; the text is shown this once. In another tenant than that of the proof, or in a new one, only for those who may
@@ -493,9 +537,16 @@ pub struct Book {
 }
 
 impl Book {
+    /// What so many tokens cost, in billionths of the currency.
+    pub fn spend(&self, input: Tokens, output: Tokens) -> u64 {
+        self.price.of(input, output)
+    }
+
     /// Counts a request. Nobody waits for the disk.
-    pub fn note(&self, model: &ModelName, input: Tokens, output: Tokens) {
+    /// `begun` is the index of its beginning in the audit log.
+    pub fn note(&self, begun: Option<u64>, model: &ModelName, input: Tokens, output: Tokens) {
         self.keyring.note_usage(NewUsage {
+            begun,
             day: today(),
             tenant: self.principal.tenant,
             user: self.principal.user,
@@ -507,6 +558,43 @@ impl Book {
             spend: self.price.of(input, output),
         });
     }
+}
+
+/// What the last server had recorded but not counted when it died is counted now: each request once. From here on it is written down
+/// which are.
+async fn count_what_is_missing(store: &Store, audit: &Arc<Audit>) -> Result<(), OpenError> {
+    let (low, counted) = store.counted().await?;
+    let low = if low <= audit.log().size() {
+        low
+    } else {
+        tracing::warn!(
+            "the audit log is another one than before: what was used is counted from its beginning on"
+        );
+        store.forget_counted().await?;
+        0
+    };
+    let log = audit.log().clone();
+    store.count_by(move || log.lowest_open());
+    let missing = audit.charged(low, counted).await?;
+    for charged in &missing {
+        let Charged { begun, day, who, model, used } = charged;
+        store.add_usage(NewUsage {
+            begun: Some(*begun),
+            day: *day,
+            tenant: TenantId(who.tenant),
+            user: UserId(who.user),
+            team: who.team.as_deref().map(Into::into),
+            key: who.key.as_deref().map(Into::into),
+            model: model.clone(),
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            spend: used.spend,
+        });
+    }
+    if !missing.is_empty() {
+        tracing::warn!(requests = missing.len(), "counted what was used just before the last server died");
+    }
+    Ok(())
 }
 
 /// Days since 1970, UTC.

@@ -4,7 +4,7 @@ use types::{DataClass, Declared, ModelName, Principal, PriorityClass, SequenceId
 
 use crate::{
     AccessError,
-    policy::{Policies, Question, Target},
+    policy::{Decision, Policies, Question, Target},
 };
 
 /// Something that can be done, and to what.
@@ -25,13 +25,34 @@ pub trait Action {
 ///
 /// ```compile_fail,E0451
 /// fn forged(principal: types::Principal) -> access::Authorized<access::ListModels> {
-///     access::Authorized { principal, resource: (), policies: std::sync::Arc::new([]) }
+///     access::Authorized { principal, resource: (), policies: std::sync::Arc::new([]), version: "".into() }
 /// }
 /// ```
 pub struct Authorized<A: Action> {
     principal: Principal,
     resource: A::Resource,
     policies: Arc<[String]>,
+    version: Arc<str>,
+}
+
+/// A decision that somebody may not: what they are told, and what is recorded.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{why}")]
+pub struct Refusal {
+    /// What they are told.
+    pub why: AccessError,
+    /// What it would have been done to.
+    pub on: String,
+    /// The policies that forbid it; none if no policy permits it.
+    pub policies: Arc<[String]>,
+    /// Which version of them.
+    pub version: Arc<str>,
+}
+
+impl From<Refusal> for AccessError {
+    fn from(refusal: Refusal) -> Self {
+        refusal.why
+    }
 }
 
 impl<A: Action> Authorized<A> {
@@ -41,17 +62,52 @@ impl<A: Action> Authorized<A> {
         principal: &Principal,
         mut resource: A::Resource,
         now: u64,
-    ) -> Result<Self, AccessError> {
-        A::settle(principal, &mut resource)?;
+    ) -> Result<Self, Refusal> {
+        let settled = A::settle(principal, &mut resource);
         let target = A::target(principal, &resource);
+        let on = target.name();
+        if let Err(why) = settled {
+            let limit = match &why {
+                AccessError::OverLimit { parameter, .. } => format!("limit.{parameter}"),
+                _ => "limit".to_owned(),
+            };
+            return Err(Refusal {
+                why,
+                on,
+                policies: Arc::new([limit]),
+                version: policies.version(principal),
+            });
+        }
         // A principal of somebody who is suspended is not made.
         let question =
             Question { principal: principal.clone(), suspended: false, action: A::NAME, target, now };
         let decision = policies.decide(&question);
         if decision.allowed {
-            return Ok(Self { principal: question.principal, resource, policies: decision.policies });
+            let Decision { policies, version, .. } = decision;
+            return Ok(Self { principal: question.principal, resource, policies, version });
         }
-        Err(AccessError::denied(A::NAME, principal, decision, policies.roles_for(A::NAME)))
+        let (named, version) = (decision.policies.clone(), decision.version.clone());
+        let why = AccessError::denied(A::NAME, principal, decision, policies.roles_for(A::NAME));
+        Err(Refusal { why, on, policies: named, version })
+    }
+
+    /// It was allowed, but what it costs is not.
+    pub fn over_quota(&self, why: AccessError) -> Refusal {
+        let quota = match &why {
+            AccessError::OverQuota { limit, of, .. } => format!("quota.{of}.{limit}"),
+            _ => "quota".to_owned(),
+        };
+        Refusal { why, on: self.on(), policies: Arc::new([quota]), version: self.version.clone() }
+    }
+
+    /// What it is done to, as records name it.
+    pub fn on(&self) -> String {
+        A::target(&self.principal, &self.resource).name()
+    }
+
+    /// Which version of the policies.
+    pub fn version(&self) -> &Arc<str> {
+        &self.version
     }
 
     /// The policies that permit it.
@@ -233,6 +289,10 @@ of_tenant! {
     EraseSubject = "erase_subject";
     /// Write all that is stored about a person into a file.
     ExportSubject = "export_subject";
+    /// Read the receipts of requests: of one's own, if nothing else is allowed.
+    ReadReceipt = "read_receipt";
+    /// Read what is recorded of a tenant.
+    ReadAudit = "read_audit";
 }
 
 /// See which models there are.
@@ -307,6 +367,18 @@ impl Action for MoveModel {
     }
 }
 
+/// Copy the whole audit log, of all tenants.
+pub struct ExportAudit;
+
+impl Action for ExportAudit {
+    type Resource = ();
+    const NAME: &'static str = "export_audit";
+
+    fn target(_: &Principal, (): &()) -> Target {
+        Target::Server
+    }
+}
+
 /// Push accounts and groups of an identity provider.
 pub struct ProvisionUsers;
 
@@ -328,7 +400,7 @@ pub(crate) enum Kind {
 }
 
 /// All actions, in the order of the table of roles.
-const ALL: [(&str, Kind); 22] = [
+const ALL: [(&str, Kind); 25] = [
     (Generate::NAME, Kind::Model),
     (Embed::NAME, Kind::Model),
     (StoreChatCompletion::NAME, Kind::Tenant),
@@ -351,6 +423,9 @@ const ALL: [(&str, Kind); 22] = [
     (EraseSubject::NAME, Kind::Tenant),
     (ExportSubject::NAME, Kind::Tenant),
     (ProvisionUsers::NAME, Kind::Server),
+    (ReadReceipt::NAME, Kind::Tenant),
+    (ReadAudit::NAME, Kind::Tenant),
+    (ExportAudit::NAME, Kind::Server),
 ];
 
 /// The names of all actions.

@@ -131,6 +131,9 @@ pub enum AccessError {
         /// When the next guess is answered.
         retry_after: std::time::Duration,
     },
+    /// It cannot be recorded, so it is not done.
+    #[error("{0}")]
+    Unrecorded(String),
     /// A value of a new key is not acceptable.
     #[error(transparent)]
     BadValue(#[from] types::OutOfRange),
@@ -185,6 +188,9 @@ pub enum OpenError {
     /// The keys cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// What was recorded cannot be read.
+    #[error(transparent)]
+    Audit(#[from] audit::AuditUnavailable),
     /// The file with the secret that hashes are keyed with cannot be read or made.
     #[error(
         "cannot use the pepper file `{}`: {why}; make sure that it may be read and its folder written by the user \

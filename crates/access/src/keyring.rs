@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use audit::Audit;
 use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord, UserState};
 use tokio::{
     sync::{Mutex, watch},
@@ -44,6 +45,7 @@ const HASH_OF_NO_KEY: [u8; 32] = [0; 32];
 pub(crate) struct Keyring {
     store: Store,
     pepper: Pepper,
+    pub(crate) audit: Arc<Audit>,
     live: RwLock<Live>,
     /// Held while keys and users are changed, so that what is checked still holds when it is acted upon.
     changing: Mutex<()>,
@@ -146,7 +148,7 @@ impl LiveUser {
 }
 
 impl Keyring {
-    pub(crate) async fn open(store: Store, pepper: &Path) -> Result<Self, OpenError> {
+    pub(crate) async fn open(store: Store, pepper: &Path, audit: Arc<Audit>) -> Result<Self, OpenError> {
         let records = store.keys().await?;
         let pepper = Pepper::open(pepper, !records.is_empty())?;
         let mut live = Live::default();
@@ -161,7 +163,7 @@ impl Keyring {
             live.accounts.take_in(account);
         }
         let taken = watch::Sender::new(());
-        Ok(Self { store, pepper, live: RwLock::new(live), changing: Mutex::new(()), taken })
+        Ok(Self { store, pepper, audit, live: RwLock::new(live), changing: Mutex::new(()), taken })
     }
 
     /// What its holder may do now. Unknown, revoked, expired, of a suspended owner and wrong look the same and take the same
@@ -190,6 +192,16 @@ impl Keyring {
     pub(crate) fn names_of(&self, user: UserId) -> Result<Option<(Arc<str>, Arc<str>)>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
         Ok(live.users.get(&user).map(|found| (found.tenant_name.clone(), found.name.clone())))
+    }
+
+    /// Who a user is, suspended or not, with the names of their tenant and their own.
+    pub(crate) fn known(&self, user: UserId) -> Result<Option<(Principal, Arc<str>, Arc<str>)>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        let known = |found: &LiveUser| {
+            let principal = found.principal(user, found.rights.clone());
+            (principal, found.tenant_name.clone(), found.name.clone())
+        };
+        Ok(live.users.get(&user).map(known))
     }
 
     /// What secrets are hashed with.
@@ -536,6 +548,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Policies;
+    use crate::recorded::audit_in;
 
     fn new_key() -> NewKey {
         NewKey {
@@ -556,7 +569,8 @@ mod tests {
     async fn there_is_a_most_of_live_keys() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).await.unwrap();
-        let keyring = Keyring::open(store, &folder.path().join("pepper")).await.unwrap();
+        let keyring =
+            Keyring::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await).await.unwrap();
         let owner = Principal {
             role: Role::Owner,
             class_max: PriorityClass::System,

@@ -25,6 +25,7 @@ mod location;
 mod pepper;
 mod policy;
 mod quota;
+mod recorded;
 mod rules;
 mod scim;
 mod sessions;
@@ -32,10 +33,10 @@ mod sign_in;
 
 pub use access::{Access, Book, Credential, Shown, Standing};
 pub use action::{
-    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportSubject,
-    Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys, ManagePolicies,
-    ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadChatCompletions, ReadMetrics,
-    ReadUsage, RotateTenantKey, StoreChatCompletion,
+    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportAudit,
+    ExportSubject, Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys,
+    ManagePolicies, ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadAudit,
+    ReadChatCompletions, ReadMetrics, ReadReceipt, ReadUsage, Refusal, RotateTenantKey, StoreChatCompletion,
 };
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
@@ -43,6 +44,7 @@ pub use keyring::KEYS_MAX;
 pub use location::Location;
 pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
 pub use quota::{Limits, Price, Quota, Reservation, Whose};
+pub use recorded::subject_of_user;
 pub use rules::{Explanation, Inquiry, Who};
 pub use scim::{Pushed, SCIM_MEMBERS_MAX, ScimError, ScimPage, ScimView, ScimWanted};
 pub use sessions::{SESSIONS_MAX, SESSIONS_OF_USER_MAX, SessionKind, SessionLimits, Stage};

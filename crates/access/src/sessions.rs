@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use audit::Facts;
 use store::{SessionRecord, StoreError};
 use tokio::time::timeout;
 use types::{OutOfRange, Principal, Scope, Secret, UserId};
@@ -65,6 +66,8 @@ pub enum SessionKind {
     BreakGlass,
     /// The commands, on somebody's own machine.
     Cli,
+    /// The same, let in by a browser that was signed in without the provider.
+    BreakGlassCli,
     /// A program that showed a token of its platform.
     Workload,
     /// Nothing but setting up an account, once.
@@ -80,10 +83,11 @@ pub enum Stage {
     Complete,
 }
 
-const KINDS: [(SessionKind, &str); 5] = [
+const KINDS: [(SessionKind, &str); 6] = [
     (SessionKind::Browser, "browser"),
     (SessionKind::BreakGlass, "break_glass"),
     (SessionKind::Cli, "cli"),
+    (SessionKind::BreakGlassCli, "break_glass_cli"),
     (SessionKind::Workload, "workload"),
     (SessionKind::Setup, "setup"),
 ];
@@ -101,6 +105,11 @@ impl SessionKind {
     /// Its name in lists.
     pub fn as_str(self) -> &'static str {
         name_of(&KINDS, &self)
+    }
+
+    /// Whether somebody came in without the provider, where there is one.
+    pub(crate) fn is_emergency(self) -> bool {
+        matches!(self, Self::BreakGlass | Self::BreakGlassCli)
     }
 
     fn form(self) -> Form {
@@ -168,7 +177,9 @@ impl Sessions {
             (_, SessionKind::Setup) => SETUP_S,
             (Stage::FirstFactor, _) => FIRST_FACTOR_S,
             (Stage::Complete, SessionKind::Browser) => self.limits.absolute_s,
-            (Stage::Complete, SessionKind::BreakGlass) => BREAK_GLASS_S.min(self.limits.absolute_s),
+            (Stage::Complete, SessionKind::BreakGlass | SessionKind::BreakGlassCli) => {
+                BREAK_GLASS_S.min(self.limits.absolute_s)
+            }
             (Stage::Complete, SessionKind::Cli) => self.limits.cli_s,
             (Stage::Complete, SessionKind::Workload) => WORKLOAD_S,
         };
@@ -176,6 +187,10 @@ impl Sessions {
         let session = Session { id: key.id(), opened, created_at: now, seen_at: now, expires_at };
         let hash = self.keyring.pepper().hash(&key);
         self.make_room(session.opened.user, now).await?;
+        let Opened { user, kind, stage, .. } = &session.opened;
+        let facts = Facts::none().with("session", key.id()).with("kind", kind.as_str());
+        let how = name_of(&STAGES, stage);
+        self.keyring.record(*user, kind.is_emergency(), ("session_begin", how), facts, None).await?;
         self.keyring.store().put_session(record(&session, hash)).await?;
         let live = Live { hash, seen_at: AtomicU64::new(now), session };
         self.live.write().map_err(broken)?.insert(key.id(), live);
@@ -225,18 +240,21 @@ impl Sessions {
     /// What a session gives now.
     pub(crate) fn holder(&self, secret: &Secret) -> Result<Principal, AccessError> {
         let session = self.find(Form::Session, secret)?;
-        let Opened { user, actions, present_at, .. } = session.opened;
+        let Opened { user, actions, present_at, kind, .. } = session.opened;
         let principal = self.keyring.principal_of(user)?.ok_or(AccessError::Unauthenticated)?;
         if session.opened.stage == Stage::FirstFactor {
             return Err(AccessError::SecondFactorMissing);
         }
-        Ok(Principal { scope: Scope::new(None, actions, Vec::new()), present_at, ..principal })
+        let (scope, break_glass) = (Scope::new(None, actions, Vec::new()), kind.is_emergency());
+        Ok(Principal { scope, present_at, break_glass, ..principal })
     }
 
     fn in_force(&self, live: &Live, now: u64) -> bool {
         let idle = match live.session.opened.kind {
             SessionKind::Browser | SessionKind::BreakGlass => self.limits.idle_s,
-            SessionKind::Cli | SessionKind::Workload | SessionKind::Setup => u64::MAX,
+            SessionKind::Cli | SessionKind::BreakGlassCli | SessionKind::Workload | SessionKind::Setup => {
+                u64::MAX
+            }
         };
         now < live.session.expires_at && now.saturating_sub(live.seen_at.load(Ordering::Relaxed)) < idle
     }
@@ -253,10 +271,14 @@ impl Sessions {
 
     /// Ends sessions, with what is in work for them. They are over from the first moment on, also when the store then fails.
     pub(crate) async fn end(&self, is_meant: impl Fn(&Session) -> bool) -> Result<usize, AccessError> {
-        let ids: Vec<KeyId> = self.of(is_meant)?.into_iter().map(|session| session.id).collect();
-        let count = ids.len();
-        self.end_all(ids).await?;
-        Ok(count)
+        let ended = self.of(is_meant)?;
+        self.end_all(ended.iter().map(|session| session.id).collect()).await?;
+        for session in &ended {
+            let Opened { user, kind, .. } = &session.opened;
+            let facts = Facts::none().with("session", session.id).with("kind", kind.as_str());
+            self.keyring.record_after(*user, ("session_end", "done"), facts).await;
+        }
+        Ok(ended.len())
     }
 
     async fn end_all(&self, ids: Vec<KeyId>) -> Result<(), AccessError> {

@@ -9,6 +9,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -17,6 +18,7 @@ use access::{
     Access, AccessError, FactorKind, ManageFactors, ManageKeys, NewKey, ProvisionUsers, RoleMapping,
     ScimAccount, ScimError, ScimGroup, SessionLimits, Shown, SignInError, SignInSettings,
 };
+use audit::{Audit, Erases};
 use aws_lc_rs::hmac;
 use identity::ProviderSettings;
 use outbound::{Outbound, Rules, Url};
@@ -36,9 +38,15 @@ fn rounds() -> u64 {
     if env::var_os("LLMOS_TEST_FULL").is_some() { 300 } else { 20 }
 }
 
+/// A log in a folder. The names in it are thrown away.
+async fn audit_in(folder: &Path) -> Arc<Audit> {
+    let opened = Audit::open(&folder.join("audit"), &folder.join("audit.key"), Arc::new(Erases)).await;
+    opened.unwrap().0
+}
+
 async fn open(folder: &Path) -> (Access, Store) {
     let store = Store::open(&folder.join("state.db")).await.unwrap();
-    let access = Access::open(store.clone(), &folder.join("pepper")).await.unwrap();
+    let access = Access::open(store.clone(), &folder.join("pepper"), audit_in(folder).await).await.unwrap();
     let corp = ProviderSettings {
         name: "corp".to_owned(),
         issuer: "https://provider.test".to_owned(),

@@ -1,4 +1,43 @@
-//! Keeps what was decided, so that a stranger can check it.
+//! What was done, by whom, with what: kept so that a stranger can check it.
+//!
+//! **Does**: turns decisions and what became of them into records, and keeps these in an append-only Merkle log on the disk. **Must
+//! never** contain a prompt or an answer, and must never lose or change a record that was acknowledged. Who may do what is not decided
+//! here, and keys are not kept here.
+//!
+//! ```text
+//! Decision ── begin ──▶ Record (kind `begin`) ──▶ Log (on the disk) ──▶ Begun
+//!                                                                       │  the work
+//! Outcome  ── end ────▶ Record (kind `end`, names its beginning) ◀──────┘
+//! Happening ─ note ───▶ Record (kind `event`)
+//! ```
+//!
+//! - A record is one JSON object on one line. It names people by numbers; their names are in it too, but **sealed** with the key of
+//!   each person ([`Seals`]), so that a person can be erased and every hash stays what it was.
+//! - What has to be recorded is done only after its beginning is on the disk: no record, no deed ([`AuditUnavailable`]).
+//! - A beginning whose end never came is ended with the next start, as `interrupted`.
+//!
+//! The types to know: [`Audit`], [`Begun`], [`Record`], and [`Log`](log::Log) below them.
 #![forbid(unsafe_code)]
 
+mod audit;
+mod export;
+mod files;
+mod key;
 pub mod log;
+mod open;
+mod personal;
+mod receipt;
+mod record;
+mod strangers;
+mod text;
+
+pub use crate::{
+    audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
+    export::Exported,
+    files::LogFiles,
+    log::{Log, LogError},
+    open::{Charged, OpenError, Recovered},
+    personal::{Erases, Personal, Seals},
+    receipt::{Proved, Receipt},
+    record::{Facts, ModelUsed, Record, RecordKind, Used, Who},
+};

@@ -48,7 +48,7 @@
 
 use std::{
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
     time::Duration,
@@ -262,6 +262,16 @@ impl Log {
     /// Entries that are on the disk.
     pub fn size(&self) -> u64 {
         self.shared.size()
+    }
+
+    /// Where it is.
+    pub fn folder(&self) -> &Path {
+        &self.shared.folder.0
+    }
+
+    /// The index of the first begin that waits for its end; the size if there is none. All before it has ended.
+    pub fn lowest_open(&self) -> u64 {
+        self.shared.counters.lowest_open.load(Ordering::Acquire)
     }
 
     /// An entry. Blocks.

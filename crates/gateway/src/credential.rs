@@ -7,7 +7,10 @@ use axum::extract::FromRequestParts;
 use http::{Extensions, HeaderMap, Method, header::AUTHORIZATION, request::Parts};
 use types::Secret;
 
-use crate::auth::{self, cookie};
+use crate::{
+    auth::{self, cookie},
+    exchange,
+};
 
 /// What the secrets of sessions start with.
 const SESSION_PREFIX: &[u8] = b"llmos-session_";
@@ -50,7 +53,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
             Door::Tcp { peer, .. } => peer,
             Door::Local { .. } => None,
         };
-        Ok(Self(Credential { shown: shown(&parts.method, &parts.headers, door), address }))
+        let shown = shown(&parts.method, &parts.headers, door);
+        Ok(Self(Credential { shown, address, request: exchange::id_of(&parts.extensions) }))
     }
 }
 

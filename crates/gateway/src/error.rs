@@ -157,6 +157,10 @@ impl ApiError {
                 PathError::OutOfRange(error) => out_of_range(error),
                 PathError::Unload(error) => of_unload(error),
                 PathError::Kept(error) => of_kept(error),
+                PathError::NoReceipt => reply(StatusCode::NOT_FOUND, "receipt_not_found"),
+                PathError::Export { .. } => {
+                    Reply { parameter: Some("folder"), ..reply(StatusCode::BAD_REQUEST, "file") }
+                }
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
             },
             Self::OutOfRange(error) => out_of_range(error),
@@ -280,6 +284,7 @@ fn of_access(error: &AccessError) -> Reply<'static> {
         AccessError::UnknownUser { .. } => reply(StatusCode::NOT_FOUND, "user_not_found", None),
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),
+        AccessError::Unrecorded(_) => unavailable("audit_unavailable", RETRY_AFTER_STORE),
         AccessError::Unavailable(_) => unavailable("key_store_unavailable", RETRY_AFTER_STORE),
     }
 }

@@ -17,7 +17,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::FutureExt;
-use http::{HeaderName, HeaderValue, Method, StatusCode, request::Parts};
+use http::{Extensions, HeaderName, HeaderValue, Method, StatusCode, request::Parts};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::sync::watch;
 use types::{ModelName, RequestId, Tokens};
@@ -96,6 +96,12 @@ impl Exchange {
     pub(crate) fn failed(&self, error: &ApiError) {
         self.0.error.get_or_init(|| error.code());
     }
+}
+
+/// The id of a request on its way.
+pub(crate) fn id_of(extensions: &Extensions) -> RequestId {
+    // `carry` puts one into every request.
+    extensions.get::<Exchange>().map_or(RequestId(0), Exchange::id)
 }
 
 impl<S: Sync> FromRequestParts<S> for Exchange {

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod admin_audit;
 mod admin_policies;
 pub mod admin_types;
 mod admin_vault;

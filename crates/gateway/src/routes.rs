@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_policies, admin_vault, auth, body,
+    admin, admin_audit, admin_policies, admin_vault, auth, body,
     credential::Caller,
     described,
     error::ApiError,
@@ -85,6 +85,7 @@ fn public() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(rerank::rerank))
         .routes(routes!(models::list_models))
         .routes(routes!(models::show_model))
+        .routes(routes!(admin_audit::receipt))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -107,6 +108,9 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin_policies::list_policies))
         .routes(routes!(admin_policies::put_policy, admin_policies::delete_policy))
         .routes(routes!(admin_policies::decide))
+        .routes(routes!(admin_audit::records))
+        .routes(routes!(admin_audit::checkpoint))
+        .routes(routes!(admin_audit::consistency))
         .routes(routes!(admin_vault::status))
         .routes(routes!(admin_vault::rotate))
         .routes(routes!(admin_vault::shred))
@@ -119,6 +123,7 @@ fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin_vault::back_up))
         .routes(routes!(admin_vault::restore))
         .routes(routes!(admin_vault::export))
+        .routes(routes!(admin_audit::export))
 }
 
 /// The routers of both doors, over `path`.

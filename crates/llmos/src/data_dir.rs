@@ -19,6 +19,10 @@ const STORE: &str = "llmos.db";
 const VAULT_KEYS: &str = "keys.db";
 /// The secret that hashes of keys are made with.
 const PEPPER: &str = "key.pepper";
+/// The audit log.
+const AUDIT: &str = "audit";
+/// What it is signed with.
+const AUDIT_KEY: &str = "audit.key";
 /// The owner may do everything in the folder, all others nothing.
 const FOLDER_MODE: u32 = 0o700;
 /// The owner may read and write, all others nothing.
@@ -71,6 +75,14 @@ impl DataDir {
 
     pub(crate) fn pepper(&self) -> PathBuf {
         self.path.join(PEPPER)
+    }
+
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.path.join(AUDIT)
+    }
+
+    pub(crate) fn audit_key(&self) -> PathBuf {
+        self.path.join(AUDIT_KEY)
     }
 
     /// A socket is made with the rights that the umask leaves, which is more than reading and writing.

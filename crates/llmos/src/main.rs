@@ -6,6 +6,7 @@
 //! the exit code).
 #![forbid(unsafe_code)]
 
+mod audit;
 mod chat;
 mod cli;
 mod client;

@@ -5,6 +5,7 @@ use std::{
 };
 
 use serde::Serialize;
+use types::utc::civil;
 
 use crate::exit::{Exit, Failure};
 
@@ -156,17 +157,10 @@ fn aligned(headers: &[&str], rows: &[Vec<String>]) -> String {
     table
 }
 
-/// Seconds since 1970 as `2026-11-23 19:51Z`. Days to a date after Howard Hinnant, "chrono-Compatible Low-Level
-/// Date Algorithms", `civil_from_days`.
+/// Seconds since 1970 as `2026-11-23 19:51Z`.
 pub(crate) fn date(seconds: u64) -> String {
-    let (days, minutes) = (seconds / 86_400 + 719_468, seconds % 86_400 / 60);
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (year, month, day) = civil(seconds / 86_400);
+    let minutes = seconds % 86_400 / 60;
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}Z", minutes / 60, minutes % 60)
 }
 

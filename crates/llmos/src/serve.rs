@@ -26,6 +26,7 @@ use types::{ModelName, Secret};
 use zeroize::Zeroizing;
 
 use crate::{
+    audit,
     config::{self, Config},
     data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
@@ -80,7 +81,8 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     data_dir.make_socket_private().trying("make the admin socket private")?;
 
     let (store, kept) = kept::open(config, data_dir).await?;
-    let access = Access::open(store, &data_dir.pepper()).await.trying("open the keys")?;
+    let audit = audit::open(data_dir, kept.clone()).await?;
+    let access = Access::open(store, &data_dir.pepper(), audit.clone()).await.trying("open the keys")?;
     let sign_in = sign_in_settings(config, address)?;
     let outbound =
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
@@ -143,6 +145,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     }
     expiring.abort();
     kept.close().await;
+    audit.close().await;
     tracing::info!("stopped");
     Ok(())
 }

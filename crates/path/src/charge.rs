@@ -1,10 +1,17 @@
 //! What a request costs: set aside before the work, and settled when it ends, however it ends.
 
-use access::{AccessError, Book, Reservation};
-use futures::{StreamExt, stream::BoxStream};
+use std::sync::Arc;
+
+use access::{AccessError, Action, Authorized, Book, ModelUse, Reservation};
+use audit::{Begun, Facts, Outcome, Used};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream},
+};
+use resources::FileDigest;
 use types::{EmbedRequest, Event, GenerateRequest, Input, ModelName, Passage, RerankRequest, Tokens};
 
-use crate::PathError;
+use crate::{PathError, record::Asker};
 
 /// Bytes of a token, about: English has 4, other languages less.
 const BYTES_OF_TOKEN: usize = 3;
@@ -15,12 +22,14 @@ const AROUND_PASSAGE: usize = 3;
 /// Tokens of an answer whose length was left open.
 const ANSWER_GUESS: u32 = 1_024;
 
-/// Settles a reservation when it is dropped, and writes down what was used, as far as that is known.
+/// Settles a reservation when it is dropped, and writes down what was used, as far as that is known: in the book, and in the
+/// audit log as the end of what was begun there.
 pub(crate) struct Charge {
     reservation: Option<Reservation>,
     book: Book,
+    begun: Option<Begun>,
     /// The model that works, once one does: from then on it costs something.
-    model: Option<ModelName>,
+    model: Option<(ModelName, FileDigest)>,
     /// What is read, as long as the engine has not said.
     input: Tokens,
     /// What was written; before the engine has said, the pieces that have passed: about as many tokens.
@@ -31,8 +40,28 @@ pub(crate) struct Charge {
 
 impl Charge {
     pub(crate) fn new(reservation: Reservation, book: Book, input: Tokens, output: Tokens) -> Self {
-        let reservation = Some(reservation);
-        Self { reservation, book, model: None, input, output: Tokens(0), set_aside: output }
+        Self {
+            reservation: Some(reservation),
+            book,
+            begun: None,
+            model: None,
+            input,
+            output: Tokens(0),
+            set_aside: output,
+        }
+    }
+
+    /// Records that it begins, and what is set aside for it. On the disk when this returns.
+    pub(crate) async fn record<A: Action<Resource = ModelUse>>(
+        &mut self,
+        asker: Asker<'_>,
+        authorized: &Authorized<A>,
+        facts: Facts,
+    ) -> Result<(), PathError> {
+        let (declared, reserved) = (&authorized.resource().declared, self.used(self.set_aside));
+        let begun = asker.begin(authorized, (Some(declared), Some(reserved)), facts, Vec::new());
+        self.begun = Some(begun.await?);
+        Ok(())
     }
 
     /// What is read, counted.
@@ -46,12 +75,35 @@ impl Charge {
     }
 
     /// From here on it costs something.
-    pub(crate) fn begin(&mut self, model: &ModelName) {
-        self.model = Some(model.clone());
+    pub(crate) fn begin(&mut self, model: &ModelName, digest: &FileDigest) {
+        self.model = Some((model.clone(), digest.clone()));
+    }
+
+    /// It has failed. Returns the error again, once that is recorded.
+    pub(crate) async fn fail(mut self, error: PathError) -> PathError {
+        // Of two errors the first counts; the other one is in the log.
+        let _ = self.end("failed", Some(error.kind())).await;
+        error
+    }
+
+    /// It is over at once, having read so much.
+    pub(crate) async fn close<T>(
+        mut self,
+        result: Result<T, PathError>,
+        input: impl FnOnce(&T) -> Tokens,
+    ) -> Result<T, PathError> {
+        match result {
+            Ok(done) => {
+                self.uses(input(&done), Tokens(0));
+                self.end("done", None).await?;
+                Ok(done)
+            }
+            Err(error) => Err(self.fail(error).await),
+        }
     }
 
     /// What it cost.
-    pub(crate) fn uses(&mut self, input: Tokens, output: Tokens) {
+    fn uses(&mut self, input: Tokens, output: Tokens) {
         (self.input, self.output) = (input, output);
         self.settle();
     }
@@ -79,27 +131,76 @@ impl Charge {
     fn settle(&mut self) {
         let Some(reservation) = self.reservation.take() else { return };
         match &self.model {
-            Some(model) => {
+            Some((model, _)) => {
                 reservation.settle(self.input, self.output);
-                self.book.note(model, self.input, self.output);
+                let begun = self.begun.as_ref().map(Begun::index);
+                self.book.note(begun, model, self.input, self.output);
             }
             None => reservation.settle(Tokens(0), Tokens(0)),
         }
+    }
+
+    fn used(&self, output: Tokens) -> Used {
+        let spend = self.book.spend(self.input, output);
+        Used { input_tokens: self.input.0.into(), output_tokens: output.0.into(), spend }
+    }
+
+    /// Records how it ended, and what it cost. On the disk when this returns.
+    async fn end(&mut self, how: &str, error: Option<&str>) -> Result<(), PathError> {
+        self.settle();
+        let Some(begun) = self.begun.take() else { return Ok(()) };
+        let sha256 = self.sha256();
+        let ended = begun.end(self.outcome(how, error, sha256.as_deref())).await;
+        ended.map_err(|error| {
+            tracing::error!("what became of a request is not in the audit log: {error}");
+            AccessError::from(error).into()
+        })
+    }
+
+    fn sha256(&self) -> Option<Arc<str>> {
+        self.model.as_ref().and_then(|(_, digest)| digest.get())
+    }
+
+    fn outcome<'a>(&'a self, how: &'a str, error: Option<&'a str>, sha256: Option<&'a str>) -> Outcome<'a> {
+        let model = self.model.as_ref().map(|(model, _)| (model, sha256));
+        let used = model.map(|_| self.used(self.output));
+        Outcome { how, error, model, used, facts: Facts::none() }
     }
 }
 
 impl Drop for Charge {
     fn drop(&mut self) {
         self.settle();
+        if let Some(begun) = self.begun.take() {
+            let sha256 = self.sha256();
+            begun.end_soon(self.outcome("cancelled", None, sha256.as_deref()));
+        }
     }
 }
 
-/// Passes events on unchanged, and settles before the last one.
+/// Passes events on, settles before the last one, and holds that back until it is recorded. If it cannot be, that is the end.
 pub(crate) fn charged(
     events: BoxStream<'static, Result<Event, PathError>>,
-    mut charge: Charge,
+    charge: Charge,
 ) -> BoxStream<'static, Result<Event, PathError>> {
-    events.inspect(move |event| charge.see(event)).boxed()
+    stream::unfold((events, charge), |(mut events, mut charge)| async move {
+        let mut event = events.next().await?;
+        charge.see(&event);
+        match &event {
+            Ok(Event::Finished(reason)) => {
+                if let Err(error) = charge.end(reason.as_str(), None).await {
+                    event = Err(error);
+                }
+            }
+            Err(error) => {
+                // The error that was first counts.
+                let _ = charge.end("failed", Some(error.kind())).await;
+            }
+            Ok(_) => {}
+        }
+        Some((event, (events, charge)))
+    })
+    .boxed()
 }
 
 /// About how many tokens a request reads, and at most writes.

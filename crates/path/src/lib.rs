@@ -1,17 +1,20 @@
 //! The whole request path, in order, in this file, without HTTP.
 //!
-//! **Does**: authenticate, authorise, reserve, route, run, settle; and store, if that was asked for. `gateway` calls it for every protocol; workflows and batches
+//! **Does**: authenticate, authorise, reserve, record, route, run, settle, record; and store, if that was asked for. `gateway` calls it for every protocol; workflows and batches
 //! will call the same [`Path::serve`], [`Path::embed`] and [`Path::rerank`]. **Never** is bypassed: each step takes
 //! what only the step before can make.
 //!
 //! The three types to know: [`Path`], [`Answer`], [`PathError`]. What operators do (list, kill, keys, metrics)
-//! is in `operate.rs`; it passes through the same two first steps. What is stored for callers is in `kept`.
+//! is in `operate.rs`; it passes through the same first steps, and nothing is done before its record is on the disk
+//! (`record.rs`). What is stored for callers is in `kept`.
 #![forbid(unsafe_code)]
 
+mod audited;
 mod charge;
 mod kept;
 mod metrics;
 mod operate;
+mod record;
 mod vectors;
 
 use std::{
@@ -27,30 +30,33 @@ use access::{
     Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, Standing,
     StoreChatCompletion,
 };
+use audit::Facts;
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
 use futures::{
     FutureExt, StreamExt,
     future::{self, Either},
     stream::{self, BoxStream},
 };
-use resources::{Lease, Replicas, Route, RouteError, UnloadError};
+use resources::{FileDigest, Lease, Replicas, Route, RouteError, UnloadError};
 use types::{
     EmbedRequest, Event, GenerateRequest, ModelName, OutOfRange, Passage, PriorityClass, RequestId,
     RerankRequest, SequenceId, Tokens, Vector,
 };
 
-use crate::{
-    charge::{Charge, Cost, charged},
-    kept::{Keeping, stored},
-    metrics::{Metrics, Observation, Operation},
-};
 pub use crate::{
+    audited::{AuditCheckpoint, AuditLine, AuditPage, AuditQuery},
     kept::{
         Erased, Exported, Keep, Kept, KeptError, Line, Retention, Stored, StoredPage, StoredQuery,
         Transcript, VaultStatus,
     },
     operate::{ModelList, NotReady, ProcessList},
     vectors::{Method, Relevance},
+};
+use crate::{
+    charge::{Charge, Cost, charged},
+    kept::{Keeping, stored},
+    metrics::{Metrics, Observation, Operation},
+    record::Asker,
 };
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
@@ -137,6 +143,19 @@ pub enum PathError {
     /// It is not stored, or what was stored is not given back.
     #[error(transparent)]
     Kept(#[from] KeptError),
+    /// Nothing of it is recorded, or it is somebody else's.
+    #[error(
+        "there is no receipt of this id; it is the id of a request of your own, as in the header `x-request-id` of its answer"
+    )]
+    NoReceipt,
+    /// The audit log cannot be copied there.
+    #[error("{folder}: {why}")]
+    Export {
+        /// The folder.
+        folder: String,
+        /// What is wrong.
+        why: String,
+    },
     /// A part of a ranking cannot be given to this model.
     #[error("{part}: {why}")]
     BadPart {
@@ -236,22 +255,28 @@ impl Path {
     ) -> Result<Answer, PathError> {
         self.open()?;
         let standing = self.access.standing(&credential);
-        let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize::<Generate>(&principal, self.wanted(&request))?;
-        let mut charge = self.reserve(&authorized, &request)?;
+        let asker = self.asker(&credential);
+        let (authorized, mut charge) = self.reserved::<Generate, _>(&credential, &request).await?;
         let keeping = match keep {
-            Some(keep) => Some(self.keep(&authorized, request.id, keep).await?),
+            Some(keep) => Some(self.keep(asker, &authorized, request.id, keep).await?),
             None => None,
         };
-        let routed = self.route(authorized, request).await?;
-        let (mut answer, prompt) = self.run(routed).await?;
+        let facts = keeping.iter().fold(Facts::none(), |facts, keeping| keeping.facts(facts));
+        charge.record(asker, &authorized, facts).await?;
+        let answered = async { self.run(self.route(authorized, request).await?).await };
+        let (mut answer, prompt, digest) = match answered.await {
+            Ok(answered) => answered,
+            Err(error) => return Err(charge.fail(error).await),
+        };
+        charge.begin(&answer.model, &digest);
         // The estimate gives way to what it is. Who cannot pay that gets no answer: it is cancelled before it has begun.
-        charge.reads(prompt)?;
-        charge.begin(&answer.model);
-        answer.events = charged(answer.events, charge);
+        if let Err(error) = charge.reads(prompt) {
+            return Err(charge.fail(error.into()).await);
+        }
         if let Some(keeping) = keeping {
             answer.events = stored(answer.events, keeping, answer.model.clone());
         }
+        answer.events = charged(answer.events, charge);
         answer.events = while_it_stands(answer.events, standing);
         Ok(answer)
     }
@@ -262,23 +287,22 @@ impl Path {
         credential: Credential,
         request: EmbedRequest,
     ) -> Result<Embeddings, PathError> {
-        let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
-        let embeddings = self.run_embedding(routed).await?;
-        charge.uses(embeddings.input, Tokens(0));
-        Ok(embeddings)
+        let (routed, charge) = self.routed::<Embed, _>(credential, request).await?;
+        let embeddings = self.run_embedding(routed).await;
+        charge.close(embeddings, |embeddings| embeddings.input).await
     }
 
     /// Puts documents in the order of their relevance to a query. Dropping the future cancels the work within one
     /// step.
     pub async fn rerank(&self, credential: Credential, request: RerankRequest) -> Result<Ranking, PathError> {
-        let (routed, mut charge) = self.routed::<Embed, _>(credential, request).await?;
-        let ranking = self.run_ranking(routed).await?;
-        charge.uses(ranking.input, Tokens(0));
-        Ok(ranking)
+        let (routed, charge) = self.routed::<Embed, _>(credential, request).await?;
+        let ranking = self.run_ranking(routed).await;
+        charge.close(ranking, |ranking| ranking.input).await
     }
 
     async fn keep(
         &self,
+        asker: Asker<'_>,
         authorized: &Authorized<Generate>,
         id: RequestId,
         keep: Keep,
@@ -286,34 +310,52 @@ impl Path {
         let principal = authorized.principal();
         // Filled in by the decision.
         let data_class = authorized.resource().declared.data_class.unwrap_or(principal.data_class_max);
-        let authorized = self.access.authorize::<StoreChatCompletion>(principal, data_class)?;
-        Ok(self.kept.begin(&authorized, id, keep).await?)
+        match self.access.authorize::<StoreChatCompletion>(principal, data_class) {
+            Ok(authorized) => Ok(self.kept.begin(&authorized, id, keep).await?),
+            Err(refusal) => Err(asker.refused(principal, StoreChatCompletion::NAME, refusal).await),
+        }
     }
 
-    /// The steps that requests for vectors have in common: authenticate, authorise, reserve, route.
+    /// The steps that requests for vectors have in common: authenticate, authorise, reserve, record, route.
     async fn routed<A: Action<Resource = ModelUse>, R: Ask + Cost>(
         &self,
         credential: Credential,
         request: R,
     ) -> Result<(Routed<A, R>, Charge), PathError> {
         self.open()?;
-        let principal = self.access.authenticate(credential).await?;
-        let authorized = self.access.authorize::<A>(&principal, self.wanted(&request))?;
-        let mut charge = self.reserve(&authorized, &request)?;
-        let routed = self.route(authorized, request).await?;
-        charge.begin(&routed.route.model);
-        Ok((routed, charge))
+        let (authorized, mut charge) = self.reserved::<A, R>(&credential, &request).await?;
+        charge.record(self.asker(&credential), &authorized, Facts::none()).await?;
+        match self.route(authorized, request).await {
+            Ok(routed) => {
+                charge.begin(&routed.route.model, &routed.route.digest);
+                Ok((routed, charge))
+            }
+            Err(error) => Err(charge.fail(error).await),
+        }
     }
 
-    /// Sets aside what a request may cost, on the account of whoever was authorised.
-    fn reserve<A: Action<Resource = ModelUse>, R: Cost>(
+    /// The steps that all requests to models have in common: authenticate, authorise, and set aside what it may cost, on the account of
+    /// whoever was authorised. A refusal is recorded.
+    async fn reserved<A: Action<Resource = ModelUse>, R: Ask + Cost>(
         &self,
-        authorized: &Authorized<A>,
+        credential: &Credential,
         request: &R,
-    ) -> Result<Charge, PathError> {
+    ) -> Result<(Authorized<A>, Charge), PathError> {
+        let (principal, asker) = (self.principal(credential).await?, self.asker(credential));
         let (input, output) = (request.input(), request.output());
-        let reservation = self.access.reserve(authorized, input, output)?;
-        Ok(Charge::new(reservation, self.access.book(authorized), input, output))
+        let reserved = self.access.authorize::<A>(&principal, self.wanted(request)).and_then(|authorized| {
+            match self.access.reserve(&authorized, input, output) {
+                Ok(reservation) => Ok((authorized, reservation)),
+                Err(why) => Err(authorized.over_quota(why)),
+            }
+        });
+        match reserved {
+            Ok((authorized, reservation)) => {
+                let charge = Charge::new(reservation, self.access.book(&authorized), input, output);
+                Ok((authorized, charge))
+            }
+            Err(refusal) => Err(asker.refused(&principal, A::NAME, refusal).await),
+        }
     }
 
     /// What a request wants, with the model's configured name: a key may be for some models only.
@@ -354,8 +396,11 @@ impl Path {
         }
     }
 
-    /// Starts the work. Its events are measured on their way out. With the tokens of the prompt.
-    async fn run(&self, routed: Routed<Generate, GenerateRequest>) -> Result<(Answer, Tokens), PathError> {
+    /// Starts the work. Its events are measured on their way out. With the tokens of the prompt, and the hash of the model.
+    async fn run(
+        &self,
+        routed: Routed<Generate, GenerateRequest>,
+    ) -> Result<(Answer, Tokens, FileDigest), PathError> {
         let Routed { authorized, route, mut request, mut observation } = routed;
         let id = request.id;
         request.declared = authorized.resource().declared.clone();
@@ -368,7 +413,7 @@ impl Path {
             Ok(events) => {
                 let prompt = events.prompt();
                 let events = measured(events, observation, route.lease);
-                Ok((Answer { request: id, model: route.model, events }, prompt))
+                Ok((Answer { request: id, model: route.model, events }, prompt, route.digest))
             }
             Err(error) => {
                 observation.refused();

@@ -6,9 +6,10 @@ use access::{
     Pushed, ReadApi, ReadMetrics, ReadUsage, ScimError, ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy,
     UsageRecord, UserChange, UserView,
 };
+use audit::Facts;
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
-use types::{ModelName, Secret, SequenceId, TenantId};
+use types::{ModelName, Secret, SequenceId};
 
 use crate::{Path, PathError};
 
@@ -61,7 +62,7 @@ impl Path {
 
     /// Whether whoever shows this may come in at all. What they may do is decided where they do it.
     pub async fn may_enter(&self, credential: Credential) -> Result<(), PathError> {
-        Ok(self.access.authenticate(credential).await.map(drop)?)
+        self.principal(&credential).await.map(drop)
     }
 
     /// The door for those who sign in: it gives sessions, which are credentials like any other.
@@ -76,8 +77,10 @@ impl Path {
         tenant: &str,
         user: &str,
     ) -> Result<Secret, PathError> {
-        let authorized = self.in_own_tenant::<ManageFactors>(credential).await?;
-        Ok(self.access.invite(&authorized, tenant, user).await?)
+        let decided = self.decided_in_own::<ManageFactors>(&credential).await?.about(tenant, user).await?;
+        let acting = decided.act(Facts::none().with("deed", "invite")).await?;
+        let done = self.access.invite(&acting, tenant, user).await;
+        acting.end(done).await
     }
 
     /// Takes all second factors from a user who has lost them.
@@ -87,13 +90,17 @@ impl Path {
         tenant: &str,
         user: &str,
     ) -> Result<(), PathError> {
-        let authorized = self.in_own_tenant::<ManageFactors>(credential).await?;
-        Ok(self.access.forget_factors(&authorized, tenant, user).await?)
+        let decided = self.decided_in_own::<ManageFactors>(&credential).await?.about(tenant, user).await?;
+        let acting = decided.act(Facts::none().with("deed", "forget_factors")).await?;
+        let done = self.access.forget_factors(&acting, tenant, user).await;
+        acting.end(done).await
     }
 
     /// Whether the caller may push accounts and groups at all.
     pub async fn may_provision(&self, credential: Credential) -> Result<(), PathError> {
-        self.authorized::<ProvisionUsers>(credential, ()).await.map(drop)
+        self.look_at::<ProvisionUsers>(&credential, (), Facts::none().with("deed", "discover"))
+            .await
+            .map(drop)
     }
 
     /// What a provider has pushed: accounts or groups.
@@ -103,7 +110,8 @@ impl Path {
         provider: &str,
         wanted: ScimWanted,
     ) -> Result<Result<ScimPage<T>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        let facts = pushed::<T>("list", provider);
+        let authorized = self.look_at::<ProvisionUsers>(&credential, (), facts).await?;
         Ok(self.access.list_scim(&authorized, provider, wanted).await)
     }
 
@@ -114,7 +122,8 @@ impl Path {
         provider: &str,
         id: &str,
     ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
+        let facts = pushed::<T>("read", provider).with("id", id);
+        let authorized = self.look_at::<ProvisionUsers>(&credential, (), facts).await?;
         Ok(self.access.scim(&authorized, provider, id).await)
     }
 
@@ -125,8 +134,10 @@ impl Path {
         provider: &str,
         said: T,
     ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.add_scim(&authorized, provider, said).await)
+        let facts = pushed::<T>("add", provider);
+        let acting = self.decided::<ProvisionUsers>(&credential, ()).await?.act(facts).await?;
+        let done = self.access.add_scim(&acting, provider, said).await;
+        Ok(acting.ended(done).await)
     }
 
     /// Changes one, as it is at that moment.
@@ -137,8 +148,10 @@ impl Path {
         id: &str,
         change: impl FnOnce(T) -> Result<T, ScimError> + Send + 'static,
     ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.change_scim(&authorized, provider, id, change).await)
+        let facts = pushed::<T>("change", provider).with("id", id);
+        let acting = self.decided::<ProvisionUsers>(&credential, ()).await?.act(facts).await?;
+        let done = self.access.change_scim(&acting, provider, id, change).await;
+        Ok(acting.ended(done).await)
     }
 
     /// Forgets one. Of an account, whoever used it is out.
@@ -148,47 +161,55 @@ impl Path {
         provider: &str,
         id: &str,
     ) -> Result<Result<(), ScimError>, PathError> {
-        let authorized = self.authorized::<ProvisionUsers>(credential, ()).await?;
-        Ok(self.access.delete_scim::<T>(&authorized, provider, id).await)
+        let facts = pushed::<T>("delete", provider).with("id", id);
+        let acting = self.decided::<ProvisionUsers>(&credential, ()).await?.act(facts).await?;
+        let done = self.access.delete_scim::<T>(&acting, provider, id).await;
+        Ok(acting.ended(done).await)
     }
 
     /// The models that the caller may use.
     pub async fn models(&self, credential: Credential) -> Result<ModelList, PathError> {
         self.open()?;
-        let authorized = self.authorized::<ListModels>(credential, ()).await?;
+        let authorized = self.look_at::<ListModels>(&credential, (), Facts::none()).await?;
         let scope = &authorized.principal().scope;
         Ok(self.replicas.models().into_iter().filter(|model| scope.covers_model(&model.name)).collect())
     }
 
     /// Whether the caller may read the description of the API.
     pub async fn may_read_api(&self, credential: Credential) -> Result<(), PathError> {
-        self.authorized::<ReadApi>(credential, ()).await.map(drop)
+        self.look_at::<ReadApi>(&credential, (), Facts::none()).await.map(drop)
     }
 
     /// Replicas and sequences, of all tenants.
     pub async fn processes(&self, credential: Credential) -> Result<ProcessList, PathError> {
-        self.authorized::<ListSequences>(credential, ()).await?;
+        self.look_at::<ListSequences>(&credential, (), Facts::none()).await?;
         let sequences = self.replicas.sequences().await;
         Ok(ProcessList { replicas: self.replicas.measured().await, sequences })
     }
 
     /// Ends a sequence. False if there is none of that id.
     pub async fn kill(&self, credential: Credential, sequence: SequenceId) -> Result<bool, PathError> {
-        let authorized = self.authorized::<KillSequence>(credential, sequence).await?;
-        Ok(self.replicas.kill(*authorized.resource()).await)
+        let facts = Facts::none().with("sequence", sequence);
+        let acting = self.decided::<KillSequence>(&credential, sequence).await?.act(facts).await?;
+        let killed = self.replicas.kill(*acting.resource()).await;
+        acting.end(Ok::<_, PathError>(killed)).await
     }
 
     /// Begins to bring a model into memory.
     pub async fn load_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
         self.open()?;
-        let authorized = self.authorized::<MoveModel>(credential, model).await?;
-        Ok(self.replicas.load(authorized.resource()).await?)
+        let facts = Facts::none().with("deed", "load").with("model", &model);
+        let acting = self.decided::<MoveModel>(&credential, model).await?.act(facts).await?;
+        let done = self.replicas.load(acting.resource()).await;
+        acting.end(done).await
     }
 
     /// Sends a model away. Returns when its memory is free.
     pub async fn unload_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
-        let authorized = self.authorized::<MoveModel>(credential, model).await?;
-        Ok(self.replicas.unload(authorized.resource()).await?)
+        let facts = Facts::none().with("deed", "unload").with("model", &model);
+        let acting = self.decided::<MoveModel>(&credential, model).await?.act(facts).await?;
+        let done = self.replicas.unload(acting.resource()).await;
+        acting.end(done).await
     }
 
     /// Makes a key; its text is in the answer this once.
@@ -197,8 +218,12 @@ impl Path {
         credential: Credential,
         key: NewKey,
     ) -> Result<(KeyView, Secret), PathError> {
-        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
-        Ok(self.access.create_key(&authorized, key).await?)
+        let decided = self.decided_in_own::<ManageKeys>(&credential).await?;
+        let facts = Facts::none().with("deed", "create").with("tenant", &key.tenant).with("role", key.role);
+        let facts = facts.with("class_max", key.class_max).with("data_class_max", key.data_class_max);
+        let acting = decided.about(&key.tenant, &key.user).await?.act(facts).await?;
+        let made = self.access.create_key(&acting, key).await;
+        acting.end_with(made, |(view, _)| Facts::none().with("key", &view.id)).await
     }
 
     /// Gives a key a new secret, which is in the answer this once; the one before is accepted for `overlap_s` seconds more.
@@ -208,13 +233,16 @@ impl Path {
         id: &str,
         overlap_s: u64,
     ) -> Result<(KeyView, Secret), PathError> {
-        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
-        Ok(self.access.rotate_key(&authorized, id, overlap_s).await?)
+        let facts = Facts::none().with("deed", "rotate").with("key", id).with("overlap_s", overlap_s);
+        let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
+        let done = self.access.rotate_key(&acting, id, overlap_s).await;
+        acting.end(done).await
     }
 
     /// All users.
     pub async fn users(&self, credential: Credential) -> Result<Vec<UserView>, PathError> {
-        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
+        let decided = self.decided_in_own::<ManageUsers>(&credential).await?;
+        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
         Ok(self.access.users(&authorized).await?)
     }
 
@@ -226,25 +254,31 @@ impl Path {
         user: &str,
         change: UserChange,
     ) -> Result<UserView, PathError> {
-        let authorized = self.in_own_tenant::<ManageUsers>(credential).await?;
-        Ok(self.access.change_user(&authorized, tenant, user, change).await?)
+        let decided = self.decided_in_own::<ManageUsers>(&credential).await?.about(tenant, user).await?;
+        let acting = decided.act(changes(tenant, &change)).await?;
+        let done = self.access.change_user(&acting, tenant, user, change).await;
+        acting.end(done).await
     }
 
     /// All keys.
     pub async fn keys(&self, credential: Credential) -> Result<Vec<KeyView>, PathError> {
-        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
+        let decided = self.decided_in_own::<ManageKeys>(&credential).await?;
+        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
         Ok(self.access.keys(&authorized).await?)
     }
 
     /// Revokes a key.
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
-        let authorized = self.in_own_tenant::<ManageKeys>(credential).await?;
-        Ok(self.access.revoke_key(&authorized, id).await?)
+        let facts = Facts::none().with("deed", "revoke").with("key", id);
+        let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
+        let done = self.access.revoke_key(&acting, id).await;
+        acting.end(done).await
     }
 
     /// What was used in the last `days` days, today's (UTC) included.
     pub async fn usage(&self, credential: Credential, days: u64) -> Result<Vec<UsageRecord>, PathError> {
-        let authorized = self.in_own_tenant::<ReadUsage>(credential).await?;
+        let decided = self.decided_in_own::<ReadUsage>(&credential).await?;
+        let authorized = decided.look(Facts::none().with("days", days)).await?;
         Ok(self.access.usage(&authorized, days).await?)
     }
 
@@ -254,7 +288,8 @@ impl Path {
         credential: Credential,
         tenant: &str,
     ) -> Result<Vec<TenantPolicy>, PathError> {
-        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
+        let decided = self.decided_in::<ManagePolicies>(&credential, tenant).await?;
+        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
         Ok(self.access.policies(&authorized).await?)
     }
 
@@ -265,8 +300,11 @@ impl Path {
         tenant: &str,
         policy: TenantPolicy,
     ) -> Result<(), PathError> {
-        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
-        Ok(self.access.put_policy(&authorized, policy).await?)
+        let facts = Facts::none().with("deed", "put").with("policy", &policy.name);
+        let facts = facts.with("sha256", policy.digest());
+        let acting = self.decided_in::<ManagePolicies>(&credential, tenant).await?.act(facts).await?;
+        let done = self.access.put_policy(&acting, policy).await;
+        acting.end(done).await
     }
 
     /// Removes a policy of a tenant.
@@ -276,8 +314,10 @@ impl Path {
         tenant: &str,
         name: &str,
     ) -> Result<(), PathError> {
-        let authorized = self.in_tenant::<ManagePolicies>(credential, tenant).await?;
-        Ok(self.access.delete_policy(&authorized, name).await?)
+        let facts = Facts::none().with("deed", "delete").with("policy", name);
+        let acting = self.decided_in::<ManagePolicies>(&credential, tenant).await?.act(facts).await?;
+        let done = self.access.delete_policy(&acting, name).await;
+        acting.end(done).await
     }
 
     /// Whether somebody may do something, and which policies decide it.
@@ -286,41 +326,40 @@ impl Path {
         credential: Credential,
         inquiry: Inquiry,
     ) -> Result<Explanation, PathError> {
-        let authorized = self.in_own_tenant::<ExplainAccess>(credential).await?;
+        let decided = self.decided_in_own::<ExplainAccess>(&credential).await?;
+        let authorized = decided.look(Facts::none().with("of", &inquiry.action)).await?;
         Ok(self.access.explain(&authorized, inquiry).await?)
     }
 
     /// All metrics in the `OpenMetrics` text format.
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
-        self.authorized::<ReadMetrics>(credential, ()).await?;
+        self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
         Ok(self.metrics.text(&self.replicas.replicas()))
     }
 
-    pub(crate) async fn authorized<A: Action>(
+    /// Something is only looked at.
+    pub(crate) async fn look_at<A: Action>(
         &self,
-        credential: Credential,
+        credential: &Credential,
         resource: A::Resource,
+        facts: Facts,
     ) -> Result<Authorized<A>, PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        Ok(self.access.authorize::<A>(&principal, resource)?)
+        self.decided::<A>(credential, resource).await?.look(facts).await
     }
+}
 
-    /// Something that is done to the caller's own tenant.
-    async fn in_own_tenant<A: Action<Resource = TenantId>>(
-        &self,
-        credential: Credential,
-    ) -> Result<Authorized<A>, PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        Ok(self.access.authorize::<A>(&principal, principal.tenant)?)
-    }
+fn pushed<T: Pushed>(deed: &'static str, provider: &str) -> Facts {
+    Facts::none().with("deed", deed).with("what", T::NAME).with("provider", provider)
+}
 
-    /// Something that is done to the tenant of this name.
-    pub(crate) async fn in_tenant<A: Action<Resource = TenantId>>(
-        &self,
-        credential: Credential,
-        tenant: &str,
-    ) -> Result<Authorized<A>, PathError> {
-        let principal = self.access.authenticate(credential).await?;
-        Ok(self.access.authorize_in::<A>(&principal, tenant).await?)
-    }
+/// What is to be changed about a user.
+fn changes(tenant: &str, change: &UserChange) -> Facts {
+    let UserChange { role, class_max, data_class_max, purposes, team, suspended } = change;
+    let facts = Facts::none().with("tenant", tenant);
+    let facts = role.iter().fold(facts, |facts, role| facts.with("role", role));
+    let facts = class_max.iter().fold(facts, |facts, class| facts.with("class_max", class));
+    let facts = data_class_max.iter().fold(facts, |facts, class| facts.with("data_class_max", class));
+    let facts = suspended.iter().fold(facts, |facts, suspended| facts.with("suspended", suspended));
+    let facts = purposes.iter().fold(facts, |facts, _| facts.with("purposes", "changed"));
+    team.iter().fold(facts, |facts, _| facts.with("team", "changed"))
 }

@@ -7,6 +7,7 @@ mod kept;
 use std::{path::Path as File, sync::Arc};
 
 use access::{Access, AccessError, Credential, NewKey, Shown};
+use audit::Audit;
 use engine::{Launch, Purpose};
 use futures::StreamExt;
 use path::{Keep, KeptError, Path, PathError, StoredQuery, Transcript};
@@ -21,7 +22,9 @@ use types::{
 async fn house(folder: &File) -> (Path, Secret) {
     let store = Store::open(&folder.join("llmos.db")).await.unwrap();
     let kept = kept::open(folder, store.clone()).await;
-    let access = Access::open(store, &folder.join("key.pepper")).await.unwrap();
+    let (log, key) = (folder.join("audit"), folder.join("audit.key"));
+    let (audit, _) = Audit::open(&log, &key, kept.clone()).await.unwrap();
+    let access = Access::open(store, &folder.join("key.pepper"), audit).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = |spec: &ModelSpec| -> Arc<dyn Launch> { Arc::new(MockLaunch::new(spec.context)) };
     let spec = ModelSpec {

@@ -107,7 +107,8 @@ impl House {
         let leased = state.residency.lease(self.now(), model);
         drop(state);
         let lease = leased.then(|| Lease { house: self.clone(), model })?;
-        Some(Route { driver, model: self.name(model).clone(), purpose, lease })
+        let (name, digest) = (self.name(model).clone(), self.models[model].digest.clone());
+        Some(Route { driver, model: name, digest, purpose, lease })
     }
 
     /// Why a model is left alone for now, if it is.

@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use engine::Launch;
 
-use crate::{ModelSpec, ResourcesError, memory::Foresight};
+use crate::{FileDigest, ModelSpec, ResourcesError, memory::Foresight};
 
 /// Makes what starts a model's engine, with so many layers on a device.
 pub(crate) type Launcher = Box<dyn Fn(u32) -> Arc<dyn Launch> + Send + Sync>;
@@ -23,6 +23,7 @@ pub(crate) fn of_file(
     cores: &[usize],
     limit: u64,
     foresight: &Arc<Foresight>,
+    digest: &FileDigest,
 ) -> Result<Launcher, ResourcesError> {
     if matches!(spec.gpu_layers, crate::GpuLayers::Count(1..)) && !engine::llama::COMPUTES_ON_GPUS {
         return Err(ResourcesError::NoGpuEngine(spec.name.clone()));
@@ -36,6 +37,7 @@ pub(crate) fn of_file(
         cores: cores.to_vec(),
         limit,
         foresight: foresight.clone(),
+        digest: digest.clone(),
         took: Arc::default(),
     };
     Ok(Box::new(move |gpu_layers| Arc::new(launch.with(gpu_layers))))
@@ -49,6 +51,7 @@ pub(crate) fn of_file(
     _cores: &[usize],
     _limit: u64,
     _foresight: &Arc<Foresight>,
+    _digest: &FileDigest,
 ) -> Result<Launcher, ResourcesError> {
     Err(ResourcesError::NoEngine(spec.name.clone()))
 }
@@ -68,7 +71,7 @@ mod file {
     use futures::{FutureExt, future::BoxFuture};
 
     use crate::{
-        GpuLayers, ModelSpec,
+        FileDigest, GpuLayers, ModelSpec,
         memory::{Foresight, Measured},
         verify::verify,
     };
@@ -90,6 +93,8 @@ mod file {
         pub(crate) limit: u64,
         /// What it is expected to need; it learns from what it is found to have.
         pub(crate) foresight: Arc<Foresight>,
+        /// What its hash was found to be.
+        pub(crate) digest: FileDigest,
         /// What it took the last time.
         pub(crate) took: Arc<Mutex<Option<Duration>>>,
     }
@@ -104,9 +109,10 @@ mod file {
 
         async fn load(&self, progress: Arc<LoadProgress>) -> Result<Loaded, LaunchError> {
             let (path, sha256, hashing) = (self.path.clone(), self.sha256.clone(), progress.clone());
-            tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref(), &hashing))
+            let hashed = tokio::task::spawn_blocking(move || verify(&path, sha256.as_deref(), &hashing))
                 .await
                 .map_err(|error| LaunchError { why: error.to_string(), retry: true })??;
+            self.digest.set(hashed);
             progress.end_stage();
             // Our own reader goes before llama.cpp's: what it refuses never reaches any C++.
             let (path, spec, threads) = (self.path.clone(), self.spec.clone(), self.cores.len());

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod cores;
+mod file_digest;
 mod granted;
 mod house;
 pub mod inventory;
@@ -29,6 +30,7 @@ mod views;
 mod worker_memory;
 
 pub use cores::available_cores;
+pub use file_digest::FileDigest;
 pub use granted::memory_for_models;
 pub use house::Lease;
 pub use replicas::Replicas;

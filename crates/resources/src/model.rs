@@ -11,7 +11,7 @@ use tokio::time::{Instant as Clock, timeout_at};
 use types::Tokens;
 
 use crate::{
-    LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Size, Source,
+    FileDigest, LoadWhen, ModelSpec, ModelView, ReplicaState, ReplicaView, ResourcesError, Size, Source,
     cores::Grant,
     launch::{self, Launcher},
     memory::{Available, Foresight, Split},
@@ -29,6 +29,8 @@ pub(crate) struct Model {
     foresight: Arc<Foresight>,
     /// Most memory that its worker may ask for, in bytes.
     limit: u64,
+    /// What the hash of its file was found to be.
+    pub(crate) digest: FileDigest,
     /// What was last found out about it.
     known: Arc<Mutex<Option<Known>>>,
     /// One at a time reads the header: a disk that hangs holds one thread for each model.
@@ -73,16 +75,17 @@ impl Model {
         foresight: &Arc<Foresight>,
         simulated: &dyn Fn(&ModelSpec) -> Arc<dyn engine::Launch>,
     ) -> Result<Self, ResourcesError> {
-        let limit = spec.memory_max.unwrap_or(memory);
+        let (limit, digest) = (spec.memory_max.unwrap_or(memory), FileDigest::default());
         let launcher = match &spec.source {
             Source::Simulator { .. } => launch::always(simulated(&spec)),
             Source::File { path, sha256 } => {
-                launch::of_file(&spec, path, sha256.as_deref(), &grant.cores, limit, foresight)?
+                launch::of_file(&spec, path, sha256.as_deref(), &grant.cores, limit, foresight, &digest)?
             }
             Source::Store { .. } => return Err(ResourcesError::NotClaimed(spec.name)),
         };
         let (known, reading) = <_>::default();
-        Ok(Self { spec, grant, created_at, launcher, foresight: foresight.clone(), limit, known, reading })
+        let foresight = foresight.clone();
+        Ok(Self { spec, grant, created_at, launcher, foresight, limit, digest, known, reading })
     }
 
     /// A driver that begins to load the model, with so many layers on a device.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use engine::{Driver, Purpose};
 use types::ModelName;
 
-use crate::{house::Lease, memory::Split};
+use crate::{FileDigest, house::Lease, memory::Split};
 
 /// Where a request goes.
 pub struct Route {
@@ -13,6 +13,8 @@ pub struct Route {
     pub driver: Arc<dyn Driver>,
     /// The model's configured name.
     pub model: ModelName,
+    /// The hash of its file, once it is loaded.
+    pub digest: FileDigest,
     /// What it is made to do.
     pub purpose: Purpose,
     /// Holds the model in memory. Keep it until the last event.

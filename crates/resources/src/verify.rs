@@ -15,8 +15,12 @@ const HASH_CHUNK_BYTES: usize = 1 << 20;
 /// Of the time that a load is expected to take, the part in which the file is hashed.
 const HASHING_SHARE: f32 = 0.5;
 
-/// Checks that `path` is a readable file with this SHA-256. Blocks: about 1 s per GB.
-pub(crate) fn verify(path: &Path, sha256: Option<&str>, progress: &LoadProgress) -> Result<(), LaunchError> {
+/// Hashes the file at `path`, and checks that the hash is this one, if one is wanted. Blocks: about 1 s per GB.
+pub(crate) fn verify(
+    path: &Path,
+    sha256: Option<&str>,
+    progress: &LoadProgress,
+) -> Result<String, LaunchError> {
     let shown = path.display();
     let refuse = |why: String| LaunchError { why, retry: false };
     let mut file = File::open(path).map_err(|error| {
@@ -26,7 +30,6 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>, progress: &LoadProgress)
     else {
         return Err(refuse(format!("the model file {shown} is not a file; correct `source`, then restart")));
     };
-    let Some(want) = sha256 else { return Ok(()) };
     let mut hash = Sha256::new();
     let mut chunk = vec![0; HASH_CHUNK_BYTES];
     let mut hashed = 0;
@@ -45,13 +48,13 @@ pub(crate) fn verify(path: &Path, sha256: Option<&str>, progress: &LoadProgress)
         }
     }
     let is = data_encoding::HEXLOWER.encode(&hash.finalize());
-    if is == want {
-        return Ok(());
+    match sha256 {
+        Some(want) if is != want => Err(refuse(format!(
+            "the model file {shown} has the SHA-256 {is}, but {want} is configured; fetch the file again, or correct \
+             `sha256` if you trust this one, then restart"
+        ))),
+        _ => Ok(is),
     }
-    Err(refuse(format!(
-        "the model file {shown} has the SHA-256 {is}, but {want} is configured; fetch the file again, or correct \
-         `sha256` if you trust this one, then restart"
-    )))
 }
 
 #[cfg(test)]
@@ -65,8 +68,8 @@ mod tests {
         std::fs::write(&path, "abc").unwrap();
         let progress = LoadProgress::begin();
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(verify(&path, Some(abc), &progress), Ok(()));
-        assert_eq!(verify(&path, None, &progress), Ok(()));
+        assert_eq!(verify(&path, Some(abc), &progress).unwrap(), abc);
+        assert_eq!(verify(&path, None, &progress).unwrap(), abc);
         let refused = verify(&path, Some(&"0".repeat(64)), &progress).unwrap_err();
         assert!(
             refused.why.contains(abc) && refused.why.contains("000000") && !refused.retry,

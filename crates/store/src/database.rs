@@ -312,7 +312,7 @@ mod tests {
             ("text", "is not a database of llmos"),
             ("foreign", "is not a database of llmos"),
             ("marked", "is not a database of llmos"),
-            ("newer", "has schema 99, but this program knows schemas up to 8"),
+            ("newer", "has schema 99, but this program knows schemas up to 9"),
             ("folder", "cannot open the database"),
             ("missing/state.db", "cannot open the database"),
         ];

@@ -48,6 +48,7 @@ pub(crate) const STATE: Schema = Schema {
         step!("0006_sign_in"),
         step!("0007_teams"),
         step!("0008_said"),
+        step!("0009_usage_counted"),
     ],
     backed_up: true,
 };

@@ -1,9 +1,12 @@
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use futures::future::BoxFuture;
 use sqlx::{AnyConnection, AnyPool};
 
-use crate::{PostgresAddress, StoreError, Tombstone, database::Database, migrations::STATE, vault_keys};
+use crate::{
+    PostgresAddress, StoreError, Tombstone, database::Database, migrations::STATE, usage::Gathered,
+    vault_keys,
+};
 
 /// State of the control plane. Clones share the connections.
 ///
@@ -18,6 +21,7 @@ use crate::{PostgresAddress, StoreError, Tombstone, database::Database, migratio
 #[derive(Clone)]
 pub struct Store {
     database: Database,
+    pub(crate) used: Arc<Gathered>,
 }
 
 impl Store {
@@ -26,7 +30,7 @@ impl Store {
     ///
     /// A file that is not ours, or that a newer program wrote, is refused and stays as it is.
     pub async fn open(file: &Path) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open_file(file, &STATE, false).await? })
+        Ok(Self::over(Database::open_file(file, &STATE, false).await?))
     }
 
     /// The same with a database of `PostgreSQL`, which must exist and be empty or ours. Its backup is a schema
@@ -35,12 +39,17 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unreachable`] also if another server uses the database.
     pub async fn open_postgres(address: &PostgresAddress) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open_postgres(address, &STATE).await? })
+        Ok(Self::over(Database::open_postgres(address, &STATE).await?))
+    }
+
+    fn over(database: Database) -> Self {
+        Self { database, used: Arc::default() }
     }
 
     /// Waits for what was handed in, ends all connections and folds the write-ahead log into the file. Nothing is lost without it; after it the
     /// file alone is the whole state, and every other method fails.
     pub async fn close(&self) {
+        self.write_usage().await;
         self.database.close().await;
     }
 

@@ -154,6 +154,7 @@ async fn usage_is_counted_by_day_user_key_and_model(store: Store) {
         (9, local, None, None, "m"),
     ] {
         store.add_usage(NewUsage {
+            begun: None,
             day,
             tenant,
             user,
@@ -165,8 +166,6 @@ async fn usage_is_counted_by_day_user_key_and_model(store: Store) {
             spend: 7,
         });
     }
-    // The writer takes one after the other.
-    store.insert_key(new_key("l", "clinic", "anna", 1)).await.unwrap();
     let found = store.usage(7, 8).await.unwrap();
     let rows: Vec<_> = found
         .iter()
@@ -421,7 +420,7 @@ async fn the_schema_moves_forward_after_a_backup(postgres: &Postgres) {
     store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
     store.close().await;
     // Back to the first schema, as a server that ran it would have left it.
-    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, policy, identity, login_session, factor, scim_member, scim_group, scim_account, said, said_group, wrong_codes; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
+    postgres.sql("moving", "DROP TABLE chat_completion, tombstone, usage, usage_counted, policy, identity, login_session, factor, scim_member, scim_group, scim_account, said, said_group, wrong_codes; ALTER TABLE \"user\" DROP COLUMN role, DROP COLUMN class_max, DROP COLUMN \
          data_class_max, DROP COLUMN suspended_at, DROP COLUMN team, DROP COLUMN purposes, DROP COLUMN is_service; ALTER TABLE api_key DROP COLUMN expires_at, DROP COLUMN actions, DROP \
          COLUMN models, DROP COLUMN old_hash, DROP COLUMN old_until, DROP COLUMN purposes; UPDATE llmos_schema SET version = 1");
     let store = open(&address).await.unwrap();
@@ -460,7 +459,7 @@ async fn what_was_acknowledged_survives_the_death_of_the_database(postgres: &mut
 async fn databases_of_every_past_schema_are_opened() {
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let folder = tempfile::tempdir().unwrap();
-    for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6", "state-7"] {
+    for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6", "state-7", "state-8"] {
         let file = folder.path().join(past);
         std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
@@ -471,7 +470,7 @@ async fn databases_of_every_past_schema_are_opened() {
         assert_eq!(keys[0].owner.state.rights.role, Role::Owner, "the widest role of then");
         let usage = store.usage(0, 99_999).await.unwrap();
         assert!(
-            !["state-6", "state-7"].contains(&past)
+            !["state-6", "state-7", "state-8"].contains(&past)
                 || (usage.len(), usage[0].requests, usage[0].spend) == (1, 3, 0),
             "{usage:?}"
         );
@@ -484,7 +483,7 @@ async fn databases_of_every_past_schema_are_opened() {
         let expected = [("corp:out".to_owned(), false), ("corp:suspended".to_owned(), true)];
         assert_eq!(
             others,
-            if ["state-6", "state-7"].contains(&past) { &expected[..] } else { &[] },
+            if ["state-6", "state-7", "state-8"].contains(&past) { &expected[..] } else { &[] },
             "{past}"
         );
         for account in store.accounts().await.unwrap() {

@@ -17,6 +17,7 @@ mod purpose;
 mod request;
 mod sampling;
 mod units;
+pub mod utc;
 
 pub use check::OutOfRange;
 pub use embed::{EmbedRequest, Passage, RerankRequest};

@@ -115,6 +115,8 @@ pub struct Principal {
     pub location: Option<Arc<str>>,
     /// When they last proved that they are there themselves: seconds since 1970. A key proves nothing of it.
     pub present_at: Option<u64>,
+    /// Whether they came in without the provider, in an emergency.
+    pub break_glass: bool,
 }
 
 /// What a caller says of a request. What is left open is filled in when it is authorised.
@@ -144,6 +146,7 @@ impl Principal {
             key: None,
             location: None,
             present_at: None,
+            break_glass: false,
         }
     }
 

@@ -36,6 +36,8 @@ pub enum Purpose {
     Credential = 3,
     /// KV memory of a sequence.
     Snapshot = 4,
+    /// A field of a record of the audit log.
+    Audit = 5,
 }
 
 /// Where sealed data belongs: what was sealed for one place does not open in another.

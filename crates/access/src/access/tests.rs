@@ -3,10 +3,13 @@ use std::{future::poll_fn, pin::Pin, str, task::Poll, time::Duration};
 use tempfile::TempDir;
 
 use super::*;
+use crate::recorded::audit_in;
 
 async fn open(folder: &TempDir) -> (Access, Store) {
     let store = Store::open(&folder.path().join("llmos.db")).await.unwrap();
-    let access = Access::open(store.clone(), &folder.path().join("pepper")).await.unwrap();
+    let access = Access::open(store.clone(), &folder.path().join("pepper"), audit_in(folder.path()).await)
+        .await
+        .unwrap();
     (access, store)
 }
 
@@ -224,7 +227,7 @@ async fn an_administrator_stays_within_their_tenant_and_their_rights() {
 
     for tenant in ["lab", "no such tenant"] {
         let refused = access.authorize_in::<ManageKeys>(&admin_of_clinic, tenant).await.err();
-        assert_eq!(refused, Some(AccessError::UnknownTenant(tenant.to_owned())));
+        assert_eq!(refused.map(|refusal| refusal.why), Some(AccessError::UnknownTenant(tenant.to_owned())));
         let refused = access.create_key(&own, member(tenant)).await.err();
         assert_eq!(refused, Some(AccessError::UnknownTenant(tenant.to_owned())));
     }
@@ -329,7 +332,10 @@ async fn keys_without_their_pepper_are_not_opened() {
     let (access, store) = open(&folder).await;
     access.bootstrap().await.unwrap();
     std::fs::remove_file(folder.path().join("pepper")).unwrap();
-    let error = Access::open(store, &folder.path().join("pepper")).await.err().unwrap();
+    let error = Access::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await)
+        .await
+        .err()
+        .unwrap();
     assert!(matches!(error, OpenError::PepperLost { .. }), "{error}");
 }
 

@@ -12,7 +12,7 @@ fn asked(class: Option<PriorityClass>, data_class: Option<DataClass>) -> ModelUs
 }
 
 fn decide<A: Action>(principal: &Principal, resource: A::Resource) -> Result<Authorized<A>, AccessError> {
-    Authorized::decide(&Policies::new().unwrap(), principal, resource, 1_000)
+    Authorized::decide(&Policies::new().unwrap(), principal, resource, 1_000).map_err(AccessError::from)
 }
 
 #[test]
@@ -97,12 +97,11 @@ fn classes_are_bounded<A: Action<Resource = ModelUse>>() {
         for &data_class_max in DataClass::ALL {
             let caller = principal(Role::Member, class_max, data_class_max);
             let decide = |class, data_class| {
-                Authorized::<A>::decide(&policies, &caller, asked(class, data_class), 1_000).map(
-                    |authorized| {
-                        let declared = &authorized.resource().declared;
-                        (declared.class, declared.data_class)
-                    },
-                )
+                let decided = Authorized::<A>::decide(&policies, &caller, asked(class, data_class), 1_000);
+                decided.map_err(AccessError::from).map(|authorized| {
+                    let declared = &authorized.resource().declared;
+                    (declared.class, declared.data_class)
+                })
             };
 
             let normal_at_most = class_max.min(PriorityClass::Normal);

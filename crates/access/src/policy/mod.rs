@@ -19,6 +19,7 @@ mod nesting;
 
 use std::{
     collections::{HashMap, HashSet},
+    iter,
     str::FromStr,
     sync::{
         Arc, OnceLock, PoisonError, RwLock,
@@ -30,6 +31,7 @@ use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
     PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
 };
+use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard};
 use types::{DataClass, ModelName, Principal, PriorityClass, PurposeOfUse, Role, TenantId, UserId};
 
@@ -48,6 +50,9 @@ pub const POLICIES_MAX: usize = 65;
 pub const POLICY_BYTES_MAX: usize = 16 * 1024;
 /// Most bytes of all policies of a tenant: each decision for one of its users looks at all of them.
 const TENANT_BYTES_MAX: usize = 64 * 1024;
+/// How much of the hash names a version of policies: nobody looks for two with the same.
+const VERSION_BYTES: usize = 8;
+
 /// What something is done to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Target {
@@ -88,6 +93,8 @@ pub struct Decision {
     pub policies: Arc<[String]>,
     /// What the first that forbids says about itself.
     pub says: Option<Arc<str>>,
+    /// Which policies were looked at: the beginning of the SHA-256 of them all.
+    pub version: Arc<str>,
 }
 
 /// A policy that a tenant has uploaded.
@@ -99,11 +106,18 @@ pub struct TenantPolicy {
     pub text: String,
 }
 
+impl TenantPolicy {
+    /// The SHA-256 of its text, in hexadecimal digits.
+    pub fn digest(&self) -> String {
+        data_encoding::HEXLOWER.encode(&Sha256::digest(&self.text))
+    }
+}
+
 /// All policies.
 pub(crate) struct Policies {
     schema: Schema,
-    shipped: Arc<PolicySet>,
-    of_tenants: RwLock<HashMap<TenantId, Arc<PolicySet>>>,
+    shipped: Arc<InForce>,
+    of_tenants: RwLock<HashMap<TenantId, Arc<InForce>>>,
     of_roles: OnceLock<Vec<HashSet<&'static str>>>,
     names: Names,
     memo: Memo,
@@ -111,6 +125,25 @@ pub(crate) struct Policies {
     generation: AtomicU64,
     /// Held while policies are changed, so that what was checked together is taken in together.
     changing: Mutex<()>,
+}
+
+/// Policies that are looked at together.
+struct InForce {
+    set: PolicySet,
+    version: Arc<str>,
+}
+
+impl InForce {
+    /// These, whose texts are `texts`.
+    fn new<'a>(set: PolicySet, texts: impl IntoIterator<Item = &'a str>) -> Self {
+        let mut hash = Sha256::new();
+        for text in texts {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text);
+        }
+        let version = data_encoding::HEXLOWER.encode(&hash.finalize()[..VERSION_BYTES]).into();
+        Self { set, version }
+    }
 }
 
 /// Names of types, read once.
@@ -123,6 +156,17 @@ struct Names {
     server: EntityTypeName,
     model: EntityTypeName,
     action: EntityTypeName,
+}
+
+impl Target {
+    /// What it is called in records and questions.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Server => "server".to_owned(),
+            Self::Tenant(tenant) => format!("tenant:{tenant}"),
+            Self::Model { name, .. } => format!("model:{name}"),
+        }
+    }
 }
 
 impl Policies {
@@ -152,7 +196,7 @@ impl Policies {
         };
         Ok(Self {
             schema,
-            shipped: Arc::new(shipped),
+            shipped: Arc::new(InForce::new(shipped, [SHIPPED])),
             of_tenants: RwLock::default(),
             of_roles: OnceLock::new(),
             names,
@@ -175,6 +219,8 @@ impl Policies {
     /// Takes them in; they must be all that the tenant has.
     pub(crate) fn set(&self, tenant: TenantId, policies: &[TenantPolicy]) -> Result<(), String> {
         let set = self.set_of(policies)?;
+        let texts = policies.iter().flat_map(|policy| [policy.name.as_str(), policy.text.as_str()]);
+        let set = InForce::new(set, iter::once(SHIPPED).chain(texts));
         let mut tenants = self.of_tenants.write().unwrap_or_else(PoisonError::into_inner);
         if policies.is_empty() {
             tenants.remove(&tenant);
@@ -195,7 +241,7 @@ impl Policies {
                 "a tenant's policies have at most {TENANT_BYTES_MAX} bytes, these have {bytes}"
             ));
         }
-        let mut set = PolicySet::clone(&self.shipped);
+        let mut set = self.shipped.set.clone();
         for TenantPolicy { name, text } in policies {
             if text.len() > POLICY_BYTES_MAX {
                 return Err(format!("policy `{name}` is longer than {POLICY_BYTES_MAX} bytes"));
@@ -224,7 +270,7 @@ impl Policies {
         }
         let count = set.policies().count();
         if count > POLICIES_MAX {
-            let room = POLICIES_MAX - self.shipped.policies().count();
+            let room = POLICIES_MAX - self.shipped.set.policies().count();
             return Err(format!(
                 "a tenant has at most {room} statements, these are {}",
                 count + room - POLICIES_MAX
@@ -258,11 +304,12 @@ impl Policies {
         }
     }
 
-    fn evaluated(&self, set: &PolicySet, question: &Question, role: Role) -> Decision {
+    fn evaluated(&self, in_force: &InForce, question: &Question, role: Role) -> Decision {
+        let (set, version) = (&in_force.set, in_force.version.clone());
         let asked = self.request(question).and_then(|request| Ok((request, self.entities(question, role)?)));
         let Ok((request, entities)) = asked else {
             // What cannot be asked is not allowed.
-            return Decision { allowed: false, policies: Arc::new([]), says: None };
+            return Decision { allowed: false, policies: Arc::new([]), says: None, version };
         };
         let response = Authorizer::new().is_authorized(&request, set, &entities);
         let diagnostics = response.diagnostics();
@@ -272,7 +319,7 @@ impl Policies {
             .collect();
         if !failed.is_empty() {
             let says = Some("a policy could not be evaluated, so the answer is no".into());
-            return Decision { allowed: false, policies: failed.into(), says };
+            return Decision { allowed: false, policies: failed.into(), says, version };
         }
         let mut reasons: Vec<&PolicyId> = diagnostics.reason().collect();
         reasons.sort_unstable();
@@ -281,6 +328,7 @@ impl Policies {
         Decision {
             allowed,
             says: says.map(Arc::from),
+            version,
             policies: reasons.iter().map(ToString::to_string).collect(),
         }
     }
@@ -351,10 +399,15 @@ impl Policies {
     /// Policies of a tenant or of all, in Cedar's language.
     pub(crate) fn texts(&self, tenant: TenantId, ids: &[String]) -> Vec<String> {
         let set = self.in_force(tenant);
-        ids.iter().filter_map(|id| Some(set.policy(&PolicyId::new(id))?.to_string())).collect()
+        ids.iter().filter_map(|id| Some(set.set.policy(&PolicyId::new(id))?.to_string())).collect()
     }
 
-    fn in_force(&self, tenant: TenantId) -> Arc<PolicySet> {
+    /// Which policies are looked at for somebody.
+    pub(crate) fn version(&self, principal: &Principal) -> Arc<str> {
+        self.in_force(principal.tenant).version.clone()
+    }
+
+    fn in_force(&self, tenant: TenantId) -> Arc<InForce> {
         let tenants = self.of_tenants.read().unwrap_or_else(PoisonError::into_inner);
         tenants.get(&tenant).unwrap_or(&self.shipped).clone()
     }

@@ -3,6 +3,7 @@ use tokio::time::sleep;
 use types::{DataClass, PriorityClass, Role};
 
 use super::*;
+use crate::recorded::audit_in;
 use crate::{NewKey, UserChange, granter::Granter, policy::Policies};
 
 struct House {
@@ -14,7 +15,8 @@ impl House {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).await.unwrap();
-        let keyring = Keyring::open(store, &folder.path().join("pepper")).await.unwrap();
+        let keyring =
+            Keyring::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await).await.unwrap();
         let owner = NewKey {
             label: "l".to_owned(),
             tenant: "t".to_owned(),

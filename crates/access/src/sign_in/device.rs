@@ -128,8 +128,10 @@ impl SignIn {
             return Err(self.no_device(user));
         };
         // What was opened in an emergency gives nothing that lasts longer.
-        let until = (session.opened.kind == SessionKind::BreakGlass).then_some(session.expires_at);
-        let opened = Opened { kind: SessionKind::Cli, ..session.opened };
+        let is_emergency = session.opened.kind.is_emergency();
+        let until = is_emergency.then_some(session.expires_at);
+        let kind = if is_emergency { SessionKind::BreakGlassCli } else { SessionKind::Cli };
+        let opened = Opened { kind, ..session.opened };
         device.decision =
             Some(if allow { Decision::Allowed(Box::new(opened), until) } else { Decision::Denied });
         // The code is of no use any more.

@@ -2,6 +2,7 @@
 
 use std::sync::PoisonError;
 
+use audit::Facts;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use data_encoding::HEXLOWER;
 use identity::{
@@ -232,11 +233,24 @@ impl SignIn {
         let user = session.opened.user;
         let is_first = self.factors(user).is_empty();
         let (id, kind_name) = (random_id()?, kind.as_str().to_owned());
+        self.record_factor(session, "factor_add", kind.as_str(), &id).await?;
         let record = FactorRecord { id, user, kind: kind_name, label, data, used: step, created_at: now_s() };
         self.store().add_factors(user, kind.as_str(), vec![record], kept).await.map_err(AccessError::from)?;
         self.reload().await?;
         let codes = if is_first { self.new_codes(user).await? } else { Vec::new() };
         Ok((self.advance(session).await?, codes))
+    }
+
+    async fn record_factor(
+        &self,
+        session: &Session,
+        what: &str,
+        kind: &str,
+        id: &str,
+    ) -> Result<(), AccessError> {
+        let facts = Facts::none().with("factor", id).with("kind", kind);
+        let Opened { user, kind, .. } = session.opened;
+        self.0.keyring.record(user, kind.is_emergency(), (what, "done"), facts, None).await
     }
 
     /// New recovery codes in the place of those that are left. They are shown this once.
@@ -248,6 +262,7 @@ impl SignIn {
             if sign_in.factors(session.opened.user).is_empty() {
                 return Err(SignInError::UnknownFactor);
             }
+            sign_in.record_factor(&session, "factor_add", FactorKind::Recovery.as_str(), "all").await?;
             sign_in.new_codes(session.opened.user).await
         })
         .await
@@ -284,6 +299,7 @@ impl SignIn {
             if sign_in.factors(user).iter().all(|factor| factor.kind == recovery || factor.id == id) {
                 return Err(SignInError::StepUp);
             }
+            sign_in.record_factor(&session, "factor_remove", "any", &id).await?;
             let is_gone = sign_in.store().delete_factor(user, &id).await.map_err(AccessError::from)?;
             sign_in.reload().await?;
             if is_gone { Ok(()) } else { Err(SignInError::UnknownFactor) }
@@ -371,7 +387,7 @@ impl SignIn {
         let user = user.ok_or(AccessError::Unauthenticated)?;
         let (records, kept) = self.passkeys_of(user);
         let (index, text) = site.finish_sign_in(pending, &sign_in, &kept)?;
-        let kind = self.local_kind(user, reason)?;
+        let kind = self.local_kind(user, reason).await?;
         let (sign_in, record) = (self.clone(), records[index].clone());
         let opened = Opened {
             user,
@@ -436,6 +452,9 @@ impl SignIn {
             if !this.used(&record, now, before, record.data.clone()).await? {
                 if record.kind == FactorKind::Recovery.as_str() {
                     let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
+                    let facts = Facts::none().with("factor", &record.id);
+                    let event = ("recovery_code_reused", "refused");
+                    this.0.keyring.record_after(owner, event, facts).await;
                     tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
                 }
                 this.wrong(owner, what);

@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use audit::Facts;
 use identity::{Passkeys, Pending, Provider, ProviderSettings};
 use outbound::Outbound;
 use store::FactorRecord;
@@ -242,7 +243,7 @@ impl SignIn {
     /// Redeems a one-time token, which then is of no use any more. `reason` is needed where there is a provider.
     pub async fn redeem_setup(&self, token: &Secret, reason: Option<&str>) -> Result<SignedIn, SignInError> {
         let setup = self.0.sessions.find(Form::Setup, token)?;
-        let kind = self.local_kind(setup.opened.user, reason)?;
+        let kind = self.local_kind(setup.opened.user, reason).await?;
         let sessions = self.0.sessions.clone();
         carried_through(async move {
             if sessions.end(|session| session.id == setup.id).await? == 0 {
@@ -319,14 +320,14 @@ impl SignIn {
         let session = self.found(secret)?;
         match session.opened.kind {
             SessionKind::Browser | SessionKind::BreakGlass => Ok(session),
-            SessionKind::Cli | SessionKind::Workload | SessionKind::Setup => {
+            SessionKind::Cli | SessionKind::BreakGlassCli | SessionKind::Workload | SessionKind::Setup => {
                 Err(AccessError::Unauthenticated.into())
             }
         }
     }
 
     /// What a sign-in without the provider is, of a local account. Where there is a provider, it says why.
-    fn local_kind(&self, user: UserId, reason: Option<&str>) -> Result<SessionKind, SignInError> {
+    async fn local_kind(&self, user: UserId, reason: Option<&str>) -> Result<SessionKind, SignInError> {
         let names = self.0.keyring.names_of(user)?.ok_or(AccessError::Unauthenticated)?;
         if self.0.keyring.principal_of(user)?.is_none() || self.0.keyring.has_account(user)? {
             return Err(AccessError::Unauthenticated.into());
@@ -340,6 +341,7 @@ impl SignIn {
         {
             return Err(SignInError::NoReason);
         }
+        self.0.keyring.record(user, true, ("break_glass", "begun"), Facts::none(), Some(reason)).await?;
         let (tenant, user) = names;
         tracing::warn!(alarm = "break_glass", %tenant, %user, reason, "somebody signs in without the provider");
         Ok(SessionKind::BreakGlass)
@@ -386,6 +388,10 @@ impl SignIn {
         let Attempts { wrong, until } = *attempts;
         self.store().note_wrong_codes(user, wrong, until);
         drop(all);
+        let facts = Facts::none().with("of", what).with("wrong", wrong);
+        let keyring = self.0.keyring.clone();
+        // Who guesses need not wait for the disk; that it counts is certain already.
+        tokio::spawn(async move { keyring.record_after(user, ("wrong_code", "refused"), facts).await });
         if let Some(wait_s) = wait {
             let (tenant, user) = self.0.keyring.names_of(user).ok().flatten().unwrap_or_default();
             tracing::warn!(alarm = "wrong_codes", what, %tenant, %user, wrong, wait_s, "an account is locked");

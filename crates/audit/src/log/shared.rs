@@ -51,15 +51,18 @@ pub(super) struct Counters {
     pub(super) groups: AtomicU64,
     pub(super) group_records_last: AtomicU64,
     pub(super) open: AtomicU64,
+    /// The first begin without an end; the size if there is none.
+    pub(super) lowest_open: AtomicU64,
     /// Why begins are refused at present.
     pub(super) paused: Mutex<Option<String>>,
 }
 
 impl Counters {
-    pub(super) fn group(&self, records: u64, open: usize) {
+    pub(super) fn group(&self, records: u64, open: usize, lowest_open: u64) {
         self.groups.fetch_add(1, Ordering::Relaxed);
         self.group_records_last.store(records, Ordering::Relaxed);
         self.open.store(open as u64, Ordering::Relaxed);
+        self.lowest_open.store(lowest_open, Ordering::Release);
     }
 
     /// `refused` says why something was refused for want of room; once something was taken in again, nothing is paused.

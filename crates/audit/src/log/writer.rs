@@ -111,6 +111,8 @@ impl Writer {
         open: BTreeSet<u64>,
     ) -> Self {
         shared.counters.open.store(open.len() as u64, Ordering::Relaxed);
+        let lowest_open = open.first().copied().unwrap_or_else(|| shared.size());
+        shared.counters.lowest_open.store(lowest_open, Ordering::Release);
         Self {
             shared,
             queue,
@@ -291,7 +293,8 @@ impl Writer {
         self.shared.set_size(size);
         let is_urgent = tail.bytes() > super::TAIL_BYTES_URGENT;
         drop(tail);
-        self.shared.counters.group(size - first, self.open.len());
+        let lowest_open = self.open.first().copied().unwrap_or(size);
+        self.shared.counters.group(size - first, self.open.len(), lowest_open);
         for (caller, index, is_begin) in callers {
             let lost = is_begin.then(|| Arc::clone(&self.shared));
             // A caller who has left leaves the ticket behind, which knows what to do.

@@ -3,10 +3,11 @@
 //! In this process, on one thread, by CPU time: what is measured is the crate that the server links. And what all of a request
 //! costs, from socket to socket: the real server beside the same codec wired straight to the same mock driver, in turns.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use access::{Access, Credential, Generate, ManageKeys, ModelUse, NewKey, Shown};
 use anyhow::{Context, Result, ensure};
+use audit::{Audit, Erases};
 use futures::future::try_join_all;
 use hyper::body::Bytes;
 use rustix::time::{ClockId, clock_gettime};
@@ -41,7 +42,9 @@ pub(super) async fn run(options: &Options) -> Result<Findings> {
     let mut findings = Findings::default();
     let folder = tempfile::tempdir().context("a folder for the keys")?;
     let store = Store::open(&folder.path().join("state.db")).await?;
-    let access = Access::open(store, &folder.path().join("pepper")).await?;
+    let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+    let (audit, _) = Audit::open(&log, &key, Arc::new(Erases)).await?;
+    let access = Access::open(store, &folder.path().join("pepper"), audit).await?;
     let first = access.bootstrap().await?.context("there were keys before")?;
     let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
     let by = access.authorize::<ManageKeys>(&owner, owner.tenant)?;

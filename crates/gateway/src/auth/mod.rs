@@ -127,7 +127,9 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         | SignInError::NoReason
         | SignInError::NoPasskeys
         | SignInError::TooManyFactors => StatusCode::BAD_REQUEST,
-        SignInError::Access(AccessError::Unavailable(_)) => StatusCode::SERVICE_UNAVAILABLE,
+        SignInError::Access(AccessError::Unavailable(_) | AccessError::Unrecorded(_)) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         SignInError::Identity(IdentityError::Unreachable { .. } | IdentityError::BadProvider { .. }) => {
             StatusCode::BAD_GATEWAY
         }

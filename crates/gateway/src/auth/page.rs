@@ -170,6 +170,7 @@ fn sessions(own: &[OwnSession]) -> String {
             SessionKind::Browser => "a browser",
             SessionKind::BreakGlass => "a browser, without the provider",
             SessionKind::Cli => "llmos login",
+            SessionKind::BreakGlassCli => "llmos login, without the provider",
             SessionKind::Workload => "a program",
             SessionKind::Setup => "a one-time token that was not used",
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use access::{Authorized, StoreChatCompletion};
+use audit::Facts;
 use futures::{StreamExt, stream, stream::BoxStream};
 use store::NewChatCompletionRecord;
 use types::{DataClass, DataSubject, Event, ModelName, Principal, RequestId, Secret};
@@ -72,6 +73,11 @@ impl Kept {
 }
 
 impl Keeping {
+    /// What is recorded of it: the person whom it is about by the id of their key, which says nothing about them.
+    pub(crate) fn facts(&self, facts: Facts) -> Facts {
+        facts.with("stored", true).with("subject_key", self.key.id())
+    }
+
     /// Seals the answer and stores it. On the disk when this returns.
     async fn finish(mut self, model: &ModelName) -> Result<(), PathError> {
         let broken = || engine::EngineError::Died { why: "its answer has no end".to_owned() };

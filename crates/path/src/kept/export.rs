@@ -7,6 +7,7 @@ use std::{
 };
 
 use access::{Credential, ExportSubject};
+use audit::Facts;
 use types::{DataSubject, Secret};
 use vault::{ExportWriter, Recipients, SubjectKey};
 
@@ -45,8 +46,11 @@ impl Path {
         recipients: &[String],
         line: Line<'_>,
     ) -> Result<u64, PathError> {
-        self.in_tenant::<ExportSubject>(credential, tenant).await?;
-        Ok(self.kept.export(tenant, subject, &file, recipients, line).await?)
+        let decided = self.decided_in::<ExportSubject>(&credential, tenant).await?;
+        let facts = self.kept.facts_of(tenant, subject).await?.with("file", file.display());
+        let acting = decided.act(facts).await?;
+        let done = self.kept.export(tenant, subject, &file, recipients, line).await;
+        acting.end_with(done, |count| Facts::none().with("count", count)).await
     }
 }
 

@@ -12,12 +12,14 @@ mod read;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
+use access::subject_of_user;
+use audit::Seals;
 use futures::{
-    FutureExt,
+    FutureExt, TryFutureExt,
     future::{BoxFuture, Shared},
 };
 use store::{Store, StoreError, Tombstone, VaultKeys};
-use types::{DataClass, DataSubject, Principal, RequestId, TenantId, UserId};
+use types::{DataClass, DataSubject, Principal, RequestId, Sealed, Secret, TenantId, UserId};
 use vault::{Keyring, Place, Purpose, RootSource, VaultError};
 
 pub(crate) use self::answer::{Keeping, stored};
@@ -32,8 +34,6 @@ pub use self::{
 const LOCAL: &str = "local";
 /// The tenant and the user of the local socket.
 const LOCAL_IDS: (TenantId, UserId) = (TenantId(0), UserId(0));
-/// What stands before a user's name, where a request names no data subject: then it is about the user.
-const USER: &str = "user:";
 
 /// How long what is stored is kept, and what is not stored at all.
 #[derive(Debug, Clone)]
@@ -247,7 +247,53 @@ async fn reconcile(store: &Store, keyring: &Keyring) -> Result<(), VaultError> {
 
 /// The person that a request is about, if it names none.
 fn the_user(name: &str) -> Result<DataSubject, KeptError> {
-    DataSubject::try_from(format!("{USER}{name}")).map_err(|error| KeptError::NotAllowed(error.to_string()))
+    subject_of_user(name).map_err(|error| KeptError::NotAllowed(error.to_string()))
+}
+
+/// What is personal in the audit log is sealed with the same keys as what is stored.
+impl Seals for Kept {
+    fn seal<'a>(
+        &'a self,
+        tenant: TenantId,
+        subject: &'a DataSubject,
+        name: &'a str,
+        value: &'a Secret,
+    ) -> BoxFuture<'a, Result<Sealed, String>> {
+        async move {
+            let key = self.keyring().await?.subject(tenant, subject).await?;
+            Ok(key.seal(&field(name), value)?)
+        }
+        .map_err(|error: KeptError| error.to_string())
+        .boxed()
+    }
+
+    fn open<'a>(
+        &'a self,
+        name: &'a str,
+        sealed: &'a Sealed,
+    ) -> BoxFuture<'a, Result<Option<Secret>, String>> {
+        async move {
+            let opened = async {
+                self.keyring()
+                    .await?
+                    .of_sealed(sealed)
+                    .await?
+                    .open(&field(name), sealed)
+                    .map_err(KeptError::from)
+            };
+            match opened.await {
+                Ok(value) => Ok(Some(value)),
+                Err(KeptError::Erased) => Ok(None),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// The place of a field of a record of the audit log.
+fn field(name: &str) -> Place<'_> {
+    Place { purpose: Purpose::Audit, record: name.as_bytes() }
 }
 
 /// The parts of a stored chat completion; each is sealed by itself, for its own place.

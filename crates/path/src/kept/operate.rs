@@ -8,6 +8,7 @@ use std::{
 };
 
 use access::{Credential, EraseSubject, ManageVault, RotateTenantKey};
+use audit::Facts;
 use store::KeyCounts;
 use types::DataSubject;
 use vault::{Identities, Recipients, Restored, VaultError, is_age};
@@ -43,20 +44,24 @@ pub struct Erased {
 impl Path {
     /// How the vault does.
     pub async fn vault_status(&self, credential: Credential) -> Result<VaultStatus, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
+        self.look_at::<ManageVault>(&credential, (), Facts::none().with("deed", "status")).await?;
         Ok(self.kept.status().await?)
     }
 
     /// Gives a tenant a new key. No data is touched. Returns how many keys were wrapped anew.
     pub async fn rotate_tenant_key(&self, credential: Credential, tenant: &str) -> Result<u64, PathError> {
-        self.in_tenant::<RotateTenantKey>(credential, tenant).await?;
-        Ok(self.kept.rotate_tenant(tenant).await?)
+        let decided = self.decided_in::<RotateTenantKey>(&credential, tenant).await?;
+        let acting = decided.act(Facts::none()).await?;
+        let done = self.kept.rotate_tenant(tenant).await;
+        acting.end(done).await
     }
 
     /// Puts a new root key in the place of the one that is there. Returns how many keys were wrapped anew.
     pub async fn rotate_root_key(&self, credential: Credential) -> Result<u64, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
-        Ok(self.kept.rotate_root().await?)
+        let facts = Facts::none().with("deed", "rotate_root");
+        let acting = self.decided::<ManageVault>(&credential, ()).await?.act(facts).await?;
+        let done = self.kept.rotate_root().await;
+        acting.end(done).await
     }
 
     /// Writes all keys, wrapped, and what was shredded, into a new file; sealed with `age` if recipients are named. Returns
@@ -67,8 +72,10 @@ impl Path {
         file: PathBuf,
         recipients: &[String],
     ) -> Result<u64, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
-        Ok(self.kept.back_up(file, recipients).await?)
+        let facts = Facts::none().with("deed", "back_up").with("file", file.display());
+        let acting = self.decided::<ManageVault>(&credential, ()).await?.act(facts).await?;
+        let done = self.kept.back_up(file, recipients).await;
+        acting.end(done).await
     }
 
     /// Takes in what is missing of such a file. What was shredded, here or there, does not come back. A file that is sealed
@@ -79,8 +86,10 @@ impl Path {
         file: PathBuf,
         identity: Option<PathBuf>,
     ) -> Result<Restored, PathError> {
-        self.authorized::<ManageVault>(credential, ()).await?;
-        Ok(self.kept.restore(file, identity).await?)
+        let facts = Facts::none().with("deed", "restore").with("file", file.display());
+        let acting = self.decided::<ManageVault>(&credential, ()).await?.act(facts).await?;
+        let done = self.kept.restore(file, identity).await;
+        acting.end(done).await
     }
 
     /// Erases a person: destroys their key, durably, and then deletes what was sealed with it. `now` is in seconds since
@@ -92,12 +101,32 @@ impl Path {
         subject: &DataSubject,
         now: u64,
     ) -> Result<Erased, PathError> {
-        self.in_tenant::<EraseSubject>(credential, tenant).await?;
-        Ok(self.kept.shred(tenant, subject, now).await?)
+        let decided = self.decided_in::<EraseSubject>(&credential, tenant).await?;
+        let acting = decided.act(self.kept.facts_of(tenant, subject).await?).await?;
+        let done = self.kept.shred(tenant, subject, now).await;
+        // Names that are sealed already stay so for good; from here on they would be sealed for nobody.
+        self.access.audit().forget_names();
+        acting.end(done).await
     }
 }
 
 impl Kept {
+    /// Names a person in records by the id of their key, which says nothing about them.
+    pub(super) async fn facts_of(&self, tenant: &str, subject: &DataSubject) -> Result<Facts, KeptError> {
+        Ok(Facts::none().with("subject_key", self.subject_key_id(tenant, subject).await?))
+    }
+
+    /// The id of a person's key; `none` if they have none.
+    pub(crate) async fn subject_key_id(
+        &self,
+        tenant: &str,
+        subject: &DataSubject,
+    ) -> Result<String, KeptError> {
+        let tenant = self.tenant(tenant).await?;
+        let key = self.keyring().await?.known_subject(tenant, subject).await?;
+        Ok(key.map_or("none".to_owned(), |key| key.id().to_string()))
+    }
+
     async fn status(&self) -> Result<VaultStatus, KeptError> {
         let keyring = self.keyring().await?;
         Ok(VaultStatus {

@@ -1,6 +1,7 @@
 //! Stored chat completions, given back to whom they belong to.
 
 use access::{Authorized, ChangeChatCompletions, Credential, ReadChatCompletions};
+use audit::Facts;
 use store::{ChatCompletionRecord, Listed, Owner};
 use types::{Principal, RequestId, Secret};
 use vault::{Keyring, SubjectKey, VaultError};
@@ -51,7 +52,8 @@ pub struct StoredPage {
 impl Path {
     /// A stored chat completion of the caller's own. `now` is in seconds since 1970, here and below.
     pub async fn stored(&self, credential: Credential, id: RequestId, now: u64) -> Result<Stored, PathError> {
-        let authorized = self.authorized::<ReadChatCompletions>(credential, ()).await?;
+        let facts = Facts::none().with("id", id);
+        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.one(owner(authorized.principal()), id, now).await?)
     }
 
@@ -62,7 +64,8 @@ impl Path {
         id: RequestId,
         now: u64,
     ) -> Result<Secret, PathError> {
-        let authorized = self.authorized::<ReadChatCompletions>(credential, ()).await?;
+        let facts = Facts::none().with("id", id).with("what", "messages");
+        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.messages(owner(authorized.principal()), id, now).await?)
     }
 
@@ -74,7 +77,8 @@ impl Path {
         matches: &(dyn Fn(&Secret) -> bool + Sync),
         now: u64,
     ) -> Result<StoredPage, PathError> {
-        let authorized = self.authorized::<ReadChatCompletions>(credential, ()).await?;
+        let facts = Facts::none().with("what", "list");
+        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.list(owner(authorized.principal()), query, matches, now).await?)
     }
 
@@ -86,8 +90,10 @@ impl Path {
         metadata: &Secret,
         now: u64,
     ) -> Result<Stored, PathError> {
-        let authorized = self.authorized::<ChangeChatCompletions>(credential, ()).await?;
-        Ok(self.kept.update(&authorized, id, metadata, now).await?)
+        let facts = Facts::none().with("deed", "update").with("id", id);
+        let acting = self.decided::<ChangeChatCompletions>(&credential, ()).await?.act(facts).await?;
+        let done = self.kept.update(&acting, id, metadata, now).await;
+        acting.end(done).await
     }
 
     /// Deletes one. It is gone from the disk's files with the next rewrite of its page, and sealed until then.
@@ -97,10 +103,13 @@ impl Path {
         id: RequestId,
         now: u64,
     ) -> Result<(), PathError> {
-        let authorized = self.authorized::<ChangeChatCompletions>(credential, ()).await?;
-        let owner = owner(authorized.principal());
-        let deleted = self.kept.store.delete_chat_completion(owner, id, now).await;
-        if deleted.map_err(KeptError::from)? { Ok(()) } else { Err(KeptError::Unknown.into()) }
+        let facts = Facts::none().with("deed", "delete").with("id", id);
+        let acting = self.decided::<ChangeChatCompletions>(&credential, ()).await?.act(facts).await?;
+        let deleted = self.kept.store.delete_chat_completion(owner(acting.principal()), id, now).await;
+        let deleted = deleted
+            .map_err(KeptError::from)
+            .and_then(|is_gone| if is_gone { Ok(()) } else { Err(KeptError::Unknown) });
+        acting.end(deleted).await
     }
 }
 

@@ -1,0 +1,335 @@
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tlog::VerifierKey;
+use types::{Declared, ModelName, Principal, RequestId};
+
+use crate::{
+    Personal, Record, RecordKind, Seals, Used, Who,
+    log::{END_BYTES_MAX, ENTRY_BYTES_MAX, Entry, Kind, Log, LogError},
+    personal::Sealer,
+    record::{Facts, ModelUsed},
+    strangers::Strangers,
+    text::cut,
+};
+
+/// How something ends of which nobody says how it ended.
+const ABANDONED: &str = "abandoned";
+
+/// Why nothing is recorded, and so nothing may be done.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum AuditUnavailable {
+    /// The log takes no entries.
+    #[error("the audit log takes no records, so nothing that has to be recorded is done: {0}")]
+    Log(Arc<LogError>),
+    /// What is personal cannot be sealed.
+    #[error("names cannot be sealed for the audit log, so nothing that has to be recorded is done: {0}")]
+    Seal(String),
+}
+
+impl From<LogError> for AuditUnavailable {
+    fn from(error: LogError) -> Self {
+        Self::Log(Arc::new(error))
+    }
+}
+
+/// The answer to "may they?", and the question. Plain data: who may do what is not decided here.
+pub struct Decision<'a> {
+    /// The request.
+    pub request: RequestId,
+    /// Who asks.
+    pub principal: &'a Principal,
+    /// What for: the name of the action.
+    pub action: &'a str,
+    /// What it is done to: `model:NAME`, `tenant:NUMBER` or `server`.
+    pub on: String,
+    /// What the caller says of it, as it was allowed.
+    pub declared: Option<&'a Declared>,
+    /// Whether it is allowed.
+    pub allowed: bool,
+    /// The policies that decided.
+    pub policies: &'a [String],
+    /// Which version of them.
+    pub policies_version: Option<String>,
+    /// What is set aside.
+    pub reserved: Option<Used>,
+    /// What else there is to know.
+    pub facts: Facts,
+    /// What is personal.
+    pub personal: Vec<Personal>,
+}
+
+/// What became of something.
+#[derive(Debug, Clone, Default)]
+pub struct Outcome<'a> {
+    /// How it ended: `done`, `failed`, `stop`, `length`, …
+    pub how: &'a str,
+    /// The code of the error that ended it.
+    pub error: Option<&'a str>,
+    /// The model that worked, and the SHA-256 of its file.
+    pub model: Option<(&'a ModelName, Option<&'a str>)>,
+    /// What it used.
+    pub used: Option<Used>,
+    /// What else there is to know.
+    pub facts: Facts,
+}
+
+/// What happened by itself, or as a part of something else: a sign-in, a wrong code, a change that a provider pushed.
+pub struct Happening<'a> {
+    /// Its name.
+    pub what: &'a str,
+    /// The request that it belongs to.
+    pub request: Option<RequestId>,
+    /// Whom it concerns.
+    pub principal: Option<&'a Principal>,
+    /// How it ended.
+    pub how: &'a str,
+    /// What else there is to know.
+    pub facts: Facts,
+    /// What is personal.
+    pub personal: Vec<Personal>,
+}
+
+impl<'a> Happening<'a> {
+    /// Something of which nothing else is known.
+    pub fn of(what: &'a str, how: &'a str) -> Self {
+        Self { what, request: None, principal: None, how, facts: Facts::none(), personal: Vec::new() }
+    }
+}
+
+/// Keeps the records. Nothing that has to be recorded is done before its record is on the disk.
+pub struct Audit {
+    log: Log,
+    key: VerifierKey,
+    sealer: Sealer,
+    strangers: Strangers,
+}
+
+/// A decision that is on the disk. Its end is due: dropped, it ends as `abandoned`; and if the server dies first, it is ended
+/// as `interrupted` with the next start.
+#[must_use = "its end is due"]
+pub struct Begun(Option<Open>);
+
+struct Open {
+    audit: Arc<Audit>,
+    index: u64,
+    request: RequestId,
+    action: String,
+    who: Who,
+    break_glass: bool,
+}
+
+impl Audit {
+    pub(crate) fn new(log: Log, key: VerifierKey, seals: Arc<dyn Seals>) -> Arc<Self> {
+        Arc::new(Self { log, key, sealer: Sealer::new(seals), strangers: Strangers::default() })
+    }
+
+    /// What verifies the log's checkpoints, and names the log.
+    pub fn key(&self) -> &VerifierKey {
+        &self.key
+    }
+
+    /// The log itself.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Records what is about to begin. On the disk when this returns.
+    ///
+    /// # Errors
+    /// Then it must not begin.
+    pub async fn begin(self: &Arc<Self>, decision: Decision<'_>) -> Result<Begun, AuditUnavailable> {
+        let (request, action) = (decision.request, decision.action.to_owned());
+        let (who, break_glass) = (Who::of(decision.principal), decision.principal.break_glass);
+        self.end_orphans();
+        let record = self.decided(RecordKind::Begin, decision).await?;
+        let index = self.append(Kind::Begin, Some(request), record).await?;
+        Ok(Begun(Some(Open { audit: self.clone(), index, request, action, who, break_glass })))
+    }
+
+    /// Records a decision that nothing comes after: a refusal, or a look. On the disk when this returns.
+    pub async fn decide(&self, decision: Decision<'_>) -> Result<(), AuditUnavailable> {
+        let request = decision.request;
+        let record = self.decided(RecordKind::Event, decision).await?;
+        self.append(Kind::Alone, Some(request), record).await.map(drop)
+    }
+
+    /// Records what happened. On the disk when this returns.
+    pub async fn note(&self, happening: Happening<'_>) -> Result<(), AuditUnavailable> {
+        let Happening { what, request, principal, how, facts, personal } = happening;
+        let mut record = Record::new(RecordKind::Event, now_ms(), what, request);
+        if let Some(principal) = principal {
+            record.who = Some(Who::of(principal));
+            record.break_glass = principal.break_glass;
+        }
+        record.outcome = Some(cut(how));
+        record.facts = facts.into_map();
+        for field in &personal {
+            record.sealed.extend([self.sealer.sealed(field).await?]);
+        }
+        self.append(Kind::Alone, request, record).await.map(drop)
+    }
+
+    /// Takes note of somebody whose credential is good for nothing: `shown` says of what kind it was. One in a second gets a record, with the
+    /// number of all since the one before.
+    pub async fn note_stranger(&self, request: RequestId, shown: &str) {
+        if let Some(count) = self.strangers.count(Instant::now()) {
+            self.note_strangers(Some(request), Facts::none().with("shown", shown), count).await;
+        }
+    }
+
+    /// Writes what is only counted yet, and ends the log.
+    pub async fn close(&self) {
+        if let Some(count) = self.strangers.rest() {
+            self.note_strangers(None, Facts::none(), count).await;
+        }
+        self.log.close().await;
+    }
+
+    async fn note_strangers(&self, request: Option<RequestId>, facts: Facts, count: u64) {
+        let facts = facts.with("count", count);
+        let noted = Happening { request, facts, ..Happening::of("authenticate", "refused") };
+        // They are refused, whatever becomes of the record.
+        if let Err(error) = self.note(noted).await {
+            tracing::error!(count, "callers without a credential are not in the audit log: {error}");
+        }
+    }
+
+    /// Ends what began just when its caller went away, so that nobody knows of it.
+    fn end_orphans(self: &Arc<Self>) {
+        let orphans = self.log.take_orphans();
+        if orphans.is_empty() {
+            return;
+        }
+        let audit = self.clone();
+        tokio::task::spawn_blocking(move || {
+            for begin in orphans {
+                let record = audit.log.entry(begin).ok().and_then(|entry| Record::parse(&entry).ok());
+                let outcome = Outcome { how: ABANDONED, ..Outcome::default() };
+                audit.log.append_soon(ending(begin, record.as_ref(), outcome));
+            }
+        });
+    }
+
+    /// Forgets names that are kept sealed: the key of a person was destroyed.
+    pub fn forget_names(&self) {
+        self.sealer.forget();
+    }
+
+    /// A field of a record as it was before it was sealed; none if the person was erased.
+    ///
+    /// # Errors
+    /// If the keys cannot be used now, or it is no sealed field: why, in words.
+    pub async fn opened(&self, name: &str, sealed: &str) -> Result<Option<types::Secret>, String> {
+        self.sealer.opened(name, sealed).await
+    }
+
+    async fn decided(&self, kind: RecordKind, decision: Decision<'_>) -> Result<Record, AuditUnavailable> {
+        let mut record = Record::new(kind, now_ms(), decision.action, Some(decision.request));
+        record.who = Some(Who::of(decision.principal));
+        record.break_glass = decision.principal.break_glass;
+        record.on = Some(cut(&decision.on));
+        if let Some(declared) = decision.declared {
+            record.purpose = declared.purpose.as_ref().map(ToString::to_string);
+            record.data_class = declared.data_class.map(|class| class.to_string());
+            record.class = declared.class.map(|class| class.to_string());
+        }
+        record.decision = Some(if decision.allowed { "allow" } else { "deny" }.to_owned());
+        record.name_policies(decision.policies);
+        record.policies_version = decision.policies_version;
+        record.reserved = decision.reserved;
+        record.facts = decision.facts.into_map();
+        for field in &decision.personal {
+            record.sealed.extend([self.sealer.sealed(field).await?]);
+        }
+        Ok(record)
+    }
+
+    async fn append(
+        &self,
+        kind: Kind,
+        id: Option<RequestId>,
+        record: Record,
+    ) -> Result<u64, AuditUnavailable> {
+        let bytes = record.bytes(ENTRY_BYTES_MAX);
+        Ok(self.log.append(Entry { kind, id: id.map(|id| id.0), bytes }).await?)
+    }
+}
+
+impl Begun {
+    /// The index of the record.
+    pub fn index(&self) -> u64 {
+        self.0.as_ref().map_or(0, |open| open.index)
+    }
+
+    /// Records what became of it. On the disk when this returns.
+    pub async fn end(mut self, outcome: Outcome<'_>) -> Result<(), AuditUnavailable> {
+        let Some(open) = self.0.take() else { return Ok(()) };
+        Ok(open.audit.log.append(open.entry(outcome)).await.map(drop)?)
+    }
+
+    /// The same, and nobody waits.
+    pub fn end_soon(mut self, outcome: Outcome<'_>) {
+        if let Some(open) = self.0.take() {
+            open.end_soon(outcome);
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if let Some(open) = self.0.take() {
+            open.end_soon(Outcome { how: ABANDONED, ..Outcome::default() });
+        }
+    }
+}
+
+impl Open {
+    fn end_soon(&self, outcome: Outcome<'_>) {
+        self.audit.log.append_soon(self.entry(outcome));
+    }
+
+    fn entry(&self, outcome: Outcome<'_>) -> Entry {
+        let of = (self.action.as_str(), Some(&self.who), self.break_glass);
+        ended(Some(self.request), self.index, of, outcome)
+    }
+}
+
+/// The end of something whose record is this one.
+pub(crate) fn ending(begin: u64, record: Option<&Record>, outcome: Outcome<'_>) -> Entry {
+    let (request, of) = match record {
+        Some(record) => {
+            (record.request_id(), (record.action.as_str(), record.who.as_ref(), record.break_glass))
+        }
+        None => (None, ("unknown", None, false)),
+    };
+    ended(request, begin, of, outcome)
+}
+
+fn ended(
+    request: Option<RequestId>,
+    begin: u64,
+    (action, who, break_glass): (&str, Option<&Who>, bool),
+    outcome: Outcome<'_>,
+) -> Entry {
+    let mut record = Record::new(RecordKind::End, now_ms(), action, request);
+    record.begin = Some(begin);
+    record.who = who.cloned();
+    record.break_glass = break_glass;
+    record.outcome = Some(cut(outcome.how));
+    record.error = outcome.error.map(cut);
+    let model = |(name, sha256): (&ModelName, Option<&str>)| ModelUsed {
+        name: name.to_string(),
+        sha256: sha256.map(cut),
+    };
+    record.model = outcome.model.map(model);
+    record.used = outcome.used;
+    record.facts = outcome.facts.into_map();
+    Entry { kind: Kind::End { begin }, id: request.map(|id| id.0), bytes: record.bytes(END_BYTES_MAX) }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

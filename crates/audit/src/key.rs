@@ -1,0 +1,100 @@
+//! The key that the log is signed with, and the name of the log.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use aws_lc_rs::{digest, rand};
+use data_encoding::HEXLOWER;
+use tlog::{SEED_BYTES, Signer};
+use zeroize::Zeroizing;
+
+use crate::OpenError;
+
+/// Read and written by the owner only.
+const FILE_MODE: u32 = 0o600;
+/// What stands before the hash of the key in the name of a log.
+const ORIGIN: &str = "llmos/log-";
+/// Bytes of the hash in it.
+const ORIGIN_BYTES: usize = 10;
+
+/// The key in this file; a new one if there is no log yet.
+pub(crate) fn open(file: &Path, log_exists: bool) -> Result<Signer, OpenError> {
+    let failed = |error: io::Error| OpenError::Key { file: file.to_owned(), why: error.to_string() };
+    let seed = match File::open(file) {
+        Ok(open) => read(open).map_err(failed)?.ok_or_else(|| {
+            let why = format!("it does not have the {SEED_BYTES} bytes that it was made with");
+            OpenError::Key { file: file.to_owned(), why }
+        })?,
+        Err(error) if error.kind() == ErrorKind::NotFound && log_exists => {
+            return Err(OpenError::KeyLost { file: file.to_owned() });
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let mut seed = Zeroizing::new([0; SEED_BYTES]);
+            rand::fill(seed.as_mut_slice())
+                .map_err(|_| failed(io::Error::other("the system gives no random numbers")))?;
+            write(file, &seed).map_err(failed)?;
+            seed
+        }
+        Err(error) => return Err(failed(error)),
+    };
+    let named = |name: &str| {
+        Signer::from_seed(name, seed.clone())
+            .map_err(|error| OpenError::Key { file: file.to_owned(), why: error.to_string() })
+    };
+    // Unique, and the same for as long as the key is: whoever knows the name knows which key to expect.
+    let public = named(ORIGIN)?.public().to_string();
+    named(&format!(
+        "{ORIGIN}{}",
+        HEXLOWER.encode(&digest::digest(&digest::SHA256, public.as_bytes()).as_ref()[..ORIGIN_BYTES])
+    ))
+}
+
+/// None if the file has another length.
+fn read(file: File) -> io::Result<Option<Zeroizing<[u8; SEED_BYTES]>>> {
+    // One byte more than there should be, so that a longer file is noticed without reading it all. The capacity is enough
+    // from the start: a vector that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(2 * SEED_BYTES));
+    file.take(SEED_BYTES as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(<[u8; SEED_BYTES]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new))
+}
+
+/// Writes a new file and its name to the disk before anything is signed with it.
+fn write(file: &Path, bytes: &[u8; SEED_BYTES]) -> io::Result<()> {
+    let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?;
+    open.write_all(bytes)?;
+    open.sync_all()?;
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
+    use super::*;
+
+    #[test]
+    fn it_is_made_once_for_the_owner_only_and_names_the_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("audit.key");
+        let first = open(&file, false).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        let again = open(&file, true).unwrap();
+        assert_eq!(first.public().to_string(), again.public().to_string());
+        let other = open(&folder.path().join("other.key"), false).unwrap();
+        assert_ne!(first.public().name(), other.public().name());
+
+        fs::write(&file, [7; SEED_BYTES + 1]).unwrap();
+        let error = open(&file, true).err().unwrap().to_string();
+        assert!(error.contains("32 bytes"), "{error}");
+        fs::remove_file(&file).unwrap();
+        let error = open(&file, true).err().unwrap().to_string();
+        assert!(error.contains("restore it"), "{error}");
+    }
+}

@@ -1,0 +1,267 @@
+//! The audit log, as those see it who may: receipts of one's own requests, and the records of a tenant. To read it is recorded, too.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use access::{Credential, ExportAudit, ReadAudit, ReadReceipt};
+use audit::{Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who};
+use types::{DataSubject, Principal, RequestId, Secret, TenantId};
+
+use crate::{Path, PathError};
+
+/// Most entries that are looked at to answer one request; the next one goes on behind them.
+const LOOKED_AT_MAX: u64 = 50_000;
+/// Entries that are read at once.
+const READ_AT_ONCE: u64 = 512;
+/// What the name of a person's key is called in records.
+const SUBJECT_KEY: &str = "subject_key";
+
+/// Which records are wanted.
+#[derive(Clone, Default)]
+pub struct AuditQuery {
+    /// Only before this index, the newest first; without it, from the end.
+    pub before: Option<u64>,
+    /// Only from this index on, the oldest first; goes before `before`.
+    pub from: Option<u64>,
+    /// At most so many.
+    pub most: usize,
+    /// Only of this request.
+    pub request: Option<RequestId>,
+    /// Only of this action.
+    pub action: Option<String>,
+    /// Only of the user with this number.
+    pub user: Option<u64>,
+    /// Only with the key of this id.
+    pub key: Option<String>,
+    /// Only decisions like this: `allow` or `deny`.
+    pub decision: Option<String>,
+    /// Only what ended like this.
+    pub outcome: Option<String>,
+    /// Only what was written then or later (RFC 3339, UTC), or before.
+    pub since: Option<String>,
+    /// See `since`.
+    pub until: Option<String>,
+    /// Only about this person, of this tenant.
+    pub subject: Option<(String, DataSubject)>,
+    /// Only in an emergency.
+    pub break_glass: bool,
+}
+
+/// A record, and what was sealed in it.
+pub struct AuditLine {
+    /// Where it is in the log.
+    pub index: u64,
+    /// The record.
+    pub record: Record,
+    /// Its sealed fields as they were before; `None` of those whose person was erased.
+    pub opened: BTreeMap<String, Option<Secret>>,
+}
+
+/// A part of the log.
+pub struct AuditPage {
+    /// In the order that was asked for.
+    pub lines: Vec<AuditLine>,
+    /// Where the next part begins (`before`, or `from`); none if there is nothing more for now.
+    pub next: Option<u64>,
+    /// Entries of the log.
+    pub size: u64,
+}
+
+/// What vouches for the log.
+pub struct AuditCheckpoint {
+    /// What verifies it.
+    pub key: String,
+    /// Entries that it covers.
+    pub size: u64,
+    /// The signed note.
+    pub note: Arc<str>,
+}
+
+impl Path {
+    /// What the log says of a request, with the proof that it does: for who made it, and for those who may read the log.
+    pub async fn receipt(&self, credential: Credential, id: RequestId) -> Result<Receipt, PathError> {
+        let decided = self.decided_in_own::<ReadReceipt>(&credential).await?;
+        let authorized = decided.read(Facts::none().with("of", id)).await?;
+        let audit = self.access.audit().clone();
+        let found = blocking(move || audit.records_of(id)).await?;
+        let principal = authorized.principal();
+        let is_own =
+            |who: &Who| who.is(principal.tenant, principal.user) || self.may_read(principal, who.tenant);
+        if !found.iter().any(|(_, record)| record.who.as_ref().is_some_and(is_own)) {
+            return Err(PathError::NoReceipt);
+        }
+        let indexes: Vec<u64> = found.iter().map(|(index, _)| *index).collect();
+        let audit = self.access.audit();
+        if indexes.last() >= Some(&audit.log().checkpoint().size) {
+            audit.log().checkpoint_now().await.map_err(unavailable)?;
+        }
+        let audit = audit.clone();
+        blocking(move || audit.receipt(id, &indexes)).await
+    }
+
+    /// Records of the caller's tenant; of all, for those who may see all.
+    pub async fn audit_records(
+        &self,
+        credential: Credential,
+        query: AuditQuery,
+    ) -> Result<AuditPage, PathError> {
+        let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
+        let subject_key = match &query.subject {
+            Some((tenant, subject)) => Some(self.kept.subject_key_id(tenant, subject).await?),
+            None => None,
+        };
+        let authorized = decided.read(asked(&query, subject_key.as_deref())).await?;
+        let mut may_read = HashMap::new();
+        let mut wanted = |record: &Record| {
+            // What concerns nobody is the machine's own.
+            let tenant = record.who.as_ref().map_or(0, |who| who.tenant);
+            let may = may_read.entry(tenant).or_insert_with(|| self.may_read(authorized.principal(), tenant));
+            *may && query.matches(record, subject_key.as_deref())
+        };
+        let audit = self.access.audit();
+        let size = audit.log().size();
+        let (mut lines, mut looked_at) = (Vec::new(), 0);
+        let mut at = match (query.from, query.before) {
+            (Some(from), _) => from.min(size),
+            (None, before) => before.unwrap_or(size).min(size),
+        };
+        let is_over = |at: u64| if query.from.is_some() { at >= size } else { at == 0 };
+        'pages: while !is_over(at) && looked_at < LOOKED_AT_MAX {
+            let range = if query.from.is_some() {
+                at..size.min(at + READ_AT_ONCE)
+            } else {
+                at.saturating_sub(READ_AT_ONCE)..at
+            };
+            let (log, first) = (audit.log().clone(), range.start);
+            let entries = blocking(move || log.entries(range)).await?;
+            looked_at += entries.len() as u64;
+            let mut numbered: Vec<(u64, Vec<u8>)> = (first..).zip(entries).collect();
+            if query.from.is_none() {
+                numbered.reverse();
+            }
+            for (index, entry) in numbered {
+                at = if query.from.is_some() { index + 1 } else { index };
+                let Ok(record) = Record::parse(&entry) else { continue };
+                if wanted(&record) {
+                    lines.push((index, record));
+                    if lines.len() >= query.most {
+                        break 'pages;
+                    }
+                }
+            }
+        }
+        let next = (!is_over(at)).then_some(at);
+        let mut opened = Vec::with_capacity(lines.len());
+        for (index, record) in lines {
+            opened.push(AuditLine { index, opened: self.opened(&record).await?, record });
+        }
+        Ok(AuditPage { lines: opened, next, size })
+    }
+
+    /// The newest checkpoint, of all that is recorded by now.
+    pub async fn audit_checkpoint(&self, credential: Credential) -> Result<AuditCheckpoint, PathError> {
+        let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
+        decided.read(Facts::none().with("what", "checkpoint")).await?;
+        let audit = self.access.audit();
+        audit.log().checkpoint_now().await.map_err(unavailable)?;
+        let checkpoint = audit.log().checkpoint();
+        Ok(AuditCheckpoint { key: audit.key().to_string(), size: checkpoint.size, note: checkpoint.note })
+    }
+
+    /// Hashes (base64) that show that the first `new` entries begin with the first `old` ones.
+    pub async fn audit_consistency(
+        &self,
+        credential: Credential,
+        old: u64,
+        new: u64,
+    ) -> Result<Vec<String>, PathError> {
+        let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
+        decided.read(Facts::none().with("what", "consistency")).await?;
+        let log = self.access.audit().log().clone();
+        if old > new || new > log.size() {
+            let allowed = format!("`old` at most `new`, and that at most {}", log.size());
+            return Err(types::OutOfRange::new("new", new, allowed).into());
+        }
+        let proof = blocking(move || log.consistency_proof(old, new)).await?;
+        Ok(proof.iter().map(ToString::to_string).collect())
+    }
+
+    /// Writes a copy of the whole log into a new folder, for `llmos-verify`.
+    pub async fn export_audit(&self, credential: Credential, folder: PathBuf) -> Result<Exported, PathError> {
+        let decided = self.decided::<ExportAudit>(&credential, ()).await?;
+        let acting = decided.act(Facts::none().with("folder", folder.display())).await?;
+        let audit: &Arc<Audit> = self.access.audit();
+        let exported = async {
+            audit.log().checkpoint_now().await.map_err(unavailable)?;
+            let (log, shown) = (audit.log().clone(), folder.display().to_string());
+            let copied = tokio::task::spawn_blocking(move || log.export(&folder)).await;
+            let copied = copied.unwrap_or_else(|_| Err(std::io::ErrorKind::Interrupted.into()));
+            copied.map_err(|error| PathError::Export { folder: shown, why: error.to_string() })
+        };
+        let exported = exported.await;
+        acting.end_with(exported, |exported| Facts::none().with("entries", exported.size)).await
+    }
+
+    fn may_read(&self, principal: &Principal, tenant: u64) -> bool {
+        self.access.authorize::<ReadAudit>(principal, TenantId(tenant)).is_ok()
+    }
+
+    async fn opened(&self, record: &Record) -> Result<BTreeMap<String, Option<Secret>>, PathError> {
+        let mut opened = BTreeMap::new();
+        for (name, sealed) in &record.sealed {
+            let value = self.access.audit().opened(name, sealed).await;
+            let value = value.map_err(|why| unrecorded(&AuditUnavailable::Seal(why)))?;
+            opened.insert(name.clone(), value);
+        }
+        Ok(opened)
+    }
+}
+
+impl AuditQuery {
+    fn matches(&self, record: &Record, subject_key: Option<&str>) -> bool {
+        let is = |wanted: &Option<String>, found: Option<&str>| match wanted {
+            Some(wanted) => found == Some(wanted.as_str()),
+            None => true,
+        };
+        let who = record.who.as_ref();
+        self.request.is_none_or(|request| record.request_id() == Some(request))
+            && is(&self.action, Some(record.action.as_str()))
+            && self.user.is_none_or(|user| who.is_some_and(|who| who.user == user))
+            && is(&self.key, who.and_then(|who| who.key.as_deref()))
+            && is(&self.decision, record.decision.as_deref())
+            && is(&self.outcome, record.outcome.as_deref())
+            // Moments are all written alike, so that their texts are in the order of time.
+            && self.since.as_ref().is_none_or(|since| record.at >= *since)
+            && self.until.as_ref().is_none_or(|until| record.at < *until)
+            && subject_key.is_none_or(|key| record.facts.get(SUBJECT_KEY).is_some_and(|found| found == key))
+            && (!self.break_glass || record.break_glass)
+    }
+}
+
+/// What is recorded of a question to the log.
+fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
+    let facts = Facts::none().with("what", "records");
+    let facts = query.request.iter().fold(facts, |facts, request| facts.with("of", request));
+    let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", action));
+    let facts = query.user.iter().fold(facts, |facts, user| facts.with("of_user", user));
+    let facts = query.key.iter().fold(facts, |facts, key| facts.with("of_key", key));
+    subject_key.iter().fold(facts, |facts, key| facts.with(SUBJECT_KEY, key))
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, PathError> {
+    let read = tokio::task::spawn_blocking(read).await.unwrap_or(Err(LogError::Closed));
+    read.map_err(unavailable)
+}
+
+fn unavailable(error: LogError) -> PathError {
+    unrecorded(&error.into())
+}
+
+fn unrecorded(error: &AuditUnavailable) -> PathError {
+    access::AccessError::Unrecorded(error.to_string()).into()
+}

@@ -1,0 +1,276 @@
+//! Nothing is done before its record is on the disk: the steps between a decision and the deed.
+//!
+//! ```text
+//! decided ─ may they? a refusal is recorded ─┬─ look: recorded, and shown
+//!                                            └─ act: recorded ─ the deed ─ end: what became of it is recorded
+//! ```
+//!
+//! A proof of access comes out of here only with its record, so nothing can be done by way of the path that is not in the log.
+
+use std::{net::IpAddr, ops::Deref};
+
+use access::{Access, AccessError, Action, Authorized, Credential, Refusal, Shown, subject_of_user};
+use audit::{Begun, Decision, Facts, Outcome, Personal, Used};
+use types::{Declared, Principal, RequestId, TenantId};
+
+use crate::{Path, PathError};
+
+/// What decided when no policy permits something.
+const NO_PERMIT: &str = "default.deny";
+
+/// Somebody who asks for something, with what is recorded of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Asker<'a> {
+    access: &'a Access,
+    request: RequestId,
+    address: Option<IpAddr>,
+}
+
+/// A decision that is not recorded yet: good for that only.
+pub(crate) struct Decided<'a, A: Action> {
+    authorized: Authorized<A>,
+    asker: Asker<'a>,
+    personal: Vec<Personal>,
+}
+
+/// Something that is recorded as begun.
+pub(crate) struct Acting<A: Action> {
+    authorized: Authorized<A>,
+    begun: Begun,
+}
+
+impl Path {
+    /// Who asks; somebody whose credential is good for nothing is counted.
+    pub(crate) async fn principal(&self, credential: &Credential) -> Result<Principal, PathError> {
+        match self.access.authenticate(credential.clone()).await {
+            Ok(principal) => Ok(principal),
+            Err(error) => {
+                let shown = match &credential.shown {
+                    Shown::ApiKey(_) => "api_key",
+                    Shown::LoginSession(_) => "session",
+                    Shown::AccessToken(_) => "access_token",
+                    Shown::LocalSocket { .. } => "local_socket",
+                    Shown::Nothing => "nothing",
+                };
+                self.access.audit().note_stranger(credential.request, shown).await;
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(crate) fn asker(&self, credential: &Credential) -> Asker<'_> {
+        Asker { access: &self.access, request: credential.request, address: credential.address }
+    }
+
+    /// May they?
+    pub(crate) async fn decided<A: Action>(
+        &self,
+        credential: &Credential,
+        resource: A::Resource,
+    ) -> Result<Decided<'_, A>, PathError> {
+        let principal = self.principal(credential).await?;
+        let decided = self.access.authorize::<A>(&principal, resource);
+        self.asker(credential).decided(&principal, decided).await
+    }
+
+    /// May they, in their own tenant?
+    pub(crate) async fn decided_in_own<A: Action<Resource = TenantId>>(
+        &self,
+        credential: &Credential,
+    ) -> Result<Decided<'_, A>, PathError> {
+        let principal = self.principal(credential).await?;
+        let decided = self.access.authorize::<A>(&principal, principal.tenant);
+        self.asker(credential).decided(&principal, decided).await
+    }
+
+    /// May they, in the tenant of this name?
+    pub(crate) async fn decided_in<A: Action<Resource = TenantId>>(
+        &self,
+        credential: &Credential,
+        tenant: &str,
+    ) -> Result<Decided<'_, A>, PathError> {
+        let principal = self.principal(credential).await?;
+        let decided = self.access.authorize_in::<A>(&principal, tenant).await;
+        self.asker(credential).decided(&principal, decided).await
+    }
+}
+
+impl<'a> Asker<'a> {
+    async fn decided<A: Action>(
+        self,
+        principal: &Principal,
+        decided: Result<Authorized<A>, Refusal>,
+    ) -> Result<Decided<'a, A>, PathError> {
+        match decided {
+            Ok(authorized) => Ok(Decided { authorized, asker: self, personal: Vec::new() }),
+            Err(refusal) => Err(self.refused(principal, A::NAME, refusal).await),
+        }
+    }
+
+    /// Records a refusal. It stays one, also if that fails.
+    pub(crate) async fn refused(
+        self,
+        principal: &Principal,
+        action: &'static str,
+        refusal: Refusal,
+    ) -> PathError {
+        let Refusal { why, on, policies, version } = refusal;
+        let none = [NO_PERMIT.to_owned()];
+        let decision = Decision {
+            request: self.request,
+            principal,
+            action,
+            on,
+            declared: None,
+            allowed: false,
+            policies: if policies.is_empty() { &none } else { &policies },
+            policies_version: Some(version.to_string()),
+            reserved: None,
+            facts: Facts::none(),
+            personal: self.named(principal).unwrap_or_default(),
+        };
+        if let Err(error) = self.access.audit().decide(decision).await {
+            tracing::error!(request_id = %self.request, action, "a refusal is not in the audit log: {error}");
+        }
+        why.into()
+    }
+
+    /// The caller's name, sealed in the record.
+    fn named(self, principal: &Principal) -> Result<Vec<Personal>, AccessError> {
+        Ok(self.access.named(principal, self.address)?.into_iter().collect())
+    }
+
+    /// Records what is about to begin.
+    pub(crate) async fn begin<A: Action>(
+        self,
+        authorized: &Authorized<A>,
+        (declared, reserved): (Option<&Declared>, Option<Used>),
+        facts: Facts,
+        personal: Vec<Personal>,
+    ) -> Result<Begun, PathError> {
+        let decision = self.allowed(authorized, (declared, reserved), facts, personal)?;
+        Ok(self.access.audit().begin(decision).await.map_err(AccessError::from)?)
+    }
+
+    fn allowed<'d, A: Action>(
+        self,
+        authorized: &'d Authorized<A>,
+        (declared, reserved): (Option<&'d Declared>, Option<Used>),
+        facts: Facts,
+        mut personal: Vec<Personal>,
+    ) -> Result<Decision<'d>, AccessError> {
+        let principal = authorized.principal();
+        personal.extend(self.named(principal)?);
+        Ok(Decision {
+            request: self.request,
+            principal,
+            action: A::NAME,
+            on: authorized.on(),
+            declared,
+            allowed: true,
+            policies: authorized.policies(),
+            policies_version: Some(authorized.version().to_string()),
+            reserved,
+            facts,
+            personal,
+        })
+    }
+}
+
+impl<A: Action> Decided<'_, A> {
+    /// It concerns a user, whose name is sealed in the record.
+    pub(crate) async fn about(mut self, tenant: &str, user: &str) -> Result<Self, PathError> {
+        // Of a tenant or a name that cannot be, there is nothing to hide.
+        if let (Some(id), Ok(subject)) = (self.asker.access.tenant(tenant).await?, subject_of_user(user)) {
+            self.personal.push(Personal::new("user", id, subject, user));
+        }
+        Ok(self)
+    }
+
+    /// Something is only looked at: recorded, but whoever watches over a server must see it also when its disk is full.
+    pub(crate) async fn look(self, facts: Facts) -> Result<Authorized<A>, PathError> {
+        let Self { authorized, asker, personal } = self;
+        let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        if let Err(error) = asker.access.audit().decide(decision).await {
+            tracing::error!(request_id = %asker.request, action = A::NAME, "a look is not in the audit log: {error}");
+        }
+        Ok(authorized)
+    }
+
+    /// The log itself is looked at: nobody does that unseen.
+    pub(crate) async fn read(self, facts: Facts) -> Result<Authorized<A>, PathError> {
+        let Self { authorized, asker, personal } = self;
+        let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        asker.access.audit().decide(decision).await.map_err(AccessError::from)?;
+        Ok(authorized)
+    }
+
+    /// Something will be done. Its record is on the disk when this returns.
+    pub(crate) async fn act(self, facts: Facts) -> Result<Acting<A>, PathError> {
+        let Self { authorized, asker, personal } = self;
+        let begun = asker.begin(&authorized, (None, None), facts, personal).await?;
+        Ok(Acting { authorized, begun })
+    }
+}
+
+impl<A: Action> Deref for Acting<A> {
+    type Target = Authorized<A>;
+
+    fn deref(&self) -> &Authorized<A> {
+        &self.authorized
+    }
+}
+
+impl<A: Action> Acting<A> {
+    /// What became of it is recorded. It is done by now, so that stands also if that fails: the next start ends it then.
+    pub(crate) async fn end<T, E: Into<PathError>>(self, result: Result<T, E>) -> Result<T, PathError> {
+        self.end_with(result, |_| Facts::none()).await
+    }
+
+    /// The same, with what is known only now.
+    pub(crate) async fn end_with<T, E: Into<PathError>>(
+        self,
+        result: Result<T, E>,
+        facts: impl FnOnce(&T) -> Facts,
+    ) -> Result<T, PathError> {
+        let result = result.map_err(Into::into);
+        let (how, error, facts) = match &result {
+            Ok(done) => ("done", None, facts(done)),
+            Err(error) => ("failed", Some(error.kind()), Facts::none()),
+        };
+        self.close(Outcome { how, error, facts, ..Outcome::default() }).await;
+        result
+    }
+
+    /// The same, of what fails in a way of its own.
+    pub(crate) async fn ended<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        let how = if result.is_ok() { "done" } else { "failed" };
+        self.close(Outcome { how, ..Outcome::default() }).await;
+        result
+    }
+
+    async fn close(self, outcome: Outcome<'_>) {
+        if let Err(error) = self.begun.end(outcome).await {
+            tracing::error!(action = A::NAME, "what became of it is not in the audit log: {error}");
+        }
+    }
+}
+
+impl PathError {
+    /// What kind of error it is, in records.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Self::Access(AccessError::OverQuota { .. }) => "over_quota",
+            Self::Access(AccessError::Unrecorded(_)) => "unrecorded",
+            Self::Access(_) => "access",
+            Self::Route(_) => "no_replica",
+            Self::Unload(_) => "model_busy",
+            Self::Engine(_) => "engine",
+            Self::Kept(_) => "storage",
+            Self::BadPart { .. } | Self::PartTooLong { .. } | Self::OutOfRange(_) => "bad_request",
+            Self::NoReceipt => "not_found",
+            Self::Export { .. } => "file",
+            Self::Closing { .. } => "closing",
+        }
+    }
+}
