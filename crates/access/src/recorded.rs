@@ -43,8 +43,14 @@ impl Keyring {
     }
 
     /// The same of what has happened already, and cannot be held back: if it cannot be recorded, the log says so.
-    pub(crate) async fn record_after(&self, user: UserId, (what, how): (&str, &str), facts: Facts) {
-        if let Err(error) = self.record(user, false, (what, how), facts, None).await {
+    pub(crate) async fn record_after(
+        &self,
+        user: UserId,
+        break_glass: bool,
+        (what, how): (&str, &str),
+        facts: Facts,
+    ) {
+        if let Err(error) = self.record(user, break_glass, (what, how), facts, None).await {
             tracing::error!(what, %user, "something that happened is not in the audit log: {error}");
         }
     }

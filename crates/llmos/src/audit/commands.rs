@@ -37,7 +37,11 @@ pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) 
         AuditCommand::Checkpoint { out } => checkpoint(client, out.as_deref(), output).await,
         AuditCommand::Key => {
             let AuditCheckpointBody { key, .. } = client.get("/api/v1/audit/checkpoint").await?;
-            if output.json { output::document(&json!({ "key": key })) } else { output.text(&format!("{key}\n")) }
+            if output.json {
+                output::document(&json!({ "key": key }))
+            } else {
+                output.text(&format!("{key}\n"))
+            }
         }
         AuditCommand::Export { folder } => export(client, &folder, output).await,
         AuditCommand::Verify { .. } => {
@@ -111,10 +115,7 @@ fn show(found: &AuditRecords, output: Output) -> Result<(), Failure> {
     }
     output.text(&found.records.iter().map(line).collect::<String>())?;
     if found.next.is_some() {
-        output::note(format_args!(
-            "there may be older ones; {} were wanted at most",
-            found.records.len()
-        ));
+        output::note(format_args!("there may be older ones; {} were wanted at most", found.records.len()));
     }
     Ok(())
 }
@@ -148,19 +149,16 @@ async fn checkpoint(client: &Client, out: Option<&Path>, output: Output) -> Resu
 async fn export(client: &Client, folder: &Path, output: Output) -> Result<(), Failure> {
     // The server may run in another folder.
     let folder = absolute(folder).trying("find out which folder this is")?;
-    let folder = folder.into_os_string().into_string().map_err(|folder| {
-        Failure::new(Exit::Usage, format!("the path {} is not UTF-8", folder.display()))
-    })?;
+    let folder = folder
+        .into_os_string()
+        .into_string()
+        .map_err(|folder| Failure::new(Exit::Usage, format!("the path {} is not UTF-8", folder.display())))?;
     let request = AuditExportRequest { folder: folder.clone() };
     let done: AuditExport = client.post("/api/v1/audit/exports", &request).await?;
     told(output, &done, format_args!("wrote {folder}: {} records, {} bytes", done.entries, done.bytes))
 }
 
-fn told(
-    output: Output,
-    done: &impl serde::Serialize,
-    text: impl std::fmt::Display,
-) -> Result<(), Failure> {
+fn told(output: Output, done: &impl serde::Serialize, text: impl std::fmt::Display) -> Result<(), Failure> {
     if output.json { output::document(done) } else { output.text(&format!("{text}\n")) }
 }
 
@@ -175,7 +173,9 @@ fn write(file: &Path, text: &str) -> Result<(), Failure> {
         let what = format!("cannot write {}: {error}", file.display());
         let failure = Failure::new(Exit::Failed, what);
         match error.kind() {
-            ErrorKind::AlreadyExists => failure.advise("name a new file: what was kept before is not written over"),
+            ErrorKind::AlreadyExists => {
+                failure.advise("name a new file: what was kept before is not written over")
+            }
             _ => failure,
         }
     })

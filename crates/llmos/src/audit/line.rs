@@ -94,7 +94,8 @@ mod tests {
     }
 
     fn record(more: Value) -> Value {
-        let mut record = json!({ "version": 1, "at": "2026-11-23T19:51:46.000Z", "kind": "event", "action": "generate" });
+        let mut record =
+            json!({ "version": 1, "at": "2026-11-23T19:51:46.000Z", "kind": "event", "action": "generate" });
         record.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         record
     }
@@ -126,16 +127,25 @@ mod tests {
         );
         let emergency = record(json!({ "who": who, "break_glass": true }));
         assert!(shown(emergency, &[]).contains("2/5 BREAK-GLASS"));
-        assert_eq!(shown(json!({ "version": 9 }), &[]), "entry 7 is of a form that this program does not know\n");
+        assert_eq!(
+            shown(json!({ "version": 9 }), &[]),
+            "entry 7 is of a form that this program does not know\n"
+        );
     }
 
     #[test]
     fn what_others_have_written_stays_in_its_place() {
         let hostile = "a\n2026\u{2028}\u{202e}\u{1b}[2J";
         let caller = json!({ "tenant": hostile, "user": "größer हिन्दी" }).to_string();
-        let line = shown(record(json!({ "on": hostile, "policies": [hostile], "decision": "deny" })), &[("caller", Some(&caller))]);
+        let line = shown(
+            record(json!({ "on": hostile, "policies": [hostile], "decision": "deny" })),
+            &[("caller", Some(&caller))],
+        );
         assert_eq!(line.lines().count(), 1, "{line}");
-        assert!(!line.trim_end().contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)), "{line:?}");
+        assert!(
+            !line.trim_end().contains(|c: char| c.is_control() || "\u{2028}\u{202e}".contains(c)),
+            "{line:?}"
+        );
         assert!(line.contains("/größer हिन्दी"), "{line}");
     }
 }

@@ -87,7 +87,10 @@ fn text(report: &Report, key: &VerifierKey, not_shown: &[String]) -> String {
         lines.push(("kept", format!("{} checkpoints, which the log continues", report.kept)));
     }
     if report.beyond > 0 {
-        let what = format!("{} files hold more than was signed: the log is being written, or was put back", report.beyond);
+        let what = format!(
+            "{} files hold more than was signed: the log is being written, or was put back",
+            report.beyond
+        );
         lines.push(("beyond", what));
     }
     lines.extend(report.problems.iter().map(|problem| ("WRONG", one_line(&problem.to_string()))));
