@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use harness::{Answer, MODEL, Outcome, Server, Site};
+use harness::{Answer, MODEL, Outcome, Server, Site, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tlog::{Signer, bundle, memory::MemoryLog, tile::Tile};
@@ -183,7 +183,7 @@ fn every_refusal_is_one_record_and_names_what_decided() {
     let press = key(&server, "press", "paul", &[]);
     fs::write(
         site.folder().join("rest.cedar"),
-        "forbid (principal, action == Action::\"list_models\", resource) when { principal.role == \"administrator\" };",
+        "forbid (principal, action == Action::\"list_models\", resource);",
     )
     .unwrap();
     server.json(&["policies", "set", "rest", "rest.cedar", "--tenant", "clinic"]);
@@ -376,7 +376,7 @@ fn a95_what_others_write_stays_in_one_record() {
     assert_eq!(cut, 1);
     // Nor does a terminal obey it: each is a line.
     let shown = site.run(&["audit", "tail", "-n", "1000"]).stdout;
-    assert_eq!(shown.lines().count(), all.len().min(1000) + 1, "the copy itself ended after it was made");
+    assert_eq!(shown.lines().count(), all.len() + 2, "the copy ended after it was made, and this look is one");
     assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{2028}'));
     assert_eq!(site.run(&["audit", "verify"]).code, Some(0));
 }
@@ -565,9 +565,15 @@ fn a92_every_change_of_the_log_is_found() {
     }
     // Nor does the server go on with records that are others than those that it has signed.
     restore(&whole, &log);
-    flipped(&tail, 40);
-    let refused = site.run(&["serve"]);
-    assert!(refused.code != Some(0) && refused.stderr.contains("audit log"), "{}", refused.stderr);
+    let segment = fs::read_dir(log.join("segment")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let text = b"\"action\":\"generate\"";
+    let place = fs::read(&segment).unwrap().windows(text.len()).position(|window| window == text).unwrap();
+    flipped(&segment, place);
+    let mut refused = site.spawn(&["serve"]);
+    wait_until("it does not start", || refused.try_wait().unwrap().is_some());
+    let refused = refused.wait_with_output().unwrap();
+    let says = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && says.contains("audit log"), "{says}");
 }
 
 /// Two servers with one key, who show different people different logs.
@@ -670,7 +676,7 @@ fn the_log_is_searched_and_followed() {
     let shown = site.run(&["audit", "tail", "-n", "3"]);
     assert_eq!(shown.stdout.lines().count(), 3, "{}", shown.stdout);
     for (args, code, says) in [
-        (&["audit", "prove", "0123456789abcdef0123456789abcdef"][..], 5, "no such request"),
+        (&["audit", "prove", "0123456789abcdef0123456789abcdef"][..], 5, "there is no receipt of this id"),
         (&["audit", "verify", "--data-dir", "elsewhere"], 5, "there is no audit log"),
         (&["audit", "verify", "--checkpoint", "llmos.toml"], 1, "cannot believe the checkpoint"),
         (&["audit", "export", "data"], 1, "there is such a folder already"),
