@@ -5,6 +5,8 @@ use std::{
     fs::File,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tlog::tree::Hash;
@@ -20,6 +22,11 @@ use super::{
     },
     shared::{Shared, held},
 };
+
+/// How long the next group is waited for, after one of several entries.
+const GATHER_MAX: Duration = Duration::from_micros(50);
+/// Entries that are enough for a group that waits.
+const GATHER_RECORDS_MAX: usize = 16;
 
 /// What is handed to the writer.
 pub(super) enum Handed {
@@ -99,6 +106,8 @@ pub(super) struct Writer {
     waiting: VecDeque<Pending>,
     group: GroupWriter,
     closers: Vec<oneshot::Sender<()>>,
+    /// Callers who were answered after the last group.
+    answered: usize,
 }
 
 impl Writer {
@@ -124,6 +133,7 @@ impl Writer {
             waiting: VecDeque::new(),
             group: GroupWriter::new(),
             closers: Vec::new(),
+            answered: 0,
         }
     }
 
@@ -134,6 +144,7 @@ impl Writer {
             if self.waiting.is_empty() && self.queue.blocking_recv_many(&mut handed, GROUP_RECORDS_MAX) == 0 {
                 break;
             }
+            self.gather(handed.len());
             while handed.len() + self.waiting.len() < GROUP_RECORDS_MAX
                 && let Ok(one) = self.queue.try_recv()
             {
@@ -152,6 +163,19 @@ impl Writer {
         }
         let closers = self.closers;
         self.shared.ask(|keeping| keeping.closing = Some(closers));
+    }
+
+    /// Those who were just answered together come again together: a moment is enough for all to be in the next group
+    /// instead of every other. An entry that comes alone is not delayed.
+    fn gather(&self, handed: usize) {
+        let expected = self.answered.min(GATHER_RECORDS_MAX);
+        if expected < 2 {
+            return;
+        }
+        let started = Instant::now();
+        while handed + self.waiting.len() + self.queue.len() < expected && started.elapsed() < GATHER_MAX {
+            thread::yield_now();
+        }
     }
 
     /// Writes as much of what waits as one group takes, and answers it.
@@ -295,6 +319,7 @@ impl Writer {
         drop(tail);
         let lowest_open = self.open.first().copied().unwrap_or(size);
         self.shared.counters.group(size - first, self.open.len(), lowest_open);
+        self.answered = callers.len();
         for (caller, index, is_begin) in callers {
             let lost = is_begin.then(|| Arc::clone(&self.shared));
             // A caller who has left leaves the ticket behind, which knows what to do.
