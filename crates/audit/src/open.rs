@@ -150,12 +150,12 @@ impl Audit {
 
 impl Charged {
     /// None if nothing was used.
-    fn of(begun: u64, begin: Record, end: &Record) -> Option<Self> {
+    fn of(index: u64, begin: Record, end: &Record) -> Option<Self> {
         let model = match &end.model {
             Some(model) => model.name.clone(),
             // It was interrupted.
             None => begin.on?.strip_prefix(MODEL)?.to_owned(),
         };
-        Some(Self { begun, day: utc::day_of(&end.at)?, who: begin.who?, model, used: end.used? })
+        Some(Self { begun: index, day: utc::day_of(&end.at)?, who: begin.who?, model, used: end.used? })
     }
 }

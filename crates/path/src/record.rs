@@ -132,7 +132,7 @@ impl<'a> Asker<'a> {
         if let Err(error) = self.access.audit().decide(decision).await {
             tracing::error!(request_id = %self.request, action, "a refusal is not in the audit log: {error}");
         }
-        why.into()
+        (*why).into()
     }
 
     /// The caller's name, sealed in the record.
