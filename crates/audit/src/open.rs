@@ -4,6 +4,7 @@ use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use types::utc;
@@ -15,6 +16,9 @@ use crate::{
     log::{ENTRIES_MAX, Log, LogError, Options},
 };
 
+/// How often, and after which pauses, a log is tried that another process has open.
+const LOCK_TRIES: u32 = 50;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
 /// What stands before the name of a model in a record.
 const MODEL: &str = "model:";
 
@@ -85,11 +89,21 @@ impl Audit {
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let (folder, key) = (folder.to_owned(), key.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
-            let signer = key::open(&key, folder.join("checkpoint").exists())?;
+            let verifier = key::open(&key, folder.join("checkpoint").exists())?.public().clone();
             let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
-            let verifier = signer.public().clone();
-            let (log, recovered) = Log::open(Options { id_of, ..Options::new(folder, signer) })?;
-            Ok::<_, OpenError>((log, verifier, recovered))
+            let mut left = LOCK_TRIES;
+            loop {
+                let signer = key::open(&key, true)?;
+                match Log::open(Options { id_of, ..Options::new(folder.clone(), signer) }) {
+                    // Whoever had it may be on the way out.
+                    Err(LogError::Locked { .. }) if left > 0 => std::thread::sleep(LOCK_WAIT),
+                    opened => {
+                        let (log, recovered) = opened?;
+                        return Ok::<_, OpenError>((log, verifier, recovered));
+                    }
+                }
+                left -= 1;
+            }
         });
         let broken_off = |_| LogError::Closed;
         let (log, verifier, found) = opened.await.map_err(broken_off)??;

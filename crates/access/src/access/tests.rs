@@ -331,6 +331,7 @@ async fn keys_without_their_pepper_are_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let (access, store) = open(&folder).await;
     access.bootstrap().await.unwrap();
+    drop(access);
     std::fs::remove_file(folder.path().join("pepper")).unwrap();
     let error = Access::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await)
         .await

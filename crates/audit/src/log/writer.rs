@@ -25,6 +25,8 @@ use super::{
 
 /// How long the next group is waited for, after one of several entries.
 const GATHER_MAX: Duration = Duration::from_micros(50);
+/// How long ends wait where there is no room in what was allocated.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(100);
 /// Entries that are enough for a group that waits.
 const GATHER_RECORDS_MAX: usize = 16;
 
@@ -191,13 +193,32 @@ impl Writer {
         let outcome = self.admit(held, &mut written).and_then(|()| self.write(&written));
         match outcome {
             Ok(leaves) => self.acknowledge(written, leaves),
-            // What could not be written for want of room was answered before: this is final.
+            Err(LogError::Full { why }) => self.put_off(written, why),
+            // The disk did not confirm a write: this is final.
             Err(error) => {
                 self.shared.set_broken(error.clone());
                 for pending in written {
                     pending.refuse(error.clone());
                 }
             }
+        }
+    }
+
+    /// There is no room where there should be. What has begun must end, so ends wait for it; others can come again.
+    fn put_off(&mut self, written: Vec<Pending>, why: String) {
+        let is_closing = !self.closers.is_empty();
+        for pending in written.into_iter().rev() {
+            match pending.record.kind {
+                Kind::End { begin } if !is_closing => {
+                    self.open.insert(begin);
+                    self.waiting.push_front(pending);
+                }
+                _ => pending.refuse(LogError::Full { why: why.clone() }),
+            }
+        }
+        self.shared.counters.set_paused(Some(why), false);
+        if !self.waiting.is_empty() {
+            thread::sleep(TRIED_AGAIN_AFTER);
         }
     }
 

@@ -46,6 +46,29 @@ async fn on_a_full_disk_every_end_goes_in_and_nothing_else_does() {
     assert!(open(&folder).1.open.is_empty());
 }
 
+/// Some disks promise more room than they have.
+#[tokio::test]
+async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
+    faults.no_room.store(true, Ordering::Relaxed);
+    let refused = log.append(alone(2)).await;
+    assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
+    let ending = tokio::spawn({
+        let log = log.clone();
+        async move { log.append(entry(Kind::End { begin }, 1)).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    assert!(!ending.is_finished() && log.status().broken.is_none() && log.status().paused.is_some());
+    faults.no_room.store(false, Ordering::Relaxed);
+    assert_eq!(ending.await.unwrap().unwrap(), 1);
+    log.append(alone(3)).await.unwrap();
+    assert_eq!(log.status().paused, None);
+    log.close().await;
+    assert_eq!(verified(&folder), 3);
+}
+
 #[tokio::test]
 async fn spare_room_is_kept_over_a_start_on_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
