@@ -412,6 +412,7 @@ async fn many_append_and_read_at_the_same_time() {
                     verify_inclusion(index, size, leaf_hash(&bytes), &proof, root).unwrap();
                 }
                 assert_eq!(log.find(number.into()).unwrap(), [begin, end]);
+                assert_eq!(log.status().broken, None);
                 if step % 20 == 0 {
                     log.checkpoint_now().await.unwrap();
                 }

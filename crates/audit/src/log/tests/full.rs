@@ -150,3 +150,39 @@ async fn a_checkpoint_that_is_not_confirmed_breaks_the_log_too() {
     assert_eq!(recovered.size, 1);
     log.close().await;
 }
+
+#[tokio::test]
+async fn while_tiles_cannot_be_written_memory_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = || Options { segment_bytes: SEGMENT_BYTES, ..options(folder.path()) };
+    let (log, _) = Log::open(roomy()).unwrap();
+    log.checkpoint_now().await.unwrap();
+    // Where new files are made there is something else.
+    let in_the_way = folder.path().join("audit/new/kept");
+    fs::create_dir(&in_the_way).unwrap();
+    let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
+    let large = || Entry { kind: Kind::Alone, id: None, bytes: vec![b'x'; ENTRY_BYTES_MAX] };
+    let why = loop {
+        for _ in 0..100 {
+            log.append_soon(large());
+        }
+        if let Err(error) = log.append(large()).await {
+            break error;
+        }
+    };
+    assert!(matches!(&why, LogError::Full { why } if why.contains("new/kept")), "{why}");
+    let status = log.status();
+    assert!(status.tail_bytes < TAIL_BYTES_MAX as u64 + segment::GROUP_BYTES_MAX as u64, "{status:?}");
+    assert!(status.stuck.is_some() && status.paused.is_some(), "{status:?}");
+    log.append(entry(Kind::End { begin }, 1)).await.unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    log.checkpoint_now().await.unwrap();
+    log.append(large()).await.unwrap();
+    assert_eq!(log.status().paused, None);
+    let size = log.size();
+    log.close().await;
+    assert_eq!(verified(&folder), size);
+    let (log, recovered) = Log::open(roomy()).unwrap();
+    assert_eq!(recovered.size, size);
+    log.close().await;
+}
