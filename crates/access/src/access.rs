@@ -573,8 +573,7 @@ async fn count_what_is_missing(store: &Store, audit: &Arc<Audit>) -> Result<(), 
         store.forget_counted().await?;
         0
     };
-    let log = audit.log().clone();
-    store.count_by(move || log.lowest_open());
+    store.count_by(audit.log().lowest_open());
     let missing = audit.charged(low, counted).await?;
     for charged in &missing {
         let Charged { begun, day, who, model, used } = charged;

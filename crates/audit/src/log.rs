@@ -269,9 +269,11 @@ impl Log {
         &self.shared.folder.0
     }
 
-    /// The index of the first begin that waits for its end; the size if there is none. All before it has ended.
-    pub fn lowest_open(&self) -> u64 {
-        self.shared.counters.lowest_open.load(Ordering::Acquire)
+    /// Tells the index of the first begin that waits for its end; the size if there is none. All before it has ended. Does not keep the
+    /// log open.
+    pub fn lowest_open(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.counters.lowest_open.load(Ordering::Acquire)
     }
 
     /// An entry. Blocks.
