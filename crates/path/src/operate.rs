@@ -42,6 +42,11 @@ impl Path {
             let why = "the server is shutting down".to_owned();
             return vec![NotReady { model: None, why, retry_after: Some(retry_after) }];
         }
+        let audit = self.access.audit().log().status();
+        if let Some(why) = audit.broken.or(audit.paused) {
+            let why = format!("the audit log takes no entries: {why}");
+            return vec![NotReady { model: None, why, retry_after: None }];
+        }
         let reason = |replica: ReplicaView| {
             let (why, retry_after) = match replica.state {
                 ReplicaState::Ready { .. } | ReplicaState::Unloaded => return None,
@@ -334,7 +339,7 @@ impl Path {
     /// All metrics in the `OpenMetrics` text format.
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
         self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
-        Ok(self.metrics.text(&self.replicas.replicas()))
+        Ok(self.metrics.text(&self.replicas.replicas(), &self.access.audit().log().status()))
     }
 
     /// Something is only looked at.
