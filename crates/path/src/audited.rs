@@ -218,7 +218,7 @@ impl Path {
         let mut opened = BTreeMap::new();
         for (name, sealed) in &record.sealed {
             let value = self.access.audit().opened(name, sealed).await;
-            let value = value.map_err(|why| unrecorded(&AuditUnavailable::Seal(why)))?;
+            let value = value.map_err(|why| unrecorded(AuditUnavailable::Seal(why)))?;
             opened.insert(name.clone(), value);
         }
         Ok(opened)
@@ -264,9 +264,9 @@ async fn blocking<T: Send + 'static>(
 }
 
 fn unavailable(error: LogError) -> PathError {
-    unrecorded(&error.into())
+    unrecorded(error.into())
 }
 
-fn unrecorded(error: &AuditUnavailable) -> PathError {
-    access::AccessError::Unrecorded(error.to_string()).into()
+fn unrecorded(error: AuditUnavailable) -> PathError {
+    access::AccessError::from(error).into()
 }
