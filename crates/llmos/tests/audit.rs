@@ -199,7 +199,7 @@ fn every_refusal_is_one_record_and_names_what_decided() {
         Some(body)
     };
     for (answer, status, action, policy) in [
-        (ask(&ann, "GET", "/metrics", None), 403, "read_metrics", "default.deny"),
+        (ask(&ann, "GET", "/metrics", None), 403, "read_metrics", "wall.server"),
         (ask(&ann, "POST", "/api/v1/audit/records", Some(json!({}))), 403, "read_audit", "default.deny"),
         (ask(&narrow, "GET", "/v1/models", None), 403, "list_models", "key.scope"),
         (chat(&server, &narrow.secret, &[], "hi"), 403, "generate", "key.scope"),
@@ -376,7 +376,11 @@ fn a95_what_others_write_stays_in_one_record() {
     assert_eq!(cut, 1);
     // Nor does a terminal obey it: each is a line.
     let shown = site.run(&["audit", "tail", "-n", "1000"]).stdout;
-    assert_eq!(shown.lines().count(), all.len() + 2, "the copy ended after it was made, and this look is one");
+    assert_eq!(
+        shown.lines().count(),
+        all.len() + 2,
+        "the copy ended after it was made, and this look is one"
+    );
     assert!(!shown.contains(|c: char| (c.is_control() && c != '\n') || c == '\u{202e}' || c == '\u{2028}'));
     assert_eq!(site.run(&["audit", "verify"]).code, Some(0));
 }
@@ -565,7 +569,8 @@ fn a92_every_change_of_the_log_is_found() {
     }
     // Nor does the server go on with records that are others than those that it has signed.
     restore(&whole, &log);
-    let segment = fs::read_dir(log.join("segment")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
+    let segment =
+        fs::read_dir(log.join("segment")).unwrap().map(|entry| entry.unwrap().path()).min().unwrap();
     let text = b"\"action\":\"generate\"";
     let place = fs::read(&segment).unwrap().windows(text.len()).position(|window| window == text).unwrap();
     flipped(&segment, place);
@@ -680,7 +685,7 @@ fn the_log_is_searched_and_followed() {
         (&["audit", "verify", "--data-dir", "elsewhere"], 5, "there is no audit log"),
         (&["audit", "verify", "--checkpoint", "llmos.toml"], 1, "cannot believe the checkpoint"),
         (&["audit", "export", "data"], 1, "there is such a folder already"),
-        (&["audit", "checkpoint", "--out", "llmos.toml"], 1, "there is such a file already"),
+        (&["audit", "checkpoint", "--out", "llmos.toml"], 1, "name a new file"),
     ] {
         let refused = site.run(args);
         assert!(

@@ -170,7 +170,6 @@ fn a_budget_stays_exact_when_the_server_is_killed_in_the_race_for_it() {
     let mut refused = 0;
     for killed_at in [60, 130, usize::MAX] {
         let server = site.serve(&[]);
-        eprintln!("start: {:?} {:?}", usage_of(&server.records(&["--action", "generate"])), usage(&server));
         let refusals = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..25 {
@@ -208,15 +207,6 @@ fn a_budget_stays_exact_when_the_server_is_killed_in_the_race_for_it() {
         assert!(refused > 0, "the race was for nothing");
         let records = server.records(&["--action", "generate"]);
         let [requests, input, output] = usage_of(&records);
-        let mut by: HashMap<String, (u64, u64)> = HashMap::new();
-        for found in &records {
-            let r = &found["record"];
-            let how = format!("{} {} {} {}", r["kind"], r["decision"], r["outcome"], r["error"]);
-            let e = by.entry(how).or_default();
-            e.0 += 1;
-            if r["used"].is_object() { e.1 += count(&r["used"], "input_tokens") + count(&r["used"], "output_tokens"); }
-        }
-        eprintln!("{by:#?}");
         let (spent, each) = (input + output, (input + output) / requests);
         harness::wait_until("all is written down", || usage(&server) == [requests, input, output]);
         let interrupted = records.iter().filter(|found| found["record"]["outcome"] == "interrupted");
@@ -229,9 +219,9 @@ fn a_budget_stays_exact_when_the_server_is_killed_in_the_race_for_it() {
         let acknowledged = *acknowledged.lock().unwrap();
         // Of those that were killed some had ended, and their callers do not know.
         assert!(acknowledged + interrupted <= spent, "{acknowledged} + {interrupted} of {spent}");
-        // The bucket fills a little meanwhile, and what was set aside may be a little less than what a request takes.
-        assert!(spent <= 3_000 + 2 * each + 20, "{spent} at {each} each, {interrupted} of it interrupted");
-        assert!(spent + 60 * each > 3_000, "{spent} at {each} each");
+        // The bucket fills a little meanwhile. Who was refused when their prompt was counted pays nothing.
+        assert!(spent <= 3_000 + 20, "{spent} at {each} each, {interrupted} of it interrupted");
+        assert!(spent + 3 * each > 3_000, "{spent} at {each} each");
         assert_eq!(
             server.request("POST", "/v1/chat/completions", &keys[0], &[], Some(&body("hello"))).status,
             429
