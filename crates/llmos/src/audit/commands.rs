@@ -53,10 +53,13 @@ pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) 
 async fn tail(client: &Client, lines: u64, follow: bool, output: Output) -> Result<(), Failure> {
     let found = newest(client, AuditSearch::default(), lines).await?;
     // With --json one document is all of it, unless there is no end to it.
-    if !follow {
-        return show(&found, output);
+    if !follow && output.json {
+        return output::document(&found);
     }
     each(&found.records, output)?;
+    if !follow {
+        return Ok(());
+    }
     let mut from = found.size;
     loop {
         tokio::time::sleep(FOLLOW_EVERY).await;
@@ -83,7 +86,15 @@ async fn search(client: &Client, args: AuditSearchArgs, output: Output) -> Resul
         break_glass: args.break_glass,
         ..AuditSearch::default()
     };
-    show(&newest(client, search, limit).await?, output)
+    let found = newest(client, search, limit).await?;
+    if output.json {
+        return output::document(&found);
+    }
+    each(&found.records, output)?;
+    if found.next.is_some() {
+        output::note(format_args!("there may be older ones; at most {limit} were wanted"));
+    }
+    Ok(())
 }
 
 /// The newest records that fit, the oldest of them first, as they are read.
@@ -107,17 +118,6 @@ async fn newest(client: &Client, search: AuditSearch, limit: u64) -> Result<Audi
         }
         before = page.next;
     }
-}
-
-fn show(found: &AuditRecords, output: Output) -> Result<(), Failure> {
-    if output.json {
-        return output::document(found);
-    }
-    output.text(&found.records.iter().map(line).collect::<String>())?;
-    if found.next.is_some() {
-        output::note(format_args!("there may be older ones; {} were wanted at most", found.records.len()));
-    }
-    Ok(())
 }
 
 fn each(records: &[AuditRecord], output: Output) -> Result<(), Failure> {

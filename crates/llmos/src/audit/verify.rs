@@ -68,9 +68,8 @@ fn not_shown(report: &Report, kept: &[Checkpoint]) -> Vec<String> {
     let by_time = match kept.iter().map(Checkpoint::size).max() {
         None => Some(NOT_WITHOUT_CHECKPOINT.to_owned()),
         Some(kept) if kept < size => Some(format!(
-            "that the last {} records were not written anew: they came after the newest of these checkpoints. Keep a new one \
-             elsewhere (`llmos audit checkpoint`)",
-            size - kept
+            "that nothing behind the first {kept} records was written anew: it came after the newest of these checkpoints. Keep a \
+             new one elsewhere (`llmos audit checkpoint`)"
         )),
         Some(_) => None,
     };
@@ -84,7 +83,7 @@ fn text(report: &Report, key: &VerifierKey, not_shown: &[String]) -> String {
         lines.push(("read", format!("{} records ({} bytes), each hashed", report.entries, report.bytes)));
     }
     if report.kept > 0 {
-        lines.push(("kept", format!("{} checkpoints, which the log continues", report.kept)));
+        lines.push(("kept", format!("the log continues the checkpoints that were given: {}", report.kept)));
     }
     if report.beyond > 0 {
         let what = format!(
