@@ -133,21 +133,24 @@ impl Metrics {
 
     /// A request for `model` has come.
     pub(crate) fn begin(&self, operation: Operation, model: &ModelName) -> Observation {
-        let known = self.of_models.read().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get(&(operation, model.clone())).cloned();
-        let figures = known.unwrap_or_else(|| {
-            let mut of_models = self.of_models.write().unwrap_or_else(PoisonError::into_inner);
-            let made = || Arc::new(self.requests.of(operation, model));
-            of_models.entry((operation, model.clone())).or_insert_with(made).clone()
-        });
         Observation {
-            figures,
+            figures: self.of(operation, model),
             begun: Instant::now(),
             last_token: None,
             first_token: None,
             output: Tokens(0),
             closed: false,
         }
+    }
+
+    fn of(&self, operation: Operation, model: &ModelName) -> Arc<ModelFigures> {
+        let by = (operation, model.clone());
+        if let Some(known) = self.of_models.read().unwrap_or_else(PoisonError::into_inner).get(&by) {
+            return known.clone();
+        }
+        // The lock above is given back by now.
+        let mut of_models = self.of_models.write().unwrap_or_else(PoisonError::into_inner);
+        of_models.entry(by).or_insert_with(|| Arc::new(self.requests.of(operation, model))).clone()
     }
 
     /// All figures in the `OpenMetrics` text format.
