@@ -67,10 +67,7 @@ impl<A: Action> Authorized<A> {
         let target = A::target(principal, &resource);
         let on = target.name();
         if let Err(why) = settled {
-            let limit = match &why {
-                AccessError::OverLimit { parameter, .. } => format!("limit.{parameter}"),
-                _ => "limit".to_owned(),
-            };
+            let limit = why.refused_by().unwrap_or_else(|| "limit".to_owned());
             return Err(Refusal {
                 why: Box::new(why),
                 on,
@@ -93,10 +90,7 @@ impl<A: Action> Authorized<A> {
 
     /// It was allowed, but what it costs is not.
     pub fn over_quota(&self, why: AccessError) -> Refusal {
-        let quota = match &why {
-            AccessError::OverQuota { limit, of, .. } => format!("quota.{of}.{limit}"),
-            _ => "quota".to_owned(),
-        };
+        let quota = why.refused_by().unwrap_or_else(|| "quota".to_owned());
         Refusal {
             why: Box::new(why),
             on: self.on(),

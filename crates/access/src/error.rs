@@ -176,6 +176,22 @@ impl AccessError {
     }
 }
 
+impl AccessError {
+    /// What refused it, as records name it: of what was allowed at first, and turned out not to be.
+    pub fn refused_by(&self) -> Option<String> {
+        Some(match self {
+            Self::Forbidden { policy, .. } => policy.clone(),
+            Self::OutOfScope { .. } => "key.scope".to_owned(),
+            Self::StepUp { .. } => "presence.step_up".to_owned(),
+            Self::WiderThanGranter { .. } => "limit.granter".to_owned(),
+            Self::WiderThanOwner { .. } => "limit.owner".to_owned(),
+            Self::OverLimit { parameter, .. } => format!("limit.{parameter}"),
+            Self::OverQuota { limit, of, .. } => format!("quota.{of}.{limit}"),
+            _ => return None,
+        })
+    }
+}
+
 impl From<StoreError> for AccessError {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(error.to_string())

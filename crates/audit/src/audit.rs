@@ -15,6 +15,9 @@ use crate::{
     text::cut,
 };
 
+/// What a decision says.
+const ALLOW: &str = "allow";
+const DENY: &str = "deny";
 /// How something ends of which nobody says how it ended.
 const ABANDONED: &str = "abandoned";
 
@@ -93,6 +96,8 @@ pub struct Outcome<'a> {
     pub how: &'a str,
     /// The code of the error that ended it.
     pub error: Option<&'a str>,
+    /// What refused it, if it was allowed at first and turned out not to be.
+    pub refused_by: Option<&'a str>,
     /// The model that worked, and the SHA-256 of its file.
     pub model: Option<(&'a ModelName, Option<&'a str>)>,
     /// What it used.
@@ -261,7 +266,7 @@ impl Audit {
             record.data_class = declared.data_class.map(|class| class.to_string());
             record.class = declared.class.map(|class| class.to_string());
         }
-        record.decision = Some(if decision.allowed { "allow" } else { "deny" }.to_owned());
+        record.decision = Some(if decision.allowed { ALLOW } else { DENY }.to_owned());
         record.name_policies(decision.policies);
         record.policies_version = decision.policies_version;
         record.reserved = decision.reserved;
@@ -345,6 +350,10 @@ fn ended(
     record.break_glass = break_glass;
     record.outcome = Some(cut(outcome.how));
     record.error = outcome.error.map(cut);
+    if let Some(policy) = outcome.refused_by {
+        record.decision = Some(DENY.to_owned());
+        record.policies = vec![cut(policy)];
+    }
     let model = |(name, sha256): (&ModelName, Option<&str>)| ModelUsed {
         name: name.to_string(),
         sha256: sha256.map(cut),

@@ -82,7 +82,7 @@ impl Charge {
     /// It has failed. Returns the error again, once that is recorded.
     pub(crate) async fn fail(mut self, error: PathError) -> PathError {
         // Of two errors the first counts; the other one is in the log.
-        let _ = self.end("failed", Some(error.kind())).await;
+        let _ = self.end("failed", Some(&error)).await;
         error
     }
 
@@ -146,11 +146,13 @@ impl Charge {
     }
 
     /// Records how it ended, and what it cost. On the disk when this returns.
-    async fn end(&mut self, how: &str, error: Option<&str>) -> Result<(), PathError> {
+    async fn end(&mut self, how: &str, error: Option<&PathError>) -> Result<(), PathError> {
         self.settle();
         let Some(begun) = self.begun.take() else { return Ok(()) };
-        let sha256 = self.sha256();
-        let ended = begun.end(self.outcome(how, error, sha256.as_deref())).await;
+        let (sha256, refused_by) = (self.sha256(), error.and_then(PathError::refused_by));
+        let (refused_by, error) = (refused_by.as_deref(), error.map(PathError::kind));
+        let outcome = Outcome { error, refused_by, ..self.outcome(how, sha256.as_deref()) };
+        let ended = begun.end(outcome).await;
         ended.map_err(|error| {
             tracing::error!("what became of a request is not in the audit log: {error}");
             AccessError::from(error).into()
@@ -161,10 +163,10 @@ impl Charge {
         self.model.as_ref().and_then(|(_, digest)| digest.get())
     }
 
-    fn outcome<'a>(&'a self, how: &'a str, error: Option<&'a str>, sha256: Option<&'a str>) -> Outcome<'a> {
+    fn outcome<'a>(&'a self, how: &'a str, sha256: Option<&'a str>) -> Outcome<'a> {
         let model = self.model.as_ref().map(|(model, _)| (model, sha256));
         let used = model.map(|_| self.used(self.output));
-        Outcome { how, error, model, used, facts: Facts::none() }
+        Outcome { how, model, used, ..Outcome::default() }
     }
 }
 
@@ -173,7 +175,7 @@ impl Drop for Charge {
         self.settle();
         if let Some(begun) = self.begun.take() {
             let sha256 = self.sha256();
-            begun.end_soon(self.outcome("cancelled", None, sha256.as_deref()));
+            begun.end_soon(self.outcome("cancelled", sha256.as_deref()));
         }
     }
 }
@@ -194,7 +196,7 @@ pub(crate) fn charged(
             }
             Err(error) => {
                 // The error that was first counts.
-                let _ = charge.end("failed", Some(error.kind())).await;
+                let _ = charge.end("failed", Some(error)).await;
             }
             Ok(_) => {}
         }

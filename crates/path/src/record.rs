@@ -250,9 +250,11 @@ impl<A: Action> Acting<A> {
         let result = result.map_err(Into::into);
         let (how, error, facts) = match &result {
             Ok(done) => ("done", None, facts(done)),
-            Err(error) => ("failed", Some(error.kind()), Facts::none()),
+            Err(error) => ("failed", Some(error), Facts::none()),
         };
-        self.close(Outcome { how, error, facts, ..Outcome::default() }).await;
+        let refused_by = error.and_then(PathError::refused_by);
+        let (refused_by, error) = (refused_by.as_deref(), error.map(PathError::kind));
+        self.close(Outcome { how, error, refused_by, facts, ..Outcome::default() }).await;
         result
     }
 
@@ -271,11 +273,28 @@ impl<A: Action> Acting<A> {
 }
 
 impl PathError {
+    /// What refused it, if it was allowed at first: somebody may change users, but not those who may more than they.
+    pub(crate) fn refused_by(&self) -> Option<String> {
+        match self {
+            Self::Access(error) => error.refused_by(),
+            _ => None,
+        }
+    }
+
     /// What kind of error it is, in records.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::Access(AccessError::OverQuota { .. }) => "over_quota",
             Self::Access(AccessError::Unrecorded(_)) => "unrecorded",
+            Self::Access(
+                AccessError::UnknownUser { .. }
+                | AccessError::UnknownKey(_)
+                | AccessError::UnknownTenant(_)
+                | AccessError::UnknownPolicy(_),
+            ) => "not_found",
+            Self::Access(AccessError::WiderThanGranter { .. } | AccessError::WiderThanOwner { .. }) => {
+                "too_wide"
+            }
             Self::Access(_) => "access",
             Self::Route(_) => "no_replica",
             Self::Unload(_) => "model_busy",
