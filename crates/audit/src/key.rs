@@ -9,7 +9,7 @@ use std::{
 
 use aws_lc_rs::{digest, rand};
 use data_encoding::HEXLOWER;
-use tlog::{SEED_BYTES, Signer};
+use tlog::{SEED_BYTES, Signer, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::OpenError;
@@ -20,6 +20,14 @@ const FILE_MODE: u32 = 0o600;
 const ORIGIN: &str = "llmos/log-";
 /// Bytes of the hash in it.
 const ORIGIN_BYTES: usize = 10;
+
+/// What verifies a log that is signed with the key in this file.
+///
+/// # Errors
+/// If there is no such file, or it holds no key.
+pub fn verifier_key(file: &Path) -> Result<VerifierKey, OpenError> {
+    Ok(open(file, true)?.public().clone())
+}
 
 /// The key in this file; a new one if there is no log yet.
 pub(crate) fn open(file: &Path, log_exists: bool) -> Result<Signer, OpenError> {

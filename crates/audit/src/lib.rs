@@ -35,6 +35,7 @@ pub use crate::{
     audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
     export::Exported,
     files::LogFiles,
+    key::verifier_key,
     log::{Log, LogError},
     open::{Charged, OpenError, Recovered},
     personal::{Erases, Personal, Seals},

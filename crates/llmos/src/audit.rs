@@ -1,4 +1,8 @@
-//! Opens the audit log, and works on it.
+//! Opens the audit log of a server; below it, `llmos audit`.
+
+mod commands;
+mod line;
+mod verify;
 
 use std::sync::Arc;
 
@@ -9,6 +13,9 @@ use crate::{
     data_dir::DataDir,
     exit::{Failure, Trying},
 };
+
+pub(crate) use commands::run;
+pub(crate) use verify::verify;
 
 /// The log of the data directory. Names in it are sealed with the keys of what is stored.
 pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<Arc<Audit>, Failure> {
