@@ -85,7 +85,7 @@ impl Audit {
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let (folder, key) = (folder.to_owned(), key.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
-            let signer = key::open(&key, folder.join("checkpoint").exists())?;
+            let signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
             let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
             let verifier = signer.public().clone();
             let (log, recovered) = Log::open(Options { id_of, ..Options::new(folder, signer) })?;

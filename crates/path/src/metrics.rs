@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use audit::AnchorStatus;
 use engine::{Embedded, EngineError};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -44,6 +45,11 @@ struct GenAiTokens {
     gen_ai_token_type: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPlace {
+    place: String,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// 1 ms to 131 s.
@@ -60,6 +66,7 @@ fn tokens() -> Histogram {
 pub(crate) struct Metrics {
     registry: Registry,
     replicas: ReplicaFigures,
+    audit: AuditFigures,
     requests: Arc<RequestFigures>,
 }
 
@@ -69,6 +76,13 @@ struct ReplicaFigures {
     waiting: Family<ByModel, Gauge>,
     kv_usage: Family<ByModel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     preemptions: Family<ByModel, Counter>,
+}
+
+/// Read off the audit log when somebody asks.
+struct AuditFigures {
+    size: Gauge,
+    outside_size: Family<ByPlace, Gauge>,
+    outside_age: Family<ByPlace, Gauge>,
 }
 
 /// Counted as requests go by.
@@ -91,8 +105,9 @@ impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let replicas = ReplicaFigures::registered(&mut registry);
+        let audit = AuditFigures::registered(&mut registry);
         let requests = Arc::new(RequestFigures::registered(&mut registry));
-        Self { registry, replicas, requests }
+        Self { registry, replicas, audit, requests }
     }
 
     /// A request for `model` has come.
@@ -110,10 +125,11 @@ impl Metrics {
     }
 
     /// All figures in the `OpenMetrics` text format.
-    pub(crate) fn text(&self, replicas: &[ReplicaView]) -> String {
+    pub(crate) fn text(&self, replicas: &[ReplicaView], audit_size: u64, anchors: &[AnchorStatus]) -> String {
         for replica in replicas {
             self.replicas.read(replica);
         }
+        self.audit.read(audit_size, anchors);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -149,6 +165,40 @@ impl ReplicaFigures {
         self.kv_usage.get_or_create(&by).set(f64::from(load.kv_used.0) / total);
         let preemptions = self.preemptions.get_or_create(&by);
         preemptions.inc_by(load.preemptions.saturating_sub(preemptions.get()));
+    }
+}
+
+impl AuditFigures {
+    fn registered(registry: &mut Registry) -> Self {
+        let all = Self {
+            size: Gauge::default(),
+            outside_size: Family::default(),
+            outside_age: Family::default(),
+        };
+        registry.register("llmos_audit_size", "Records of the audit log", all.size.clone());
+        registry.register(
+            "llmos_audit_outside_size",
+            "Records of the audit log that a place off this machine can vouch for",
+            all.outside_size.clone(),
+        );
+        registry.register(
+            "llmos_audit_outside_age_seconds",
+            "Age of the last checkpoint there; 0 if nothing was recorded since",
+            all.outside_age.clone(),
+        );
+        all
+    }
+
+    fn read(&self, size: u64, anchors: &[AnchorStatus]) {
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.size.set(whole(size));
+        for anchor in anchors {
+            let by = ByPlace { place: anchor.place.clone() };
+            self.outside_size.get_or_create(&by).set(whole(anchor.size.unwrap_or(0)));
+            if let Some(age) = anchor.age(size) {
+                self.outside_age.get_or_create(&by).set(whole(age.as_secs()));
+            }
+        }
     }
 }
 
@@ -341,7 +391,7 @@ mod tests {
             let embedded = async { Ok(Embedded { vectors: vec![], input }) };
             metrics.begin(operation, &model).computing(embedded).await.unwrap();
         }
-        let text = metrics.text(&[]);
+        let text = metrics.text(&[], 3, &[]);
         for line in [
             "vllm:prompt_tokens_total{model_name=\"m\"} 23",
             "vllm:generation_tokens_total{model_name=\"m\"} 3",
