@@ -49,8 +49,7 @@ fn write_beside(file: &Path, bytes: &[u8]) -> io::Result<std::path::PathBuf> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let new = file.with_file_name(name);
-    let mut open =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
+    let mut open = OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
     let written = open.write_all(bytes).and_then(|()| open.sync_all());
     if written.is_err() {
         // A full disk gets back what could be written of it.

@@ -45,9 +45,9 @@ pub use crate::{
     files::LogFiles,
     log::{Log, LogError},
     open::{Charged, OpenError, Recovered},
+    outside::{Anchor, AnchorStatus, NotTheLog, Outside},
     personal::{Erases, Personal, Seals},
     receipt::{Proved, Receipt},
-    outside::{Anchor, AnchorStatus, NotTheLog, Outside},
     record::{Facts, ModelUsed, Record, RecordKind, Used, Who},
     witness::{WITNESS_REQUEST_BYTES_MAX, Witness, WitnessError, WitnessRefusal},
 };

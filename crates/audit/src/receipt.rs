@@ -53,8 +53,7 @@ impl Audit {
             // After an older copy was put back it may be one of another log.
             cosigned.size <= self.log().size() && indexes.iter().all(|index| *index < cosigned.size)
         };
-        let checkpoint =
-            self.cosigned_checkpoint().filter(covers).unwrap_or_else(|| self.log().checkpoint());
+        let checkpoint = self.cosigned_checkpoint().filter(covers).unwrap_or_else(|| self.log().checkpoint());
         let note = Note::parse(checkpoint.note.as_bytes())
             .map_err(|error| LogError::Damaged { path: "checkpoint".to_owned(), why: error.to_string() })?;
         let proved = |index: &u64| {

@@ -46,7 +46,9 @@ pub enum WitnessRefusal {
         size: u64,
     },
     /// No such log is configured.
-    #[error("this witness was not told of that log; its operator names the key of the log in `[[witnessed_log]]`")]
+    #[error(
+        "this witness was not told of that log; its operator names the key of the log in `[[witnessed_log]]`"
+    )]
     UnknownLog,
     /// No known key of the log signed it.
     #[error("the checkpoint is not believed: {0}")]
@@ -120,13 +122,13 @@ struct Allowance {
 }
 
 impl Witness {
-    /// The public key of the witness whose secret is in this file, which is made if it is missing.
+    /// The public key of the witness that [`open`](Self::open) would make of this folder and this file: to be given to others,
+    /// before the first log is configured. Made if it is missing, and nothing was signed with it. Blocks.
     ///
     /// # Errors
     /// If it cannot be read or made.
-    pub fn key_in(file: &Path) -> Result<WitnessKey, WitnessError> {
-        let cosigner: Cosigner = key::open(file, key::WITNESS, false).map_err(WitnessError::Key)?;
-        Ok(cosigner.public().clone())
+    pub fn key_in(folder: &Path, file: &Path) -> Result<WitnessKey, WitnessError> {
+        Ok(cosigner(folder, file)?.public().clone())
     }
 
     /// A witness of the logs with these keys, the names of which are their origins. `file` has its own key (created, 0600),
@@ -146,11 +148,7 @@ impl Witness {
             .mode(FOLDER_MODE)
             .create(folder)
             .map_err(|error| unreadable(folder, &error))?;
-        let has_signed = folder.read_dir().map_err(|error| unreadable(folder, &error))?.next().is_some();
-        let cosigner = key::open(file, key::WITNESS, has_signed).map_err(|error| match error {
-            OpenError::KeyLost { file } => WitnessError::KeyLost { file, folder: folder.to_owned() },
-            error => WitnessError::Key(error),
-        })?;
+        let cosigner = cosigner(folder, file)?;
         let mut logs: HashMap<String, Witnessed> = HashMap::new();
         for key in keys {
             let origin = key.name();
@@ -199,9 +197,8 @@ impl Witness {
     fn decided(&self, body: &[u8]) -> (Result<String, WitnessRefusal>, Option<Contradiction>) {
         let mut logs = self.logs();
         // One after the other: what was seen must not change between the decision and the file.
-        let known = |origin: &str| {
-            logs.get(origin).map(|log| KnownLog { keys: log.keys.clone(), seen: log.seen })
-        };
+        let known =
+            |origin: &str| logs.get(origin).map(|log| KnownLog { keys: log.keys.clone(), seen: log.seen });
         let refused = match decide(body, known) {
             Decision::Cosign(checkpoint) => return (self.cosign(&mut logs, &checkpoint, body), None),
             Decision::Conflict { size } => {
@@ -251,11 +248,7 @@ impl Witness {
     }
 
     /// Another root of the size that was seen, signed by the log. It is kept: the two together prove it to anybody.
-    fn contradiction(
-        &self,
-        logs: &mut HashMap<String, Witnessed>,
-        body: &[u8],
-    ) -> Option<Contradiction> {
+    fn contradiction(&self, logs: &mut HashMap<String, Witnessed>, body: &[u8]) -> Option<Contradiction> {
         let note = AddCheckpoint::parse(body).ok()?.checkpoint;
         let checkpoint = Checkpoint::parse(note.text_unverified()).ok()?;
         let log = logs.get_mut(checkpoint.origin())?;
@@ -295,6 +288,15 @@ impl Allowance {
         self.left = self.left.saturating_sub(1);
         is_left
     }
+}
+
+/// The key of the witness; a new one only if it has seen nothing.
+fn cosigner(folder: &Path, file: &Path) -> Result<Cosigner, WitnessError> {
+    let has_signed = folder.read_dir().is_ok_and(|mut seen| seen.next().is_some());
+    key::open(file, key::WITNESS, has_signed).map_err(|error| match error {
+        OpenError::KeyLost { file } => WitnessError::KeyLost { file, folder: folder.to_owned() },
+        error => WitnessError::Key(error),
+    })
 }
 
 /// Nothing of the file was changed then.

@@ -11,8 +11,8 @@ use types::{DataSubject, OutOfRange, RequestId};
 
 use crate::{
     admin_types::{
-        AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord, AuditRecords,
-        AuditSearch, ReceiptBody, ReceiptEntry,
+        AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord,
+        AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
     },
     body::JsonBody,
     credential::Caller,

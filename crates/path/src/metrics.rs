@@ -170,11 +170,8 @@ impl ReplicaFigures {
 
 impl AuditFigures {
     fn registered(registry: &mut Registry) -> Self {
-        let all = Self {
-            size: Gauge::default(),
-            outside_size: Family::default(),
-            outside_age: Family::default(),
-        };
+        let all =
+            Self { size: Gauge::default(), outside_size: Family::default(), outside_age: Family::default() };
         registry.register("llmos_audit_size", "Records of the audit log", all.size.clone());
         registry.register(
             "llmos_audit_outside_size",

@@ -61,7 +61,9 @@ pub(super) fn push(
     let latest = folder.join(LATEST);
     match durable::put(&latest, checkpoint.note.as_bytes()) {
         // On a medium that is written once.
-        Err(error) if [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem].contains(&error.kind()) => {
+        Err(error)
+            if [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem].contains(&error.kind()) =>
+        {
             Ok(())
         }
         written => written.map_err(|error| failed(&latest, &error)),

@@ -101,7 +101,9 @@ pub(super) fn understand(status: u16, body: &[u8], asked: Asked) -> Meaning {
             Some(known) if known != asked.old => Meaning::Again(known),
             // It was asked from what it knows: the sizes are equal, and the roots are not.
             Some(known) if known == asked.size => Meaning::Contradicts(Contradiction::Other { known }),
-            _ => Meaning::Failed("it answers with status 409, and not with the size that it knows".to_owned()),
+            _ => {
+                Meaning::Failed("it answers with status 409, and not with the size that it knows".to_owned())
+            }
         },
         422 => Meaning::Contradicts(Contradiction::Other { known: asked.old }),
         404 => Meaning::Failed(
@@ -178,8 +180,14 @@ mod tests {
             (409, "5\n\n", 3, failed("it answers with status 409, and not with the size that it knows")),
             (500, "", 3, failed("it answers with status 500")),
         ] {
-            assert_eq!(understand(status, body.as_bytes(), Asked { old, size: 7 }), expected, "{status} {body:?}");
+            assert_eq!(
+                understand(status, body.as_bytes(), Asked { old, size: 7 }),
+                expected,
+                "{status} {body:?}"
+            );
         }
-        assert!(matches!(understand(404, b"", Asked { old: 0, size: 7 }), Meaning::Failed(why) if why.contains("not told")));
+        assert!(
+            matches!(understand(404, b"", Asked { old: 0, size: 7 }), Meaning::Failed(why) if why.contains("not told"))
+        );
     }
 }

@@ -23,7 +23,10 @@ impl Check<'_> {
         let every = self.number("audit.push_every_s", values.audit.push_every_s, 1, PUSH_EVERY_S_MAX);
         if values.audit_anchor.len() > ANCHORS_MAX {
             let count = values.audit_anchor.len();
-            self.refuse("audit_anchor", format!("there are {count} places; at most {ANCHORS_MAX} are allowed"));
+            self.refuse(
+                "audit_anchor",
+                format!("there are {count} places; at most {ANCHORS_MAX} are allowed"),
+            );
             return None;
         }
         if values.witnessed_log.len() > WITNESSED_MAX {

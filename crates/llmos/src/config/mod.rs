@@ -21,8 +21,8 @@ use std::{
     time::Duration,
 };
 
-use ::path::Retention;
 use ::audit::{Anchor, VerifierKey};
+use ::path::Retention;
 use access::{Location, Price, Quota, RoleMapping, SessionLimits};
 pub(crate) use check::STORE;
 use identity::ProviderSettings;
