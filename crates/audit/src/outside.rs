@@ -291,11 +291,11 @@ impl Outside {
             match &at.anchor {
                 Anchor::Folder(folder) => {
                     let (audit, folder, newest) = (self.audit.clone(), folder.clone(), newest.clone());
-                    let is_first = at.state().known.is_none();
+                    let known = at.state().known;
                     let pushed = tokio::task::spawn_blocking(move || {
                         // Kept for as long as the file system takes, also if nobody waits any more.
                         let _turn = turn;
-                        folder::push(&folder, audit.log(), audit.key(), &newest, is_first)
+                        folder::push(&folder, audit.log(), audit.key(), &newest, known)
                     });
                     pushed.await.unwrap_or_else(|_| Err(PushError::Failed("it was given up".to_owned())))
                 }

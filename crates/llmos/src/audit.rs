@@ -51,8 +51,8 @@ fn not_the_log(config: &Config, error: &NotTheLog) -> Failure {
                               what is missing or changed"))
         .advise("restore the newest copy of the data directory that you trust")
         .advise(
-            "if there is no such copy, or the place is meant for another log, give this server another place with `[[audit_anchor]]`, \
-             and tell those who check the log why",
+            "if there is no such copy, or the place is meant for another log, give this server another place with `[[audit_anchor]]` \
+             (a file in the folder of the log is moved away), and tell those who check the log why",
         )
 }
 
