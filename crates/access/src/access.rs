@@ -346,16 +346,16 @@ impl Access {
     ) -> Result<Authorized<A>, Refusal> {
         let own = self.authorize::<A>(principal, principal.tenant)?;
         let refused = |why, policies| Refusal {
-            why,
+            why: Box::new(why),
             on: format!("tenant:{tenant}"),
             policies,
             version: own.version().clone(),
         };
         let unknown = || AccessError::UnknownTenant(tenant.to_owned());
         match self.keyring.tenant(tenant).await {
-            Ok(Some(named)) => {
-                self.authorize::<A>(principal, named).map_err(|refusal| Refusal { why: unknown(), ..refusal })
-            }
+            Ok(Some(named)) => self
+                .authorize::<A>(principal, named)
+                .map_err(|refusal| Refusal { why: Box::new(unknown()), ..refusal }),
             Ok(None) => Err(refused(unknown(), Arc::new([]))),
             Err(error) => Err(refused(error, Arc::new([]))),
         }
@@ -573,8 +573,7 @@ async fn count_what_is_missing(store: &Store, audit: &Arc<Audit>) -> Result<(), 
         store.forget_counted().await?;
         0
     };
-    let log = audit.log().clone();
-    store.count_by(move || log.lowest_open());
+    store.count_by(audit.log().lowest_open());
     let missing = audit.charged(low, counted).await?;
     for charged in &missing {
         let Charged { begun, day, who, model, used } = charged;

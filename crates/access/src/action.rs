@@ -40,7 +40,7 @@ pub struct Authorized<A: Action> {
 #[error("{why}")]
 pub struct Refusal {
     /// What they are told.
-    pub why: AccessError,
+    pub why: Box<AccessError>,
     /// What it would have been done to.
     pub on: String,
     /// The policies that forbid it; none if no policy permits it.
@@ -51,7 +51,7 @@ pub struct Refusal {
 
 impl From<Refusal> for AccessError {
     fn from(refusal: Refusal) -> Self {
-        refusal.why
+        *refusal.why
     }
 }
 
@@ -72,7 +72,7 @@ impl<A: Action> Authorized<A> {
                 _ => "limit".to_owned(),
             };
             return Err(Refusal {
-                why,
+                why: Box::new(why),
                 on,
                 policies: Arc::new([limit]),
                 version: policies.version(principal),
@@ -88,7 +88,7 @@ impl<A: Action> Authorized<A> {
         }
         let (named, version) = (decision.policies.clone(), decision.version.clone());
         let why = AccessError::denied(A::NAME, principal, decision, policies.roles_for(A::NAME));
-        Err(Refusal { why, on, policies: named, version })
+        Err(Refusal { why: Box::new(why), on, policies: named, version })
     }
 
     /// It was allowed, but what it costs is not.
@@ -97,7 +97,12 @@ impl<A: Action> Authorized<A> {
             AccessError::OverQuota { limit, of, .. } => format!("quota.{of}.{limit}"),
             _ => "quota".to_owned(),
         };
-        Refusal { why, on: self.on(), policies: Arc::new([quota]), version: self.version.clone() }
+        Refusal {
+            why: Box::new(why),
+            on: self.on(),
+            policies: Arc::new([quota]),
+            version: self.version.clone(),
+        }
     }
 
     /// What it is done to, as records name it.

@@ -216,8 +216,8 @@ impl Log {
         Ok((Self { queue, shared }, recovered))
     }
 
-    /// Appends an entry. It is on the disk when this returns its index. If the caller leaves before, it is appended all the
-    /// same; a begin of which then nobody knows is told by [`Log::take_orphans`].
+    /// Appends an entry. It is on the disk when this returns its index. If the caller leaves once it was handed in, it is
+    /// appended all the same; a begin of which then nobody knows is told by [`Log::take_orphans`].
     pub async fn append(&self, entry: Entry) -> Result<u64, LogError> {
         let record = checked(entry)?;
         let (caller, answer) = oneshot::channel();
@@ -269,9 +269,11 @@ impl Log {
         &self.shared.folder.0
     }
 
-    /// The index of the first begin that waits for its end; the size if there is none. All before it has ended.
-    pub fn lowest_open(&self) -> u64 {
-        self.shared.counters.lowest_open.load(Ordering::Acquire)
+    /// Tells the index of the first begin that waits for its end; the size if there is none. All before it has ended. Does not keep the
+    /// log open.
+    pub fn lowest_open(&self) -> impl Fn() -> u64 + Send + Sync + 'static {
+        let shared = Arc::clone(&self.shared);
+        move || shared.counters.lowest_open.load(Ordering::Acquire)
     }
 
     /// An entry. Blocks.
@@ -335,15 +337,20 @@ impl Log {
     /// How it is.
     pub fn status(&self) -> Status {
         let counters = &self.shared.counters;
+        // One lock at a time.
+        let checkpoint_size = self.shared.checkpoint.borrow().size;
+        let tail_bytes = self.shared.tail().bytes() as u64;
+        let paused = held(&counters.paused).clone();
+        let stuck = self.shared.keeping().stuck.clone();
         Status {
             size: self.size(),
-            checkpoint_size: self.shared.checkpoint.borrow().size,
+            checkpoint_size,
             open: counters.open.load(Ordering::Relaxed),
             groups: counters.groups.load(Ordering::Relaxed),
             group_entries_last: counters.group_records_last.load(Ordering::Relaxed),
-            tail_bytes: self.shared.tail().bytes() as u64,
-            paused: held(&counters.paused).clone(),
-            stuck: self.shared.keeping().stuck.clone(),
+            tail_bytes,
+            paused,
+            stuck,
             broken: self.shared.broken().map(LogError::to_string),
         }
     }

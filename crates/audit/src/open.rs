@@ -4,8 +4,11 @@ use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
+use futures::future::try_join_all;
+use tlog::Signer;
 use types::utc;
 
 use crate::{
@@ -15,6 +18,11 @@ use crate::{
     log::{ENTRIES_MAX, Log, LogError, Options},
 };
 
+/// How often, and after which pauses, a log is tried that another process has open.
+const LOCK_TRIES: u32 = 50;
+const LOCK_WAIT: Duration = Duration::from_millis(20);
+/// How many are ended at once of what was left undone.
+const ENDED_AT_ONCE: usize = 512;
 /// What stands before the name of a model in a record.
 const MODEL: &str = "model:";
 
@@ -85,22 +93,36 @@ impl Audit {
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let (folder, key) = (folder.to_owned(), key.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
-            let signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
-            let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
+            let signer: Signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
             let verifier = signer.public().clone();
-            let (log, recovered) = Log::open(Options { id_of, ..Options::new(folder, signer) })?;
-            Ok::<_, OpenError>((log, verifier, recovered))
+            let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
+            let mut left = LOCK_TRIES;
+            loop {
+                let signer = key::open(&key, key::LOG, true)?;
+                match Log::open(Options { id_of, ..Options::new(folder.clone(), signer) }) {
+                    // Whoever had it may be on the way out.
+                    Err(LogError::Locked { .. }) if left > 0 => std::thread::sleep(LOCK_WAIT),
+                    opened => {
+                        let (log, recovered) = opened?;
+                        return Ok::<_, OpenError>((log, verifier, recovered));
+                    }
+                }
+                left -= 1;
+            }
         });
         let broken_off = |_| LogError::Closed;
         let (log, verifier, found) = opened.await.map_err(broken_off)??;
         let audit = Self::new(log, verifier, seals);
         let mut recovered = Recovered { interrupted: 0, cut_bytes: 0 };
-        for (begin, entry) in &found.open {
-            let record = Record::parse(entry).ok();
-            let used = record.as_ref().and_then(|record| record.reserved);
-            let outcome = Outcome { how: "interrupted", used, ..Outcome::default() };
-            audit.log().append(ending(*begin, record.as_ref(), outcome)).await?;
-            recovered.interrupted += 1;
+        for some in found.open.chunks(ENDED_AT_ONCE) {
+            let interrupted = |(begin, entry): &(u64, Vec<u8>)| {
+                let record = Record::parse(entry).ok();
+                let used = record.as_ref().and_then(|record| record.reserved);
+                let outcome = Outcome { how: "interrupted", used, ..Outcome::default() };
+                audit.log().append(ending(*begin, record.as_ref(), outcome))
+            };
+            try_join_all(some.iter().map(interrupted)).await?;
+            recovered.interrupted += some.len() as u64;
         }
         if let Some(cut) = &found.cut {
             recovered.cut_bytes = cut.bytes;
@@ -150,12 +172,12 @@ impl Audit {
 
 impl Charged {
     /// None if nothing was used.
-    fn of(begun: u64, begin: Record, end: &Record) -> Option<Self> {
+    fn of(index: u64, begin: Record, end: &Record) -> Option<Self> {
         let model = match &end.model {
             Some(model) => model.name.clone(),
             // It was interrupted.
             None => begin.on?.strip_prefix(MODEL)?.to_owned(),
         };
-        Some(Self { begun, day: utc::day_of(&end.at)?, who: begin.who?, model, used: end.used? })
+        Some(Self { begun: index, day: utc::day_of(&end.at)?, who: begin.who?, model, used: end.used? })
     }
 }

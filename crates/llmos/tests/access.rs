@@ -13,8 +13,13 @@ const ROUTES: &str = include_str!("../../gateway/src/routes.csv");
 /// Which role may which action.
 const ROLES: &str = include_str!("../../access/src/policy/roles.csv");
 /// What is at the local socket only: it names files and processes of the machine.
-const ON_THE_MACHINE: [&str; 4] =
-    ["/api/v1/version", "/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
+const ON_THE_MACHINE: [&str; 5] = [
+    "/api/v1/version",
+    "/api/v1/vault/backups",
+    "/api/v1/vault/restores",
+    "/api/v1/subjects/export",
+    "/api/v1/audit/exports",
+];
 /// What needs somebody who is there, and so is no use of a key's.
 const IN_PERSON: [&str; 6] = [
     "manage_vault",
@@ -64,6 +69,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         }
         // The signature of the log is the credential; what is no request is refused to anybody.
         ("post", "/witness/v1/add-checkpoint") => json!("old 0"),
+        ("post", "/api/v1/audit/records") => json!({}),
         ("post", "/api/v1/vault/rotations") => json!({ "tenant": "clinic" }),
         ("post", "/api/v1/subjects/shred") => json!({ "tenant": "clinic", "subject": "nobody" }),
         ("post" | "put", path) if path.starts_with("/scim/") && path.contains("/Users") => {
@@ -84,7 +90,9 @@ fn ask(server: &Server<'_>, method: &str, path: &str, key: &str) -> Answer {
         .replace("{tenant}", "clinic")
         .replace("{name}", "none")
         .replace("{provider}", "nosuchprovider")
-        .replace("{days}", "1");
+        .replace("{days}", "1")
+        .replace("{old}", "0")
+        .replace("{new}", "1");
     server.request(&method.to_uppercase(), &filled, key, &[], body(method, path).as_ref())
 }
 

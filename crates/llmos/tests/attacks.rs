@@ -282,6 +282,11 @@ fn a49_who_leaves_at_once_leaves_nothing_behind() {
     leave(800);
     // Of 800 prompts of 100 kB none is kept.
     assert!(resident_kib() < before + 40_000, "{before} KiB, then {}", resident_kib());
+    let mut stream = std::net::TcpStream::connect(server.address()).unwrap();
+    std::io::Write::write_all(&mut stream, request.as_bytes()).unwrap();
+    harness::wait_until("it runs", || server.json(&["ps"])["replicas"][0]["kv_used"] != 0);
+    drop(stream);
+    harness::wait_until("nothing is left", || server.json(&["ps"])["sequences"] == json!([]));
     let usage = server.json(&["usage", "--by", "user"]);
     assert!(usage["usage"][0]["input_tokens"].as_u64().unwrap() >= 100_000, "{usage}");
     assert_eq!(server.chat(server.key(), "hello").status, 200);

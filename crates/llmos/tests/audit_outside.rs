@@ -62,7 +62,9 @@ struct Countersigner {
 impl Countersigner {
     fn of(logs: &[&str]) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let logs: String = logs.iter().map(|key| format!("[[witnessed_log]]\nkey = '{key}'\n")).collect();
+        let logs: Vec<String> =
+            logs.iter().map(|key| format!("[[witnessed_log]]\nkey = '{key}'\n")).collect();
+        let logs = logs.concat();
         let site = Site::with(&format!("{TLS}{logs}{MODEL}"));
         let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
         let (certificate, key) = (made.cert.pem(), site.folder().join("server.key"));
@@ -192,7 +194,7 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     }
     let bearer = format!("host: localhost\r\nauthorization: Bearer {owner}\r\n");
     let (_, _, metrics) = raw::send(&server, &raw::line("GET", "/metrics", &bearer));
-    assert!(metrics.contains("llmos_audit_outside_size{place=\"https://127.0.0.1"), "{metrics}");
+    assert!(metrics.contains("llmos_audit_outside_entries{place=\"https://127.0.0.1"), "{metrics}");
 
     // What is recorded last is outside, too, when the server has gone; and it can be verified there.
     stop(server);
@@ -294,12 +296,12 @@ fn a_witness_that_is_killed_signs_no_second_root() {
     };
     let mut log = MemoryLog::new();
     log.push(b"first").unwrap();
-    let mut signed = 0;
+    let mut cosigned = 0;
     for round in 0..5_u32 {
         let witness = countersigner.serve();
         let stopping = Arc::new(AtomicBool::new(false));
         let seen = known(&countersigner);
-        assert!(seen >= signed && seen <= log.size(), "it knows {seen}, and has signed {signed}");
+        assert!(seen >= cosigned && seen <= log.size(), "it knows {seen}, and has signed {cosigned}");
         if seen == log.size() {
             // The same size with another root, with all else that is right.
             let mut other = MemoryLog::new();
@@ -309,9 +311,9 @@ fn a_witness_that_is_killed_signs_no_second_root() {
             let (status, body) = countersigner.ask(request(&other, seen).as_bytes()).unwrap();
             assert_eq!((status, body.as_str()), (409, format!("{seen}\n").as_str()));
         }
-        signed = thread::scope(|scope| {
+        cosigned = thread::scope(|scope| {
             let asking = scope.spawn(|| {
-                let (mut old, mut last) = (seen, signed);
+                let (mut old, mut last) = (seen, cosigned);
                 while !stopping.load(Ordering::Relaxed) {
                     if old == log.size() {
                         log.push(format!("entry {old}").as_bytes()).unwrap();
@@ -334,7 +336,7 @@ fn a_witness_that_is_killed_signs_no_second_root() {
         });
         drop(witness);
     }
-    assert!(signed > 1, "it has signed something");
+    assert!(cosigned > 1, "it has signed something");
 }
 
 /// A small file system in memory, unmounted when dropped.

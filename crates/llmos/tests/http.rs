@@ -11,8 +11,13 @@ use serde_json::{Value, json};
 /// Every route: method, path and action.
 const ROUTES: &str = include_str!("../../gateway/src/routes.csv");
 /// What is at the local socket only.
-const ON_THE_MACHINE: [&str; 4] =
-    ["/api/v1/version", "/api/v1/vault/backups", "/api/v1/vault/restores", "/api/v1/subjects/export"];
+const ON_THE_MACHINE: [&str; 5] = [
+    "/api/v1/version",
+    "/api/v1/vault/backups",
+    "/api/v1/vault/restores",
+    "/api/v1/subjects/export",
+    "/api/v1/audit/exports",
+];
 
 /// Methods and paths of the public address, with something in each place.
 fn routes() -> Vec<(String, String)> {
@@ -23,7 +28,14 @@ fn routes() -> Vec<(String, String)> {
     let public = ROUTES.lines().skip(1).map(row).filter(|(_, path)| !ON_THE_MACHINE.contains(&path.as_str()));
     let filled = |path: String| {
         let id = if path.starts_with("/v1/models") { "mock" } else { "x" };
-        let named = [("{id}", id), ("{model}", "mock"), ("{tenant}", "default"), ("{days}", "1")];
+        let named = [
+            ("{id}", id),
+            ("{model}", "mock"),
+            ("{tenant}", "default"),
+            ("{days}", "1"),
+            ("{old}", "0"),
+            ("{new}", "1"),
+        ];
         let path = named.into_iter().fold(path, |path, (name, value)| path.replace(name, value));
         path.replace("{provider}", "nobody").replace("{name}", "none")
     };

@@ -267,11 +267,12 @@ fn nobody_else_can_read_anything() {
     assert_eq!(folder, 0o700);
     let modes = modes(&site.data_dir());
     let names: BTreeSet<&str> = modes.iter().map(|(name, _)| name.as_str()).collect();
-    for name in ["address", "admin.sock", "key.pepper", "llmos.db", "lock"] {
+    for name in ["address", "admin.sock", "audit", "audit.key", "key.pepper", "llmos.db", "lock"] {
         assert!(names.contains(name), "{name} is missing: {modes:?}");
     }
     for (name, mode) in &modes {
-        assert_eq!(*mode, 0o600, "{name}: {mode:o}");
+        let expected = if name == "audit" { 0o700 } else { 0o600 };
+        assert_eq!(*mode, expected, "{name}: {mode:o}");
     }
 }
 

@@ -117,7 +117,8 @@ fn assert_nowhere(folders: &[&Path], texts: &[&str]) {
     let all: Vec<PathBuf> = folders.iter().flat_map(|folder| files(folder)).collect();
     assert!(!all.is_empty());
     for file in all {
-        let content = fs::read(&file).unwrap();
+        // A part of the audit log that has just grown has another name now.
+        let Ok(content) = fs::read(&file) else { continue };
         for (name, needle) in &needles {
             let found = content.windows(needle.len()).any(|window| window == needle);
             assert!(!found, "{name} stands in {}", file.display());
@@ -299,7 +300,8 @@ fn the_root_key_is_where_the_configuration_says() {
     let first = server.json(&["vault", "status"]);
     assert_eq!((&first["root_kept_in"], &first["tenant_keys"]), (&json!("file"), &json!(1)));
     assert_eq!(server.json(&["vault", "rotate"])["rewrapped"], 1);
-    assert_eq!(server.json(&["vault", "rotate", "--tenant", "default"])["rewrapped"], 1);
+    // The patient's, and that of the user who asked: with it their name is sealed in the audit log.
+    assert_eq!(server.json(&["vault", "rotate", "--tenant", "default"])["rewrapped"], 2);
     assert_ne!(server.json(&["vault", "status"])["root"], first["root"]);
     is_readable(&server, &key, &stored);
     stop(server);
@@ -490,7 +492,7 @@ fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
         command
     };
-    if !isolated("mount -t tmpfs -o size=4m,mode=700 tmpfs data")
+    if !isolated("mount -t tmpfs -o size=80m,mode=700 tmpfs data")
         .status()
         .is_ok_and(|status| status.success())
     {
@@ -499,7 +501,7 @@ fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
     }
     let binary = env!("CARGO_BIN_EXE_llmos");
     let server = site.serve_by(isolated(&format!(
-        "mount -t tmpfs -o size=4m,mode=700 tmpfs data && {{ sleep 600 >/dev/null 2>&1 & echo $! >beside; \
+        "mount -t tmpfs -o size=80m,mode=700 tmpfs data && {{ sleep 600 >/dev/null 2>&1 & echo $! >beside; \
          exec {binary} serve --json; }}"
     )));
     // The server shows nothing of itself; a process beside it shows the disk.
@@ -507,7 +509,7 @@ fn on_a_full_disk_nothing_is_lost_and_the_error_says_so() {
     let inside = PathBuf::from(format!("/proc/{beside}/root")).join(data.strip_prefix("/").unwrap());
     let key = server.key().to_owned();
     let stored = store(&server, &key, "patient", false);
-    fs::write(inside.join("filler"), vec![7; 8 << 20]).unwrap_err();
+    fs::write(inside.join("filler"), vec![7; 160 << 20]).unwrap_err();
     let body = json!({
         "model": "mock", "store": true, "max_tokens": 3,
         "messages": [{ "role": "user", "content": "x".repeat(6_000) }],

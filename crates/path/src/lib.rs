@@ -264,7 +264,7 @@ impl Path {
     ) -> Result<Answer, PathError> {
         self.open()?;
         let standing = self.access.standing(&credential);
-        let asker = self.asker(&credential);
+        let asker = self.asker_for(&credential, &request);
         let (authorized, mut charge) = self.reserved::<Generate, _>(&credential, &request).await?;
         let keeping = match keep {
             Some(keep) => Some(self.keep(asker, &authorized, request.id, keep).await?),
@@ -333,7 +333,7 @@ impl Path {
     ) -> Result<(Routed<A, R>, Charge), PathError> {
         self.open()?;
         let (authorized, mut charge) = self.reserved::<A, R>(&credential, &request).await?;
-        charge.record(self.asker(&credential), &authorized, Facts::none()).await?;
+        charge.record(self.asker_for(&credential, &request), &authorized, Facts::none()).await?;
         match self.route(authorized, request).await {
             Ok(routed) => {
                 charge.begin(&routed.route.model, &routed.route.digest);
@@ -350,7 +350,7 @@ impl Path {
         credential: &Credential,
         request: &R,
     ) -> Result<(Authorized<A>, Charge), PathError> {
-        let (principal, asker) = (self.principal(credential).await?, self.asker(credential));
+        let (principal, asker) = (self.principal(credential).await?, self.asker_for(credential, request));
         let (input, output) = (request.input(), request.output());
         let reserved = self.access.authorize::<A>(&principal, self.wanted(request)).and_then(|authorized| {
             match self.access.reserve(&authorized, input, output) {
@@ -364,6 +364,14 @@ impl Path {
                 Ok((authorized, charge))
             }
             Err(refusal) => Err(asker.refused(&principal, A::NAME, refusal).await),
+        }
+    }
+
+    fn asker_for(&self, credential: &Credential, request: &impl Ask) -> Asker<'_> {
+        let asker = self.asker(credential);
+        match self.replicas.name(&request.wanted().model) {
+            Ok(_) => asker,
+            Err(_) => asker.without_model(),
         }
     }
 

@@ -1,8 +1,12 @@
 //! What operators measure: vLLM's names and OpenTelemetry's `gen_ai.*`, so that existing dashboards work unchanged.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
-use audit::AnchorStatus;
+use audit::{AnchorStatus, log::Status};
 use engine::{Embedded, EngineError};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -67,7 +71,9 @@ pub(crate) struct Metrics {
     registry: Registry,
     replicas: ReplicaFigures,
     audit: AuditFigures,
-    requests: Arc<RequestFigures>,
+    requests: RequestFigures,
+    /// Those of one model and operation, found once: to find one takes longer than to count.
+    of_models: RwLock<HashMap<(Operation, ModelName), Arc<ModelFigures>>>,
 }
 
 /// Read off the replicas when somebody asks.
@@ -80,8 +86,10 @@ struct ReplicaFigures {
 
 /// Read off the audit log when somebody asks.
 struct AuditFigures {
-    size: Gauge,
-    outside_size: Family<ByPlace, Gauge>,
+    entries: Gauge,
+    open: Gauge,
+    is_taking: Gauge,
+    outside_entries: Family<ByPlace, Gauge>,
     outside_age: Family<ByPlace, Gauge>,
 }
 
@@ -101,21 +109,39 @@ struct RequestFigures {
     gen_ai_tokens: Histograms<GenAiTokens>,
 }
 
+/// The figures of what one model does in one operation.
+struct ModelFigures {
+    prompt_tokens: Counter,
+    generation_tokens: Counter,
+    stop: Counter,
+    length: Counter,
+    abort: Counter,
+    error: Counter,
+    ttft: Histogram,
+    inter_token: Histogram,
+    e2e: Histogram,
+    request_prompt: Histogram,
+    request_generation: Histogram,
+    gen_ai_duration: Histogram,
+    gen_ai_ttft: Histogram,
+    gen_ai_tpot: Histogram,
+    gen_ai_input: Histogram,
+    gen_ai_output: Histogram,
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
         let mut registry = Registry::default();
         let replicas = ReplicaFigures::registered(&mut registry);
         let audit = AuditFigures::registered(&mut registry);
-        let requests = Arc::new(RequestFigures::registered(&mut registry));
-        Self { registry, replicas, audit, requests }
+        let requests = RequestFigures::registered(&mut registry);
+        Self { registry, replicas, audit, requests, of_models: RwLock::default() }
     }
 
     /// A request for `model` has come.
     pub(crate) fn begin(&self, operation: Operation, model: &ModelName) -> Observation {
         Observation {
-            figures: self.requests.clone(),
-            operation,
-            model: model.to_string(),
+            figures: self.of(operation, model),
             begun: Instant::now(),
             last_token: None,
             first_token: None,
@@ -124,12 +150,22 @@ impl Metrics {
         }
     }
 
+    fn of(&self, operation: Operation, model: &ModelName) -> Arc<ModelFigures> {
+        let by = (operation, model.clone());
+        if let Some(known) = self.of_models.read().unwrap_or_else(PoisonError::into_inner).get(&by) {
+            return known.clone();
+        }
+        // The lock above is given back by now.
+        let mut of_models = self.of_models.write().unwrap_or_else(PoisonError::into_inner);
+        of_models.entry(by).or_insert_with(|| Arc::new(self.requests.of(operation, model))).clone()
+    }
+
     /// All figures in the `OpenMetrics` text format.
-    pub(crate) fn text(&self, replicas: &[ReplicaView], audit_size: u64, anchors: &[AnchorStatus]) -> String {
+    pub(crate) fn text(&self, replicas: &[ReplicaView], audit: &Status, anchors: &[AnchorStatus]) -> String {
         for replica in replicas {
             self.replicas.read(replica);
         }
-        self.audit.read(audit_size, anchors);
+        self.audit.read(audit, anchors);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -170,36 +206,75 @@ impl ReplicaFigures {
 
 impl AuditFigures {
     fn registered(registry: &mut Registry) -> Self {
-        let all =
-            Self { size: Gauge::default(), outside_size: Family::default(), outside_age: Family::default() };
-        registry.register("llmos_audit_size", "Records of the audit log", all.size.clone());
-        registry.register(
-            "llmos_audit_outside_size",
-            "Records of the audit log that a place off this machine can vouch for",
-            all.outside_size.clone(),
-        );
-        registry.register(
-            "llmos_audit_outside_age_seconds",
-            "Age of the last checkpoint there; 0 if nothing was recorded since",
-            all.outside_age.clone(),
-        );
+        let all = Self {
+            entries: Gauge::default(),
+            open: Gauge::default(),
+            is_taking: Gauge::default(),
+            outside_entries: Family::default(),
+            outside_age: Family::default(),
+        };
+        registry.register("llmos_audit_entries", "Entries of the audit log", all.entries.clone());
+        let open = "What has begun in the audit log and not ended";
+        registry.register("llmos_audit_open", open, all.open.clone());
+        let is_taking =
+            "1 as long as the audit log takes entries, else 0: then nothing that has to be recorded is done";
+        registry.register("llmos_audit_up", is_taking, all.is_taking.clone());
+        let outside = "Entries of the audit log that a place off this machine vouches for";
+        registry.register("llmos_audit_outside_entries", outside, all.outside_entries.clone());
+        let age = "Age of the last checkpoint there; 0 if nothing was recorded since";
+        registry.register("llmos_audit_outside_age_seconds", age, all.outside_age.clone());
         all
     }
 
-    fn read(&self, size: u64, anchors: &[AnchorStatus]) {
-        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-        self.size.set(whole(size));
+    fn read(&self, status: &Status, anchors: &[AnchorStatus]) {
+        self.entries.set(status.size as i64);
+        self.open.set(status.open as i64);
+        self.is_taking.set(i64::from(status.paused.is_none() && status.broken.is_none()));
         for anchor in anchors {
             let by = ByPlace { place: anchor.place.clone() };
-            self.outside_size.get_or_create(&by).set(whole(anchor.size.unwrap_or(0)));
-            if let Some(age) = anchor.age(size) {
-                self.outside_age.get_or_create(&by).set(whole(age.as_secs()));
+            self.outside_entries.get_or_create(&by).set(anchor.size.unwrap_or(0) as i64);
+            if let Some(age) = anchor.age(status.size) {
+                self.outside_age.get_or_create(&by).set(age.as_secs() as i64);
             }
         }
     }
 }
 
 impl RequestFigures {
+    /// Those of one model and operation.
+    fn of(&self, operation: Operation, model: &ModelName) -> ModelFigures {
+        let by = ByModel { model_name: model.to_string() };
+        let ended = |finished_reason| {
+            let by = ByOutcome { model_name: model.to_string(), finished_reason };
+            self.outcomes.get_or_create_owned(&by)
+        };
+        let (gen_ai_operation_name, gen_ai_request_model) = (operation.as_str(), model.to_string());
+        let gen_ai = GenAi { gen_ai_operation_name, gen_ai_request_model };
+        let tokens = |gen_ai_token_type| {
+            let GenAi { gen_ai_operation_name, gen_ai_request_model } = gen_ai.clone();
+            let by = GenAiTokens { gen_ai_operation_name, gen_ai_request_model, gen_ai_token_type };
+            self.gen_ai_tokens.get_or_create_owned(&by)
+        };
+        ModelFigures {
+            prompt_tokens: self.prompt_tokens.get_or_create_owned(&by),
+            generation_tokens: self.generation_tokens.get_or_create_owned(&by),
+            stop: ended("stop"),
+            length: ended("length"),
+            abort: ended("abort"),
+            error: ended("error"),
+            ttft: self.ttft.get_or_create_owned(&by),
+            inter_token: self.inter_token.get_or_create_owned(&by),
+            e2e: self.e2e.get_or_create_owned(&by),
+            request_prompt: self.request_prompt.get_or_create_owned(&by),
+            request_generation: self.request_generation.get_or_create_owned(&by),
+            gen_ai_duration: self.gen_ai_duration.get_or_create_owned(&gen_ai),
+            gen_ai_ttft: self.gen_ai_ttft.get_or_create_owned(&gen_ai),
+            gen_ai_tpot: self.gen_ai_tpot.get_or_create_owned(&gen_ai),
+            gen_ai_input: tokens("input"),
+            gen_ai_output: tokens("output"),
+        }
+    }
+
     fn registered(registry: &mut Registry) -> Self {
         let all = Self {
             prompt_tokens: Family::default(),
@@ -243,7 +318,7 @@ impl RequestFigures {
 }
 
 /// What a request has a model do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Operation {
     Generate,
     Embed,
@@ -263,9 +338,7 @@ impl Operation {
 
 /// One request being watched. Dropped before it is complete, it counts as aborted: the caller left.
 pub(crate) struct Observation {
-    figures: Arc<RequestFigures>,
-    operation: Operation,
-    model: String,
+    figures: Arc<ModelFigures>,
     begun: Instant,
     first_token: Option<Instant>,
     last_token: Option<Instant>,
@@ -279,7 +352,7 @@ impl Observation {
             Ok(Event::Delta(_)) => self.token(),
             Ok(Event::Usage { input, output }) => self.usage(*input, *output),
             Ok(Event::Finished(how)) => self.finish(*how),
-            Err(_) => self.close("error"),
+            Err(_) => self.close(|figures| &figures.error),
         }
     }
 
@@ -301,68 +374,57 @@ impl Observation {
 
     /// The engine did not take it.
     pub(crate) fn refused(&mut self) {
-        self.close("error");
+        self.close(|figures| &figures.error);
     }
 
     fn token(&mut self) {
         let now = Instant::now();
-        let by = self.by_model();
         if let Some(last) = self.last_token {
-            self.figures.inter_token.get_or_create(&by).observe((now - last).as_secs_f64());
+            self.figures.inter_token.observe((now - last).as_secs_f64());
         } else {
             let ttft_s = (now - self.begun).as_secs_f64();
             self.first_token = Some(now);
-            self.figures.ttft.get_or_create(&by).observe(ttft_s);
-            self.figures.gen_ai_ttft.get_or_create(&self.gen_ai()).observe(ttft_s);
+            self.figures.ttft.observe(ttft_s);
+            self.figures.gen_ai_ttft.observe(ttft_s);
         }
         self.last_token = Some(now);
     }
 
     fn usage(&mut self, input: Tokens, output: Tokens) {
         self.output = output;
-        let by = self.by_model();
         let figures = &self.figures;
-        figures.prompt_tokens.get_or_create(&by).inc_by(input.0.into());
-        figures.generation_tokens.get_or_create(&by).inc_by(output.0.into());
-        figures.request_prompt.get_or_create(&by).observe(input.0.into());
-        figures.request_generation.get_or_create(&by).observe(output.0.into());
-        for (gen_ai_token_type, tokens) in [("input", input), ("output", output)] {
-            let GenAi { gen_ai_operation_name, gen_ai_request_model } = self.gen_ai();
-            let by = GenAiTokens { gen_ai_operation_name, gen_ai_request_model, gen_ai_token_type };
-            figures.gen_ai_tokens.get_or_create(&by).observe(tokens.0.into());
-        }
+        figures.prompt_tokens.inc_by(input.0.into());
+        figures.generation_tokens.inc_by(output.0.into());
+        figures.request_prompt.observe(input.0.into());
+        figures.request_generation.observe(output.0.into());
+        figures.gen_ai_input.observe(input.0.into());
+        figures.gen_ai_output.observe(output.0.into());
     }
 
     fn finish(&mut self, how: FinishReason) {
         let took_s = self.begun.elapsed().as_secs_f64();
-        self.figures.e2e.get_or_create(&self.by_model()).observe(took_s);
-        self.figures.gen_ai_duration.get_or_create(&self.gen_ai()).observe(took_s);
+        self.figures.e2e.observe(took_s);
+        self.figures.gen_ai_duration.observe(took_s);
         if let (Some(first), Tokens(output @ 2..)) = (self.first_token, self.output) {
             let tpot_s = first.elapsed().as_secs_f64() / f64::from(output - 1);
-            self.figures.gen_ai_tpot.get_or_create(&self.gen_ai()).observe(tpot_s);
+            self.figures.gen_ai_tpot.observe(tpot_s);
         }
-        self.close(how.as_str());
+        match how {
+            FinishReason::Stop => self.close(|figures| &figures.stop),
+            FinishReason::Length => self.close(|figures| &figures.length),
+        }
     }
 
-    fn close(&mut self, finished_reason: &'static str) {
+    fn close(&mut self, ended: fn(&ModelFigures) -> &Counter) {
         if !std::mem::replace(&mut self.closed, true) {
-            let by = ByOutcome { model_name: self.model.clone(), finished_reason };
-            self.figures.outcomes.get_or_create(&by).inc();
+            ended(&self.figures).inc();
         }
-    }
-
-    fn by_model(&self) -> ByModel {
-        ByModel { model_name: self.model.clone() }
-    }
-
-    fn gen_ai(&self) -> GenAi {
-        GenAi { gen_ai_operation_name: self.operation.as_str(), gen_ai_request_model: self.model.clone() }
     }
 }
 
 impl Drop for Observation {
     fn drop(&mut self) {
-        self.close("abort");
+        self.close(|figures| &figures.abort);
     }
 }
 
@@ -370,6 +432,20 @@ impl Drop for Observation {
 mod tests {
     use super::*;
     use types::Prompt;
+
+    fn status() -> Status {
+        Status {
+            size: 7,
+            checkpoint_size: 5,
+            open: 2,
+            groups: 1,
+            group_entries_last: 1,
+            tail_bytes: 0,
+            paused: None,
+            stuck: None,
+            broken: None,
+        }
+    }
 
     #[tokio::test]
     async fn a_request_leaves_its_figures() {
@@ -388,8 +464,11 @@ mod tests {
             let embedded = async { Ok(Embedded { vectors: vec![], input }) };
             metrics.begin(operation, &model).computing(embedded).await.unwrap();
         }
-        let text = metrics.text(&[], 3, &[]);
+        let anchor = AnchorStatus { place: "w".to_owned(), size: Some(7), at_ms: Some(1), error: None };
+        let text = metrics.text(&[], &status(), &[anchor]);
         for line in [
+            "llmos_audit_entries 7",
+            "llmos_audit_up 1",
             "vllm:prompt_tokens_total{model_name=\"m\"} 23",
             "vllm:generation_tokens_total{model_name=\"m\"} 3",
             "vllm:inter_token_latency_seconds_count{model_name=\"m\"} 2",

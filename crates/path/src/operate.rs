@@ -42,6 +42,11 @@ impl Path {
             let why = "the server is shutting down".to_owned();
             return vec![NotReady { model: None, why, retry_after: Some(retry_after) }];
         }
+        let audit = self.access.audit().log().status();
+        if let Some(why) = audit.broken.or(audit.paused) {
+            let why = format!("the audit log takes no entries: {why}");
+            return vec![NotReady { model: None, why, retry_after: None }];
+        }
         let reason = |replica: ReplicaView| {
             let (why, retry_after) = match replica.state {
                 ReplicaState::Ready { .. } | ReplicaState::Unloaded => return None,
@@ -335,7 +340,7 @@ impl Path {
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
         self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
         let audit = self.access.audit();
-        Ok(self.metrics.text(&self.replicas.replicas(), audit.log().size(), &audit.anchors()))
+        Ok(self.metrics.text(&self.replicas.replicas(), &audit.log().status(), &audit.anchors()))
     }
 
     /// Something is only looked at.

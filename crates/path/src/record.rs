@@ -17,6 +17,8 @@ use crate::{Path, PathError};
 
 /// What decided when no policy permits something.
 const NO_PERMIT: &str = "default.deny";
+/// What a model is called that there is not.
+const NO_SUCH_MODEL: &str = "model:?";
 
 /// Somebody who asks for something, with what is recorded of it.
 #[derive(Clone, Copy)]
@@ -24,6 +26,8 @@ pub(crate) struct Asker<'a> {
     access: &'a Access,
     request: RequestId,
     address: Option<IpAddr>,
+    /// Whether they ask for a model that there is not: its name is nothing but their words, and they are kept nowhere.
+    no_such_model: bool,
 }
 
 /// A decision that is not recorded yet: good for that only.
@@ -59,7 +63,8 @@ impl Path {
     }
 
     pub(crate) fn asker(&self, credential: &Credential) -> Asker<'_> {
-        Asker { access: &self.access, request: credential.request, address: credential.address }
+        let Credential { request, address, .. } = *credential;
+        Asker { access: &self.access, request, address, no_such_model: false }
     }
 
     /// May they?
@@ -96,6 +101,15 @@ impl Path {
 }
 
 impl<'a> Asker<'a> {
+    /// The same, of somebody who asks for a model that there is not.
+    pub(crate) fn without_model(self) -> Self {
+        Self { no_such_model: true, ..self }
+    }
+
+    fn on(self, on: String) -> String {
+        if self.no_such_model { NO_SUCH_MODEL.to_owned() } else { on }
+    }
+
     async fn decided<A: Action>(
         self,
         principal: &Principal,
@@ -120,7 +134,7 @@ impl<'a> Asker<'a> {
             request: self.request,
             principal,
             action,
-            on,
+            on: self.on(on),
             declared: None,
             allowed: false,
             policies: if policies.is_empty() { &none } else { &policies },
@@ -132,7 +146,7 @@ impl<'a> Asker<'a> {
         if let Err(error) = self.access.audit().decide(decision).await {
             tracing::error!(request_id = %self.request, action, "a refusal is not in the audit log: {error}");
         }
-        why.into()
+        (*why).into()
     }
 
     /// The caller's name, sealed in the record.
@@ -165,7 +179,7 @@ impl<'a> Asker<'a> {
             request: self.request,
             principal,
             action: A::NAME,
-            on: authorized.on(),
+            on: self.on(authorized.on()),
             declared,
             allowed: true,
             policies: authorized.policies(),

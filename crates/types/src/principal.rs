@@ -77,7 +77,7 @@ named_levels! {
         Analyst = "analyst",
         /// Also sees why something is allowed or not.
         Developer = "developer",
-        /// Sees why something is allowed or not, and nothing else.
+        /// Reads what is recorded, sees why something is allowed or not, and nothing else.
         Auditor = "auditor",
         /// Uses models; sees and ends what runs, moves models, and reads metrics, of the whole installation.
         Operator = "operator",

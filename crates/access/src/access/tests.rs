@@ -227,7 +227,7 @@ async fn an_administrator_stays_within_their_tenant_and_their_rights() {
 
     for tenant in ["lab", "no such tenant"] {
         let refused = access.authorize_in::<ManageKeys>(&admin_of_clinic, tenant).await.err();
-        assert_eq!(refused.map(|refusal| refusal.why), Some(AccessError::UnknownTenant(tenant.to_owned())));
+        assert_eq!(refused.map(AccessError::from), Some(AccessError::UnknownTenant(tenant.to_owned())));
         let refused = access.create_key(&own, member(tenant)).await.err();
         assert_eq!(refused, Some(AccessError::UnknownTenant(tenant.to_owned())));
     }
@@ -331,6 +331,7 @@ async fn keys_without_their_pepper_are_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let (access, store) = open(&folder).await;
     access.bootstrap().await.unwrap();
+    drop(access);
     std::fs::remove_file(folder.path().join("pepper")).unwrap();
     let error = Access::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await)
         .await

@@ -40,6 +40,8 @@ pub(super) struct Disk {
 pub(super) struct Faults {
     /// Nothing can be allocated, and no new file be written.
     pub(super) full: std::sync::atomic::AtomicBool,
+    /// Not even what was allocated can be written.
+    pub(super) no_room: std::sync::atomic::AtomicBool,
     /// Nothing is confirmed.
     pub(super) sync: std::sync::atomic::AtomicBool,
     /// Most bytes of a write to a segment that still arrive; 0 for all. Then the call fails.
@@ -64,7 +66,8 @@ impl Disk {
         Ok(file)
     }
 
-    /// Writes to bytes that were allocated before. If it fails, nobody knows what they are now.
+    /// Writes to bytes that were allocated before. If it fails, nobody knows what they are now. There may be no room all the same, on a
+    /// disk that promises more than it has, or that writes nothing in place: then it can be written again, over the same bytes.
     #[cfg_attr(not(test), expect(clippy::unused_self))]
     pub(super) fn write_at(
         &self,
@@ -78,7 +81,18 @@ impl Disk {
             let _ = file.write_all_at(&bytes[..limit.min(bytes.len())], offset);
             return Err(unconfirmed("write", path, &io::Error::other("torn by the test")));
         }
-        file.write_all_at(bytes, offset).map_err(|error| unconfirmed("write", path, &error))
+        #[cfg(test)]
+        if self.faults.no_room.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err(io::Error::from(io::ErrorKind::StorageFull)).doing("write", path);
+        }
+        match file.write_all_at(bytes, offset) {
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) =>
+            {
+                Err(error).doing("write", path)
+            }
+            other => other.map_err(|error| unconfirmed("write", path, &error)),
+        }
     }
 
     /// The bytes of a file are on the disk when this returns. If it fails, nobody knows which are.

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// How long the writer waits for the keeper before it looks again.
-const KEPT_EVERY: Duration = Duration::from_millis(100);
+const KEPT_EVERY: Duration = Duration::from_millis(5);
 
 /// What the writer, the keeper and the readers of a log have in common.
 pub(super) struct Shared {
@@ -228,17 +228,16 @@ impl Shared {
 
     /// Waits until there may be more. Why not, if the keeper cannot write.
     pub(super) fn wait_for_room(&self) -> Option<String> {
-        if !self.is_overfull() {
-            return None;
-        }
-        let mut keeping = self.keeping();
+        // One lock at a time: the keeper, which makes room, needs both.
         while self.broken().is_none() && self.is_overfull() {
+            let mut keeping = self.keeping();
             if keeping.stuck.is_some() {
                 return keeping.stuck.clone();
             }
             keeping.is_urgent = true;
             self.wake.notify_one();
-            keeping = self.kept.wait_timeout(keeping, KEPT_EVERY).unwrap_or_else(PoisonError::into_inner).0;
+            // Not longer, for it may have made room just before.
+            drop(self.kept.wait_timeout(keeping, KEPT_EVERY));
         }
         None
     }

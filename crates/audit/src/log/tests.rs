@@ -345,6 +345,89 @@ async fn a_lost_index_is_made_again() {
 }
 
 #[tokio::test]
+async fn what_a_crash_has_left_of_tiles_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Disk::default();
+    let faults = Arc::clone(&disk.faults);
+    let roomy = Options { segment_bytes: SEGMENT_BYTES, ..options(folder.path()) };
+    let (log, _) = Log::open_on(roomy, disk).unwrap();
+    fill(&log, 0..600).await;
+    log.checkpoint_now().await.unwrap();
+    // As if what is not in the checkpoint had been on its way.
+    faults.full.store(true, Ordering::Relaxed);
+    fill(&log, 600..700).await;
+    log.close().await;
+    let audit = folder.path().join("audit");
+    let first: u64 = disk::names(&audit.join("segment")).unwrap()[0].parse().unwrap();
+    assert_eq!(first, 0, "all of it is in segments");
+    fs::remove_dir_all(audit.join("tile/0")).unwrap();
+    fs::write(audit.join("tile/entries/001"), "half a bund").unwrap();
+    fs::write(audit.join("new/kept"), "half a tile").unwrap();
+    let (log, recovered) = open(&folder);
+    assert_eq!(recovered.size, 700);
+    log.close().await;
+    assert_eq!(verified(&folder), 700);
+    assert!(!audit.join("new/kept").exists());
+}
+
+#[tokio::test]
+async fn nothing_is_lost_where_nobody_waits_and_the_queue_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(&folder);
+    let count = QUEUE_MAX as u64 * 2;
+    for number in 0..count {
+        log.append_soon(Entry { kind: Kind::Alone, id: None, bytes: bytes(number, 16) });
+    }
+    // This task has not let any other run, so half of them are still in tasks of their own.
+    while log.size() < count {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    log.close().await;
+    let mut found = Vec::new();
+    while (found.len() as u64) < count {
+        found.extend(log.entries(found.len() as u64..count).unwrap());
+    }
+    found.sort_unstable();
+    assert!(found.into_iter().eq((0..count).map(|number| bytes(number, 16))));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_append_and_read_at_the_same_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _) = open(&folder);
+    let mut producers = tokio::task::JoinSet::new();
+    for producer in 0..16_u64 {
+        let log = log.clone();
+        producers.spawn(async move {
+            for step in 0..200 {
+                let number = producer * 1_000 + step;
+                let begin = log.append(entry(Kind::Begin, number)).await.unwrap();
+                let end = log.append(entry(Kind::End { begin }, number)).await.unwrap();
+                assert!(begin < end && end < log.size());
+                // Of what is just being moved from memory to files, too.
+                for index in [begin, end / 2, 0] {
+                    let size = log.size();
+                    let (bytes, root) = (log.entry(index).unwrap(), log.root(size).unwrap());
+                    let proof = log.inclusion_proof(index, size).unwrap();
+                    verify_inclusion(index, size, leaf_hash(&bytes), &proof, root).unwrap();
+                }
+                assert_eq!(log.find(number.into()).unwrap(), [begin, end]);
+                assert_eq!(log.status().broken, None);
+                if step % 20 == 0 {
+                    log.checkpoint_now().await.unwrap();
+                }
+            }
+        });
+    }
+    while let Some(done) = producers.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!((log.size(), log.status().open), (6_400, 0));
+    log.close().await;
+    assert_eq!(verified(&folder), 6_400);
+}
+
+#[tokio::test]
 async fn another_key_goes_on_if_the_older_one_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let (log, _) = open(&folder);

@@ -5,6 +5,8 @@ use std::{
     fs::File,
     path::PathBuf,
     sync::{Arc, atomic::Ordering},
+    thread,
+    time::{Duration, Instant},
 };
 
 use tlog::tree::Hash;
@@ -20,6 +22,13 @@ use super::{
     },
     shared::{Shared, held},
 };
+
+/// How long the next group is waited for, after one of several entries.
+const GATHER_MAX: Duration = Duration::from_micros(50);
+/// How long ends wait where there is no room in what was allocated.
+const TRIED_AGAIN_AFTER: Duration = Duration::from_millis(100);
+/// Entries that are enough for a group that waits.
+const GATHER_RECORDS_MAX: usize = 16;
 
 /// What is handed to the writer.
 pub(super) enum Handed {
@@ -99,6 +108,8 @@ pub(super) struct Writer {
     waiting: VecDeque<Pending>,
     group: GroupWriter,
     closers: Vec<oneshot::Sender<()>>,
+    /// Callers who were answered after the last group.
+    answered: usize,
 }
 
 impl Writer {
@@ -124,6 +135,7 @@ impl Writer {
             waiting: VecDeque::new(),
             group: GroupWriter::new(),
             closers: Vec::new(),
+            answered: 0,
         }
     }
 
@@ -134,6 +146,7 @@ impl Writer {
             if self.waiting.is_empty() && self.queue.blocking_recv_many(&mut handed, GROUP_RECORDS_MAX) == 0 {
                 break;
             }
+            self.gather(handed.len());
             while handed.len() + self.waiting.len() < GROUP_RECORDS_MAX
                 && let Ok(one) = self.queue.try_recv()
             {
@@ -154,6 +167,19 @@ impl Writer {
         self.shared.ask(|keeping| keeping.closing = Some(closers));
     }
 
+    /// Those who were just answered together come again together: a moment is enough for all to be in the next group
+    /// instead of every other. An entry that comes alone is not delayed.
+    fn gather(&self, handed: usize) {
+        let expected = self.answered.min(GATHER_RECORDS_MAX);
+        if expected < 2 {
+            return;
+        }
+        let started = Instant::now();
+        while handed + self.waiting.len() + self.queue.len() < expected && started.elapsed() < GATHER_MAX {
+            thread::yield_now();
+        }
+    }
+
     /// Writes as much of what waits as one group takes, and answers it.
     fn write_group(&mut self) {
         if let Some(error) = self.shared.broken().cloned() {
@@ -167,13 +193,32 @@ impl Writer {
         let outcome = self.admit(held, &mut written).and_then(|()| self.write(&written));
         match outcome {
             Ok(leaves) => self.acknowledge(written, leaves),
-            // What could not be written for want of room was answered before: this is final.
+            Err(LogError::Full { why }) => self.put_off(written, why),
+            // The disk did not confirm a write: this is final.
             Err(error) => {
                 self.shared.set_broken(error.clone());
                 for pending in written {
                     pending.refuse(error.clone());
                 }
             }
+        }
+    }
+
+    /// There is no room where there should be. What has begun must end, so ends wait for it; others can come again.
+    fn put_off(&mut self, written: Vec<Pending>, why: String) {
+        let is_closing = !self.closers.is_empty();
+        for pending in written.into_iter().rev() {
+            match pending.record.kind {
+                Kind::End { begin } if !is_closing => {
+                    self.open.insert(begin);
+                    self.waiting.push_front(pending);
+                }
+                _ => pending.refuse(LogError::Full { why: why.clone() }),
+            }
+        }
+        self.shared.counters.set_paused(Some(why), false);
+        if !self.waiting.is_empty() {
+            thread::sleep(TRIED_AGAIN_AFTER);
         }
     }
 
@@ -295,6 +340,7 @@ impl Writer {
         drop(tail);
         let lowest_open = self.open.first().copied().unwrap_or(size);
         self.shared.counters.group(size - first, self.open.len(), lowest_open);
+        self.answered = callers.len();
         for (caller, index, is_begin) in callers {
             let lost = is_begin.then(|| Arc::clone(&self.shared));
             // A caller who has left leaves the ticket behind, which knows what to do.

@@ -187,8 +187,8 @@ mod tests {
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 4);
 
         // `latest` was put back, and the files of the sizes say so; a file that nobody signed hides nothing.
-        let five = signed(name, 5, Hash::empty());
-        fs::write(folder.join("example.com-log.5.checkpoint"), &*five.note).unwrap();
+        let larger = signed(name, 5, Hash::empty());
+        fs::write(folder.join("example.com-log.5.checkpoint"), &*larger.note).unwrap();
         fs::write(folder.join("example.com-log.9.checkpoint"), "nonsense").unwrap();
         assert_eq!(contradicted(push(None)), Contradiction::Shorter { known: 5, size: 3 });
         push(Some(3)).unwrap();

@@ -158,8 +158,8 @@ mod tests {
         assert_eq!(believed(note.as_bytes(), signer.public()).unwrap(), of(2));
         // A name alone convinces nobody.
         let forger = Signer::from_seed("example.com/log", Zeroizing::new([8; 32])).unwrap();
-        let forged = of(2).sign(&forger).unwrap();
-        assert!(believed(forged.as_bytes(), signer.public()).is_err());
+        let note = of(2).sign(&forger).unwrap();
+        assert!(believed(note.as_bytes(), signer.public()).is_err());
     }
 
     #[test]

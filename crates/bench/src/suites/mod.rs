@@ -1,6 +1,7 @@
 //! The suites: each measures the figures of one part of llmos.
 
 mod access;
+mod audit;
 mod cp_sat;
 mod dag;
 mod engine;
@@ -42,6 +43,7 @@ pub(crate) enum Suite {
     Engine,
     Estimate,
     Access,
+    Audit,
     Vault,
     Flow,
     Dag,
@@ -66,10 +68,11 @@ pub(crate) struct Options {
 }
 
 impl Suite {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Engine,
         Self::Estimate,
         Self::Access,
+        Self::Audit,
         Self::Vault,
         Self::Flow,
         Self::Dag,
@@ -84,6 +87,7 @@ impl Suite {
             Self::Engine => "engine",
             Self::Estimate => "estimate",
             Self::Access => "access",
+            Self::Audit => "audit",
             Self::Vault => "vault",
             Self::Flow => "flow",
             Self::Dag => "dag",
@@ -100,6 +104,7 @@ impl Suite {
             Self::Engine => engine::run(options).await,
             Self::Estimate => estimate::run(options).await,
             Self::Access => access::run(options).await,
+            Self::Audit => audit::run().await,
             Self::Vault => vault::run().await,
             Self::Flow => flow::run(data, python),
             Self::Dag => dag::run(data, python),

@@ -34,9 +34,11 @@ impl House {
 
     /// The same with another table; without any, with no provider.
     async fn restarted(self, table: Option<&[Line]>) -> Self {
-        self.store.close().await;
-        let (access, store) = opened(&self.folder, table).await;
-        Self { access, store, ..self }
+        let Self { folder, access, store } = self;
+        store.close().await;
+        drop(access);
+        let (access, store) = opened(&folder, table).await;
+        Self { folder, access, store }
     }
 
     async fn operator(&self) -> Principal {

@@ -46,6 +46,29 @@ async fn on_a_full_disk_every_end_goes_in_and_nothing_else_does() {
     assert!(open(&folder).1.open.is_empty());
 }
 
+/// Some disks promise more room than they have.
+#[tokio::test]
+async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, faults) = open_on(&folder);
+    let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
+    faults.no_room.store(true, Ordering::Relaxed);
+    let refused = log.append(alone(2)).await;
+    assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
+    let ending = tokio::spawn({
+        let log = log.clone();
+        async move { log.append(entry(Kind::End { begin }, 1)).await }
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    assert!(!ending.is_finished() && log.status().broken.is_none() && log.status().paused.is_some());
+    faults.no_room.store(false, Ordering::Relaxed);
+    assert_eq!(ending.await.unwrap().unwrap(), 1);
+    log.append(alone(3)).await.unwrap();
+    assert_eq!(log.status().paused, None);
+    log.close().await;
+    assert_eq!(verified(&folder), 3);
+}
+
 #[tokio::test]
 async fn spare_room_is_kept_over_a_start_on_a_full_disk() {
     let folder = tempfile::tempdir().unwrap();
@@ -125,5 +148,41 @@ async fn a_checkpoint_that_is_not_confirmed_breaks_the_log_too() {
     log.close().await;
     let (log, recovered) = open(&folder);
     assert_eq!(recovered.size, 1);
+    log.close().await;
+}
+
+#[tokio::test]
+async fn while_tiles_cannot_be_written_memory_stays_bounded() {
+    let folder = tempfile::tempdir().unwrap();
+    let roomy = || Options { segment_bytes: SEGMENT_BYTES, ..options(folder.path()) };
+    let (log, _) = Log::open(roomy()).unwrap();
+    log.checkpoint_now().await.unwrap();
+    // Where new files are made there is something else.
+    let in_the_way = folder.path().join("audit/new/kept");
+    fs::create_dir(&in_the_way).unwrap();
+    let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
+    let large = || Entry { kind: Kind::Alone, id: None, bytes: vec![b'x'; ENTRY_BYTES_MAX] };
+    let why = loop {
+        for _ in 0..100 {
+            log.append_soon(large());
+        }
+        if let Err(error) = log.append(large()).await {
+            break error;
+        }
+    };
+    assert!(matches!(&why, LogError::Full { why } if why.contains("new/kept")), "{why}");
+    let status = log.status();
+    assert!(status.tail_bytes < TAIL_BYTES_MAX as u64 + segment::GROUP_BYTES_MAX as u64, "{status:?}");
+    assert!(status.stuck.is_some() && status.paused.is_some(), "{status:?}");
+    log.append(entry(Kind::End { begin }, 1)).await.unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
+    log.checkpoint_now().await.unwrap();
+    log.append(large()).await.unwrap();
+    assert_eq!(log.status().paused, None);
+    let size = log.size();
+    log.close().await;
+    assert_eq!(verified(&folder), size);
+    let (log, recovered) = Log::open(roomy()).unwrap();
+    assert_eq!(recovered.size, size);
     log.close().await;
 }
