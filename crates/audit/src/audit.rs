@@ -1,5 +1,5 @@
 use std::{
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -7,8 +7,9 @@ use tlog::VerifierKey;
 use types::{Declared, ModelName, Principal, RequestId};
 
 use crate::{
-    Personal, Record, RecordKind, Seals, Used, Who,
-    log::{END_BYTES_MAX, ENTRY_BYTES_MAX, Entry, Kind, Log, LogError},
+    AnchorStatus, Personal, Record, RecordKind, Seals, Used, Who,
+    cosigned::{self, Cosigned},
+    log::{Checkpointed, END_BYTES_MAX, ENTRY_BYTES_MAX, Entry, Kind, Log, LogError},
     personal::Sealer,
     record::{Facts, ModelUsed},
     strangers::Strangers,
@@ -135,6 +136,8 @@ pub struct Audit {
     key: VerifierKey,
     sealer: Sealer,
     strangers: Strangers,
+    cosigned: Cosigned,
+    anchors: Mutex<Vec<AnchorStatus>>,
 }
 
 /// A decision that is on the disk. Its end is due: dropped, it ends as `abandoned`; and if the server dies first, it is ended
@@ -153,7 +156,9 @@ struct Open {
 
 impl Audit {
     pub(crate) fn new(log: Log, key: VerifierKey, seals: Arc<dyn Seals>) -> Arc<Self> {
-        Arc::new(Self { log, key, sealer: Sealer::new(seals), strangers: Strangers::default() })
+        let cosigned = Cosigned::open(log.folder().join(cosigned::FILE), &key);
+        let (sealer, strangers, anchors) = (Sealer::new(seals), Strangers::default(), Mutex::default());
+        Arc::new(Self { log, key, sealer, strangers, cosigned, anchors })
     }
 
     /// What verifies the log's checkpoints, and names the log.
@@ -164,6 +169,25 @@ impl Audit {
     /// The log itself.
     pub fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// The newest checkpoint that witnesses have countersigned, with what they signed; none if none did.
+    pub fn cosigned_checkpoint(&self) -> Option<Checkpointed> {
+        self.cosigned.newest()
+    }
+
+    /// How checkpoints arrive at places off this machine; empty if there are none
+    /// ([`NOTHING_OUTSIDE`](crate::outside::NOTHING_OUTSIDE)).
+    pub fn anchors(&self) -> Vec<AnchorStatus> {
+        self.anchors.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn cosigned(&self) -> &Cosigned {
+        &self.cosigned
+    }
+
+    pub(crate) fn set_anchors(&self, anchors: Vec<AnchorStatus>) {
+        *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
     }
 
     /// Records what is about to begin. On the disk when this returns.

@@ -9,7 +9,7 @@ use std::{
 
 use tlog::{Checkpoint, check::Files, note::Note, tile::Tile};
 
-use crate::{Log, files::LogFiles};
+use crate::{Log, cosigned, files::LogFiles};
 
 /// The owner may read and write, all others nothing.
 const FOLDER_MODE: u32 = 0o700;
@@ -54,6 +54,10 @@ impl Log {
             let bytes = bytes.ok_or_else(|| damaged(format!("{path} is missing in the log")))?;
             exported.bytes += bytes.len() as u64;
             write(&to.join(path), &bytes)?;
+        }
+        // What witnesses have countersigned is of another size as a rule; `llmos-verify` takes it as a checkpoint that was kept.
+        if let Some(cosigned) = files.read(cosigned::FILE, FILE_BYTES_MAX)? {
+            write(&to.join(cosigned::FILE), &cosigned)?;
         }
         // The last: without it a copy is none.
         write(&to.join("checkpoint"), checkpoint.note.as_bytes())?;

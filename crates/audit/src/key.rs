@@ -1,4 +1,4 @@
-//! The key that the log is signed with, and the name of the log.
+//! The keys that the log is signed with, and other logs are countersigned with; and their names.
 
 use std::{
     fs::{File, OpenOptions},
@@ -9,7 +9,7 @@ use std::{
 
 use aws_lc_rs::{digest, rand};
 use data_encoding::HEXLOWER;
-use tlog::{SEED_BYTES, Signer, VerifierKey};
+use tlog::{SEED_BYTES, SecretKey, Signer, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::OpenError;
@@ -17,27 +17,34 @@ use crate::OpenError;
 /// Read and written by the owner only.
 const FILE_MODE: u32 = 0o600;
 /// What stands before the hash of the key in the name of a log.
-const ORIGIN: &str = "llmos/log-";
+pub(crate) const LOG: &str = "llmos/log-";
+/// The same in the name of a witness.
+pub(crate) const WITNESS: &str = "llmos/witness-";
 /// Bytes of the hash in it.
-const ORIGIN_BYTES: usize = 10;
+const NAME_HASH_BYTES: usize = 10;
 
 /// What verifies a log that is signed with the key in this file.
 ///
 /// # Errors
 /// If there is no such file, or it holds no key.
 pub fn verifier_key(file: &Path) -> Result<VerifierKey, OpenError> {
-    Ok(open(file, true)?.public().clone())
+    let signer: Signer = open(file, LOG, true)?;
+    Ok(signer.public().clone())
 }
 
-/// The key in this file; a new one if there is no log yet.
-pub(crate) fn open(file: &Path, log_exists: bool) -> Result<Signer, OpenError> {
+/// The key in this file; a new one if nothing was signed with it yet.
+pub(crate) fn open<const TYPE: u8>(
+    file: &Path,
+    kind: &str,
+    has_signed: bool,
+) -> Result<SecretKey<TYPE>, OpenError> {
     let failed = |error: io::Error| OpenError::Key { file: file.to_owned(), why: error.to_string() };
     let seed = match File::open(file) {
         Ok(open) => read(open).map_err(failed)?.ok_or_else(|| {
             let why = format!("it does not have the {SEED_BYTES} bytes that it was made with");
             OpenError::Key { file: file.to_owned(), why }
         })?,
-        Err(error) if error.kind() == ErrorKind::NotFound && log_exists => {
+        Err(error) if error.kind() == ErrorKind::NotFound && has_signed => {
             return Err(OpenError::KeyLost { file: file.to_owned() });
         }
         Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -50,14 +57,14 @@ pub(crate) fn open(file: &Path, log_exists: bool) -> Result<Signer, OpenError> {
         Err(error) => return Err(failed(error)),
     };
     let named = |name: &str| {
-        Signer::from_seed(name, seed.clone())
+        SecretKey::from_seed(name, seed.clone())
             .map_err(|error| OpenError::Key { file: file.to_owned(), why: error.to_string() })
     };
     // Unique, and the same for as long as the key is: whoever knows the name knows which key to expect.
-    let public = named(ORIGIN)?.public().to_string();
+    let public = named(kind)?.public().to_string();
     named(&format!(
-        "{ORIGIN}{}",
-        HEXLOWER.encode(&digest::digest(&digest::SHA256, public.as_bytes()).as_ref()[..ORIGIN_BYTES])
+        "{kind}{}",
+        HEXLOWER.encode(&digest::digest(&digest::SHA256, public.as_bytes()).as_ref()[..NAME_HASH_BYTES])
     ))
 }
 
@@ -85,7 +92,13 @@ fn write(file: &Path, bytes: &[u8; SEED_BYTES]) -> io::Result<()> {
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
+    use tlog::{Cosigner, Signer};
+
     use super::*;
+
+    fn open(file: &Path, has_signed: bool) -> Result<Signer, OpenError> {
+        super::open(file, LOG, has_signed)
+    }
 
     #[test]
     fn it_is_made_once_for_the_owner_only_and_names_the_log() {
@@ -97,6 +110,8 @@ mod tests {
         assert_eq!(first.public().to_string(), again.public().to_string());
         let other = open(&folder.path().join("other.key"), false).unwrap();
         assert_ne!(first.public().name(), other.public().name());
+        let witness: Cosigner = super::open(&folder.path().join("witness.key"), WITNESS, false).unwrap();
+        assert!(witness.public().name().starts_with(WITNESS));
 
         fs::write(&file, [7; SEED_BYTES + 1]).unwrap();
         let error = open(&file, true).err().unwrap().to_string();

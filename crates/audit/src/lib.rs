@@ -16,20 +16,28 @@
 //! - What has to be recorded is done only after its beginning is on the disk: no record, no deed ([`AuditUnavailable`]).
 //! - A beginning whose end never came is ended with the next start, as `interrupted`.
 //!
+//! - Its checkpoints go to places off this machine ([`Outside`]), and it countersigns the logs of others ([`Witness`]).
+//!
 //! The types to know: [`Audit`], [`Begun`], [`Record`], and [`Log`](log::Log) below them.
 #![forbid(unsafe_code)]
 
 mod audit;
+mod cosigned;
+mod durable;
 mod export;
 mod files;
 mod key;
 pub mod log;
 mod open;
+pub mod outside;
 mod personal;
 mod receipt;
 mod record;
 mod strangers;
 mod text;
+mod witness;
+
+pub use tlog::{VerifierKey, WitnessKey};
 
 pub use crate::{
     audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
@@ -38,7 +46,9 @@ pub use crate::{
     key::verifier_key,
     log::{Log, LogError},
     open::{Charged, OpenError, Recovered},
+    outside::{Anchor, AnchorStatus, NotTheLog, Outside},
     personal::{Erases, Personal, Seals},
     receipt::{Proved, Receipt},
     record::{Facts, ModelUsed, Record, RecordKind, Used, Who},
+    witness::{WITNESS_REQUEST_BYTES_MAX, Witness, WitnessError, WitnessRefusal},
 };

@@ -8,6 +8,7 @@ use std::{
 };
 
 use futures::future::try_join_all;
+use tlog::Signer;
 use types::utc;
 
 use crate::{
@@ -92,11 +93,12 @@ impl Audit {
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let (folder, key) = (folder.to_owned(), key.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
-            let verifier = key::open(&key, folder.join("checkpoint").exists())?.public().clone();
+            let signer: Signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
+            let verifier = signer.public().clone();
             let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
             let mut left = LOCK_TRIES;
             loop {
-                let signer = key::open(&key, true)?;
+                let signer = key::open(&key, key::LOG, true)?;
                 match Log::open(Options { id_of, ..Options::new(folder.clone(), signer) }) {
                     // Whoever had it may be on the way out.
                     Err(LogError::Locked { .. }) if left > 0 => std::thread::sleep(LOCK_WAIT),

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use tlog::{note::Note, proof::LogProof};
 
-use crate::{Audit, Record, log::LogError};
+use crate::{
+    Audit, Record,
+    log::{Checkpointed, LogError},
+};
 
 /// The version of the form of receipts.
 const VERSION: u32 = 1;
@@ -43,9 +46,14 @@ impl Audit {
         Ok(records)
     }
 
-    /// A receipt of these entries of a request. They must be below the size of the newest checkpoint. Blocks.
+    /// A receipt of these entries of a request. They must be below the size of the newest checkpoint. A checkpoint that witnesses have
+    /// countersigned is preferred, if it covers them. Blocks.
     pub fn receipt(&self, request: types::RequestId, indexes: &[u64]) -> Result<Receipt, LogError> {
-        let checkpoint = self.log().checkpoint();
+        let covers = |cosigned: &Checkpointed| {
+            // After an older copy was put back it may be one of another log.
+            cosigned.size <= self.log().size() && indexes.iter().all(|index| *index < cosigned.size)
+        };
+        let checkpoint = self.cosigned_checkpoint().filter(covers).unwrap_or_else(|| self.log().checkpoint());
         let note = Note::parse(checkpoint.note.as_bytes())
             .map_err(|error| LogError::Damaged { path: "checkpoint".to_owned(), why: error.to_string() })?;
         let proved = |index: &u64| {

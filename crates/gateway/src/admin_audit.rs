@@ -11,8 +11,8 @@ use types::{DataSubject, OutOfRange, RequestId};
 
 use crate::{
     admin_types::{
-        AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord, AuditRecords,
-        AuditSearch, ReceiptBody, ReceiptEntry,
+        AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord,
+        AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
     },
     body::JsonBody,
     credential::Caller,
@@ -25,6 +25,8 @@ const RECORDS_MAX: usize = 1_000;
 const RECORDS: usize = 100;
 /// What stands before the id of a request in the answers of the protocols.
 const PREFIXES: [&str; 2] = ["chatcmpl-", "cmpl-"];
+/// Highest index, and highest number of a user.
+const NUMBER_MAX: u64 = i64::MAX.cast_unsigned();
 /// Digits of a request's id.
 const ID_DIGITS: usize = 32;
 
@@ -100,7 +102,8 @@ pub(crate) async fn records(
 
 /// The newest checkpoint
 ///
-/// Signed, of all that is recorded by now. Kept elsewhere, it shows later whether the log is still the same.
+/// Signed, of all that is recorded by now. Kept elsewhere, it shows later whether the log is still the same; `anchors` are the places
+/// off this machine to which the server pushes it, and without any `warning` says what nobody can find out.
 #[utoipa::path(
     get,
     path = "/api/v1/audit/checkpoint",
@@ -115,8 +118,23 @@ pub(crate) async fn checkpoint(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
 ) -> Result<Json<AuditCheckpointBody>, ApiError> {
-    let AuditCheckpoint { key, size, note } = gateway.path.audit_checkpoint(credential).await?;
-    Ok(Json(AuditCheckpointBody { key, size, checkpoint: note.to_string() }))
+    let AuditCheckpoint { key, size, note, cosigned, anchors } =
+        gateway.path.audit_checkpoint(credential).await?;
+    let warning = anchors.is_empty().then(|| audit::outside::NOTHING_OUTSIDE.to_owned());
+    let anchor = |status: audit::AnchorStatus| AuditAnchor {
+        place: status.place,
+        size: status.size,
+        at: status.at_ms.map(types::utc::rfc3339),
+        error: status.error,
+    };
+    Ok(Json(AuditCheckpointBody {
+        key,
+        size,
+        checkpoint: note.to_string(),
+        cosigned: cosigned.map(|note| note.to_string()),
+        anchors: anchors.into_iter().map(anchor).collect(),
+        warning,
+    }))
 }
 
 /// Prove that the log has only grown
@@ -178,6 +196,11 @@ impl TryFrom<AuditSearch> for AuditQuery {
         let most = limit.unwrap_or(RECORDS);
         if !(1..=RECORDS_MAX).contains(&most) {
             return Err(OutOfRange::new("limit", most, format!("1 to {RECORDS_MAX}")));
+        }
+        for (name, number) in [("from", from), ("before", before), ("user", user)] {
+            if let Some(number) = number.filter(|number| *number > NUMBER_MAX) {
+                return Err(OutOfRange::new(name, number, format!("0 to {NUMBER_MAX}")));
+            }
         }
         let known = |id: String| {
             let wrong =

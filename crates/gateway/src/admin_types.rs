@@ -637,6 +637,31 @@ pub struct AuditCheckpointBody {
     pub size: u64,
     /// The signed note (C2SP `tlog-checkpoint`).
     pub checkpoint: String,
+    /// The newest one that witnesses have countersigned, with their signatures. It may be older.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cosigned: Option<String>,
+    /// Places off this machine, and what is known to be there.
+    #[serde(default)]
+    pub anchors: Vec<AuditAnchor>,
+    /// What cannot be found out, because there are no such places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warning: Option<String>,
+}
+
+/// A place off this machine where checkpoints are kept.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditAnchor {
+    /// A folder, or the address of a witness.
+    pub place: String,
+    /// Entries of the last checkpoint that is known to be there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+    /// When it was said to be there (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Why the last try failed; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Answer of `GET /api/v1/audit/consistency`.

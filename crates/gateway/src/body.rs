@@ -17,7 +17,7 @@ use crate::{
     json,
     limits::{
         BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT, DISCARD_BYTES_MAX, FORM_BYTES_MAX,
-        QUOTE_BYTES_MAX,
+        NOTE_BODY_BYTES_MAX, QUOTE_BYTES_MAX,
     },
 };
 
@@ -79,6 +79,24 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for FormBody<T> {
             return Err(ApiError::BodyTooLarge);
         }
         fields(&bytes).map(Self)
+    }
+}
+
+/// A body that is the text of a signed note and what is around it. No media type is agreed on for it (C2SP `tlog-witness`).
+pub(crate) struct NoteBody(pub Vec<u8>);
+
+impl<S: Sync> FromRequest<S> for NoteBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let bytes = timeout(BODY_TOTAL_TIMEOUT, read(&parts.headers, body))
+            .await
+            .map_err(|_| ApiError::BodyTooSlow)??;
+        if bytes.len() > NOTE_BODY_BYTES_MAX {
+            return Err(ApiError::BodyTooLarge);
+        }
+        Ok(Self(bytes))
     }
 }
 

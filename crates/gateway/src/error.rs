@@ -3,6 +3,7 @@
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use access::{AccessError, SignInError};
+use audit::WitnessRefusal;
 use axum::{
     Json,
     response::{IntoResponse, Response},
@@ -22,6 +23,8 @@ use crate::limits::{BODY_BYTES_MAX, BODY_READ_TIMEOUT, BODY_TOTAL_TIMEOUT};
 const RETRY_AFTER_DEATH: Duration = Duration::from_secs(1);
 /// How long a caller stays away when the key store does not answer.
 const RETRY_AFTER_STORE: Duration = Duration::from_secs(5);
+/// How long a log stays away when too many ask this server to countersign.
+const RETRY_AFTER_WITNESS: Duration = Duration::from_secs(1);
 /// Tells OpenAI's clients not to send a request again on their own.
 const SHOULD_RETRY: HeaderName = HeaderName::from_static("x-should-retry");
 
@@ -89,6 +92,9 @@ pub(crate) enum ApiError {
     /// A page of another site asked.
     #[error("pages of other sites may not use this server")]
     ForeignOrigin,
+    /// A witness does not countersign.
+    #[error(transparent)]
+    Witness(#[from] WitnessRefusal),
     /// No such path.
     #[error("there is nothing at this path; `/openapi.json` lists all paths")]
     NoSuchPath,
@@ -179,6 +185,7 @@ impl ApiError {
             Self::BadHost => reply(StatusCode::BAD_REQUEST, "bad_host"),
             Self::UnknownHost => reply(StatusCode::MISDIRECTED_REQUEST, "unknown_host"),
             Self::ForeignOrigin => reply(StatusCode::FORBIDDEN, "foreign_origin"),
+            Self::Witness(error) => of_witness(error),
             Self::NoSuchPath => reply(StatusCode::NOT_FOUND, "not_found"),
             Self::NoSuchMethod => reply(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             Self::NoSuchModel => {
@@ -218,6 +225,23 @@ impl ApiError {
             headers.insert(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         response
+    }
+}
+
+/// With the statuses that the protocol asks for (C2SP `tlog-witness`).
+fn of_witness(error: &WitnessRefusal) -> Reply<'static> {
+    let reply = |status, code| Reply { status, code, parameter: None, retry_after: None };
+    match error {
+        WitnessRefusal::Malformed(_) => reply(StatusCode::BAD_REQUEST, "invalid_body"),
+        WitnessRefusal::NotSigned(_) => reply(StatusCode::FORBIDDEN, "checkpoint_not_signed"),
+        WitnessRefusal::UnknownLog => reply(StatusCode::NOT_FOUND, "log_not_found"),
+        WitnessRefusal::Conflict { .. } => reply(StatusCode::CONFLICT, "other_size"),
+        WitnessRefusal::NotContinued(_) => reply(StatusCode::UNPROCESSABLE_ENTITY, "log_not_continued"),
+        WitnessRefusal::Busy => Reply {
+            retry_after: Some(RETRY_AFTER_WITNESS),
+            ..reply(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts")
+        },
+        WitnessRefusal::Unavailable(_) => unavailable("witness_unavailable", RETRY_AFTER_STORE),
     }
 }
 

@@ -34,6 +34,7 @@ mod scim;
 mod server;
 pub mod sign_in_types;
 mod tls;
+mod witness;
 
 use std::{sync::Arc, time::Duration};
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub(crate) const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest form, in bytes: a token of a provider and what is around it. A larger one is answered 413.
 pub(crate) const FORM_BYTES_MAX: usize = 128 * 1024;
+/// Largest body with a signed note, in bytes: the longest request to a witness. A larger one is answered 413.
+pub(crate) const NOTE_BODY_BYTES_MAX: usize = audit::WITNESS_REQUEST_BYTES_MAX;
 /// A body that is too large is read and thrown away up to here, so that the caller can read the answer instead
 /// of a reset connection. Beyond it the connection is closed.
 pub(crate) const DISCARD_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -25,7 +25,7 @@ use crate::{
     health,
     names::{self, Names},
     openai::{chat, completions, embeddings, models, rerank, stored},
-    scim,
+    scim, witness,
 };
 
 /// What handlers work with.
@@ -57,6 +57,7 @@ pub(crate) struct Routers {
         (name = "openai", description = "OpenAI's protocol, and Jina's for reranking"),
         (name = "sign-in", description = "Pages and protocols for those who sign in"),
         (name = "scim", description = "SCIM 2.0: a provider pushes who there is and in which groups"),
+        (name = "audit", description = "For servers that keep checkpoints of each other"),
         (name = "health", description = "Whether and how the server does"),
         (name = "admin", description = "Looks after the installation and its tenants; what names files and processes is only at the local socket in the data directory"),
     ),
@@ -86,6 +87,7 @@ fn public() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(models::list_models))
         .routes(routes!(models::show_model))
         .routes(routes!(admin_audit::receipt))
+        .routes(routes!(witness::add_checkpoint))
         .routes(routes!(health::healthz))
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
@@ -145,7 +147,7 @@ pub(crate) const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
 /// Paths that anybody may ask for. All others are for those who show a valid credential, and to others they do not say so
 /// much as whether they exist.
 fn is_open(path: &str) -> bool {
-    HEALTH.contains(&path) || auth::is_below(path)
+    HEALTH.contains(&path) || auth::is_below(path) || path == witness::ADD_CHECKPOINT
 }
 
 /// Sends away who shows no valid credential, before anything of the request is looked at; then whose address says two things

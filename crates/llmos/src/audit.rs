@@ -1,4 +1,5 @@
-//! Opens the audit log of a server; below it, `llmos audit`.
+//! Opens the audit log of a server, compares it with what is known of it elsewhere, and countersigns the logs of others; below
+//! it, `llmos audit`.
 
 mod commands;
 mod line;
@@ -6,12 +7,14 @@ mod verify;
 
 use std::sync::Arc;
 
-use audit::Audit;
+use audit::{Audit, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
+use outbound::Outbound;
 use path::Kept;
 
 use crate::{
+    config::{self, Config},
     data_dir::DataDir,
-    exit::{Failure, Trying},
+    exit::{Exit, Failure, Trying},
 };
 
 pub(crate) use commands::run;
@@ -32,4 +35,48 @@ pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<Arc<Audi
         );
     }
     Ok(audit)
+}
+
+/// Compares the log with what is known of it off this machine. Nothing is served before this has returned.
+pub(crate) async fn look_outside(
+    config: &Config,
+    audit: &Arc<Audit>,
+    outbound: &Outbound,
+) -> Result<Arc<Outside>, Failure> {
+    let config::Audit { push_every, anchors, .. } = &config.audit;
+    if anchors.is_empty() {
+        tracing::warn!("{NOTHING_OUTSIDE}");
+    }
+    let outside = Outside::new(audit.clone(), anchors.clone(), outbound.clone(), *push_every);
+    outside.look().await.map_err(|error| not_the_log(config, &error))?;
+    Ok(outside)
+}
+
+fn not_the_log(config: &Config, error: &NotTheLog) -> Failure {
+    let data_dir = config.data_dir.display();
+    Failure::new(Exit::Failed, error.to_string())
+        .advise(format_args!("keep {data_dir} as it is: it is evidence. `llmos-verify log` with a checkpoint that was kept elsewhere says \
+                              what is missing or changed"))
+        .advise("restore the newest copy of the data directory that you trust")
+        .advise(
+            "if there is no such copy, or the place is meant for another log, give this server another place with `[[audit_anchor]]` \
+             (a file in the folder of the log is moved away), and tell those who check the log why",
+        )
+}
+
+/// The witness of the logs that are configured; none if none is.
+pub(crate) async fn open_witness(
+    config: &Config,
+    data_dir: &DataDir,
+    audit: &Arc<Audit>,
+) -> Result<Option<Arc<Witness>>, Failure> {
+    let keys = config.audit.witnessed.clone();
+    if keys.is_empty() {
+        return Ok(None);
+    }
+    let (folder, file, audit) = (data_dir.witness(), data_dir.witness_key(), audit.clone());
+    let opened = tokio::task::spawn_blocking(move || Witness::open(&folder, &file, &keys, audit)).await;
+    let witness = opened.trying("open the witness")?.trying("open the witness")?;
+    tracing::info!(key = %witness.key(), logs = config.audit.witnessed.len(), "this server countersigns the logs of others");
+    Ok(Some(Arc::new(witness)))
 }

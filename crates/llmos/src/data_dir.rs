@@ -23,6 +23,10 @@ const PEPPER: &str = "key.pepper";
 const AUDIT: &str = "audit";
 /// What it is signed with.
 const AUDIT_KEY: &str = "audit.key";
+/// What this server has seen of the logs of others, which it countersigns.
+const WITNESS: &str = "witness";
+/// What it countersigns with.
+const WITNESS_KEY: &str = "witness.key";
 /// The owner may do everything in the folder, all others nothing.
 const FOLDER_MODE: u32 = 0o700;
 /// The owner may read and write, all others nothing.
@@ -83,6 +87,14 @@ impl DataDir {
 
     pub(crate) fn audit_key(&self) -> PathBuf {
         audit_key(&self.path)
+    }
+
+    pub(crate) fn witness(&self) -> PathBuf {
+        self.path.join(WITNESS)
+    }
+
+    pub(crate) fn witness_key(&self) -> PathBuf {
+        self.path.join(WITNESS_KEY)
     }
 
     /// A socket is made with the rights that the umask leaves, which is more than reading and writing.

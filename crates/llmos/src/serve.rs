@@ -82,10 +82,12 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let (store, kept) = kept::open(config, data_dir).await?;
     let audit = audit::open(data_dir, kept.clone()).await?;
-    let access = Access::open(store, &data_dir.pepper(), audit.clone()).await.trying("open the keys")?;
-    let sign_in = sign_in_settings(config, address)?;
     let outbound =
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
+    let outside = audit::look_outside(config, &audit, &outbound).await?;
+    let witness = audit::open_witness(config, data_dir, &audit).await?;
+    let access = Access::open(store, &data_dir.pepper(), audit.clone()).await.trying("open the keys")?;
+    let sign_in = sign_in_settings(config, address)?;
     let access = access.with_sign_in(sign_in, outbound).await.trying("read the sign-ins")?;
     let access = access.with_locations(config.locations.clone());
     let (quotas, prices) = (config.quotas.clone(), config.prices.clone());
@@ -113,9 +115,14 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         None => None,
     };
     let auth = access.sign_in().public_url().join("auth").trying("write down the address")?;
-    let path = Arc::new(path::Path::new(access, replicas, kept.clone()));
+    let path = path::Path::new(access, replicas, kept.clone());
+    let path = Arc::new(match witness {
+        Some(witness) => path.with_witness(witness),
+        None => path,
+    });
 
     let expiring = tokio::spawn(kept::expire(kept.clone()));
+    let pushing = tokio::spawn(outside.clone().run());
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
     let first = First { key: first_key.as_ref(), setup: setup_token.as_ref().map(|token| (&auth, token)) };
@@ -146,6 +153,9 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     expiring.abort();
     kept.close().await;
     audit.close().await;
+    // What was recorded last is signed by now.
+    outside.close().await;
+    pushing.abort();
     tracing::info!("stopped");
     Ok(())
 }

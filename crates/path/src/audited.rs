@@ -7,7 +7,9 @@ use std::{
 };
 
 use access::{Credential, ExportAudit, ReadAudit, ReadReceipt};
-use audit::{Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who};
+use audit::{
+    AnchorStatus, Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who, Witness,
+};
 use types::{DataSubject, Principal, RequestId, Secret, TenantId};
 
 use crate::{Path, PathError};
@@ -78,6 +80,10 @@ pub struct AuditCheckpoint {
     pub size: u64,
     /// The signed note.
     pub note: Arc<str>,
+    /// The newest one that witnesses have countersigned, which may be older.
+    pub cosigned: Option<Arc<str>>,
+    /// How checkpoints arrive at places off this machine.
+    pub anchors: Vec<AnchorStatus>,
 }
 
 impl Path {
@@ -173,7 +179,13 @@ impl Path {
         let audit = self.access.audit();
         audit.log().checkpoint_now().await.map_err(unavailable)?;
         let checkpoint = audit.log().checkpoint();
-        Ok(AuditCheckpoint { key: audit.key().to_string(), size: checkpoint.size, note: checkpoint.note })
+        Ok(AuditCheckpoint {
+            key: audit.key().to_string(),
+            size: checkpoint.size,
+            note: checkpoint.note,
+            cosigned: audit.cosigned_checkpoint().map(|cosigned| cosigned.note),
+            anchors: audit.anchors(),
+        })
     }
 
     /// Hashes (base64) that show that the first `new` entries begin with the first `old` ones.
@@ -208,6 +220,13 @@ impl Path {
         };
         let exported = exported.await;
         acting.end_with(exported, |exported| Facts::none().with("entries", exported.size)).await
+    }
+
+    /// The witness, if this server is one. Anybody may ask it: it countersigns what the key of a log that it was told of has
+    /// signed, and nothing else.
+    pub fn witness(&self) -> Result<Option<&Arc<Witness>>, PathError> {
+        self.open()?;
+        Ok(self.witness.as_ref())
     }
 
     fn may_read(&self, principal: &Principal, tenant: u64) -> bool {

@@ -30,7 +30,7 @@ use access::{
     Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, Standing,
     StoreChatCompletion,
 };
-use audit::Facts;
+use audit::{Facts, Witness};
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
 use futures::{
     FutureExt, StreamExt,
@@ -70,6 +70,7 @@ pub struct Path {
     metrics: Metrics,
     sequences: AtomicU64,
     closing: AtomicBool,
+    witness: Option<Arc<Witness>>,
 }
 
 /// An answer that has begun.
@@ -242,7 +243,15 @@ impl Path {
             replicas,
             sequences: AtomicU64::new(1),
             closing: AtomicBool::new(false),
+            witness: None,
         }
+    }
+
+    /// With a witness, which countersigns the audit logs of others.
+    #[must_use]
+    pub fn with_witness(mut self, witness: Arc<Witness>) -> Self {
+        self.witness = Some(witness);
+        self
     }
 
     /// Answers one request. Called by `gateway`, for all protocols alike. What is to be kept is stored before the last event

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use audit::log::Status;
+use audit::{AnchorStatus, log::Status};
 use engine::{Embedded, EngineError};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -49,6 +49,11 @@ struct GenAiTokens {
     gen_ai_token_type: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByPlace {
+    place: String,
+}
+
 type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 
 /// 1 ms to 131 s.
@@ -71,19 +76,21 @@ pub(crate) struct Metrics {
     of_models: RwLock<HashMap<(Operation, ModelName), Arc<ModelFigures>>>,
 }
 
-/// Read off the audit log when somebody asks.
-struct AuditFigures {
-    entries: Gauge,
-    open: Gauge,
-    is_taking: Gauge,
-}
-
 /// Read off the replicas when somebody asks.
 struct ReplicaFigures {
     running: Family<ByModel, Gauge>,
     waiting: Family<ByModel, Gauge>,
     kv_usage: Family<ByModel, Gauge<f64, std::sync::atomic::AtomicU64>>,
     preemptions: Family<ByModel, Counter>,
+}
+
+/// Read off the audit log when somebody asks.
+struct AuditFigures {
+    entries: Gauge,
+    open: Gauge,
+    is_taking: Gauge,
+    outside_entries: Family<ByPlace, Gauge>,
+    outside_age: Family<ByPlace, Gauge>,
 }
 
 /// Counted as requests go by.
@@ -154,11 +161,11 @@ impl Metrics {
     }
 
     /// All figures in the `OpenMetrics` text format.
-    pub(crate) fn text(&self, replicas: &[ReplicaView], audit: &Status) -> String {
+    pub(crate) fn text(&self, replicas: &[ReplicaView], audit: &Status, anchors: &[AnchorStatus]) -> String {
         for replica in replicas {
             self.replicas.read(replica);
         }
-        self.audit.read(audit);
+        self.audit.read(audit, anchors);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -199,20 +206,37 @@ impl ReplicaFigures {
 
 impl AuditFigures {
     fn registered(registry: &mut Registry) -> Self {
-        let all = Self { entries: Gauge::default(), open: Gauge::default(), is_taking: Gauge::default() };
+        let all = Self {
+            entries: Gauge::default(),
+            open: Gauge::default(),
+            is_taking: Gauge::default(),
+            outside_entries: Family::default(),
+            outside_age: Family::default(),
+        };
         registry.register("llmos_audit_entries", "Entries of the audit log", all.entries.clone());
         let open = "What has begun in the audit log and not ended";
         registry.register("llmos_audit_open", open, all.open.clone());
         let is_taking =
             "1 as long as the audit log takes entries, else 0: then nothing that has to be recorded is done";
         registry.register("llmos_audit_up", is_taking, all.is_taking.clone());
+        let outside = "Entries of the audit log that a place off this machine vouches for";
+        registry.register("llmos_audit_outside_entries", outside, all.outside_entries.clone());
+        let age = "Age of the last checkpoint there; 0 if nothing was recorded since";
+        registry.register("llmos_audit_outside_age_seconds", age, all.outside_age.clone());
         all
     }
 
-    fn read(&self, status: &Status) {
+    fn read(&self, status: &Status, anchors: &[AnchorStatus]) {
         self.entries.set(status.size as i64);
         self.open.set(status.open as i64);
         self.is_taking.set(i64::from(status.paused.is_none() && status.broken.is_none()));
+        for anchor in anchors {
+            let by = ByPlace { place: anchor.place.clone() };
+            self.outside_entries.get_or_create(&by).set(anchor.size.unwrap_or(0) as i64);
+            if let Some(age) = anchor.age(status.size) {
+                self.outside_age.get_or_create(&by).set(age.as_secs() as i64);
+            }
+        }
     }
 }
 
@@ -440,7 +464,8 @@ mod tests {
             let embedded = async { Ok(Embedded { vectors: vec![], input }) };
             metrics.begin(operation, &model).computing(embedded).await.unwrap();
         }
-        let text = metrics.text(&[], &status());
+        let anchor = AnchorStatus { place: "w".to_owned(), size: Some(7), at_ms: Some(1), error: None };
+        let text = metrics.text(&[], &status(), &[anchor]);
         for line in [
             "llmos_audit_entries 7",
             "llmos_audit_up 1",

@@ -339,7 +339,8 @@ impl Path {
     /// All metrics in the `OpenMetrics` text format.
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
         self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
-        Ok(self.metrics.text(&self.replicas.replicas(), &self.access.audit().log().status()))
+        let audit = self.access.audit();
+        Ok(self.metrics.text(&self.replicas.replicas(), &audit.log().status(), &audit.anchors()))
     }
 
     /// Something is only looked at.

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ::path::Retention;
+use ::{audit::Anchor, path::Retention};
 use engine::Purpose;
 use outbound::{Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
@@ -103,6 +103,7 @@ pub(super) fn check(
         check.refuse("vault.old_root", message.to_owned());
     }
     let retention = check.retention(&values.retention);
+    let audit = check.audit(&values);
     let sign_in = check.sign_in(&values);
     let locations = check.locations(&values.location);
     let quotas = check.quotas(&values.quota);
@@ -118,8 +119,9 @@ pub(super) fn check(
         Some(outbound),
         Some(root),
         Some(retention),
+        Some(audit),
         true,
-    ) = (listen, data_dir, grace, format, level, outbound, root, retention, check.problems.is_empty())
+    ) = (listen, data_dir, grace, format, level, outbound, root, retention, audit, check.problems.is_empty())
     else {
         return Err(check.problems);
     };
@@ -129,6 +131,11 @@ pub(super) fn check(
     }
     values.data_dir = data_dir.to_string_lossy().into_owned();
     values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
+    for (shown, anchor) in values.audit_anchor.iter_mut().zip(&audit.anchors) {
+        if let Anchor::Folder(folder) = anchor {
+            shown.folder = Some(folder.to_string_lossy().into_owned());
+        }
+    }
     for (shown, provider) in values.provider.iter_mut().zip(&sign_in.providers) {
         let file = provider.secret_file.as_ref();
         shown.client_secret_file = file.map(|path| path.to_string_lossy().into_owned());
@@ -153,6 +160,7 @@ pub(super) fn check(
         root,
         old_root,
         retention,
+        audit,
         sign_in,
         locations,
         quotas,

@@ -25,6 +25,11 @@ pub(crate) struct File {
     pub(crate) vault: Vault,
     pub(crate) retention: Retention,
     pub(crate) session: Session,
+    pub(crate) audit: Audit,
+    #[serde(default)]
+    pub(crate) audit_anchor: Vec<AuditAnchor>,
+    #[serde(default)]
+    pub(crate) witnessed_log: Vec<WitnessedLog>,
     #[serde(default)]
     pub(crate) provider: Vec<Provider>,
     #[serde(default)]
@@ -101,6 +106,30 @@ pub(crate) struct Session {
     pub(crate) idle_minutes: i64,
     pub(crate) absolute_hours: i64,
     pub(crate) cli_hours: i64,
+}
+
+/// What happens with the audit log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Audit {
+    pub(crate) push_every_s: i64,
+}
+
+/// An `[[audit_anchor]]` section: a folder, or a witness with its key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AuditAnchor {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) folder: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) witness: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<String>,
+}
+
+/// A `[[witnessed_log]]` section.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct WitnessedLog {
+    #[serde(default)]
+    pub(crate) key: String,
 }
 
 /// A `[[provider]]` section. What is missing is reported by `check.rs` as what is empty.
@@ -295,6 +324,9 @@ impl File {
                 },
             },
             session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
+            audit: Audit { push_every_s: 60 },
+            audit_anchor: Vec::new(),
+            witnessed_log: Vec::new(),
             provider: Vec::new(),
             role_mapping: Vec::new(),
             location: Vec::new(),
@@ -332,6 +364,12 @@ impl File {
             server_names: vec!["llm.example.org".to_owned()],
             tls: Tls { certificate: Some("server.pem".to_owned()), key: Some("server.key".to_owned()) },
             public_url: Some("https://llm.example.org".to_owned()),
+            audit_anchor: vec![AuditAnchor {
+                folder: Some("/mnt/elsewhere/llmos".to_owned()),
+                witness: Some("https://witness.example.org/witness/v1".to_owned()),
+                key: Some("witness.example.org+e0d2c0f4+BA==".to_owned()),
+            }],
+            witnessed_log: vec![WitnessedLog { key: "llmos/log-0a1b+e0d2c0f4+AQ==".to_owned() }],
             provider: vec![Provider {
                 name: "corp".to_owned(),
                 issuer: "https://login.example.org".to_owned(),

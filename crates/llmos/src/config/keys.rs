@@ -210,8 +210,8 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "data_dir listen location log memory_total_mb model outbound provider public_url quota retention role_mapping server_names \
-             session shutdown_grace_s store tls vault"
+            "audit audit_anchor data_dir listen location log memory_total_mb model outbound provider public_url quota retention \
+             role_mapping server_names session shutdown_grace_s store tls vault witnessed_log"
         );
         let model = known["model"][0].as_table().unwrap();
         let names = "aliases context gpu_layers input_price keep_alive_s load memory_mb name output_price parallel pinned sha256 source \
@@ -219,6 +219,7 @@ mod tests {
         assert_eq!(keys(model), names);
         let scalars: Vec<String> = scalars().into_keys().collect();
         let expected = [
+            "audit.push_every_s",
             "data_dir",
             "listen",
             "log.format",

@@ -1,6 +1,7 @@
 //! The effective configuration: defaults, then the file, then the environment, then flags; each goes before the
 //! one to its left. Every problem is found at once and says where it stands.
 
+mod audit;
 mod check;
 mod file;
 mod keys;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use ::audit::{Anchor, VerifierKey};
 use ::path::Retention;
 use access::{Location, Price, Quota, RoleMapping, SessionLimits};
 pub(crate) use check::STORE;
@@ -73,6 +75,8 @@ pub(crate) struct Config {
     pub(crate) old_root: Option<RootPlace>,
     /// How long what is stored is kept.
     pub(crate) retention: Retention,
+    /// What happens with the audit log.
+    pub(crate) audit: Audit,
     /// How people sign in.
     pub(crate) sign_in: SignIn,
     /// Places, by the addresses there.
@@ -101,6 +105,17 @@ pub(crate) struct Outbound {
     pub(crate) rules: Rules,
     /// The hub of models that `hf:` stands for.
     pub(crate) hub: Url,
+}
+
+/// What happens with the audit log.
+#[derive(Debug, Clone)]
+pub(crate) struct Audit {
+    /// How often a new checkpoint is pushed to the places off this machine.
+    pub(crate) push_every: Duration,
+    /// These places.
+    pub(crate) anchors: Vec<Anchor>,
+    /// Keys of the logs that this server countersigns.
+    pub(crate) witnessed: Vec<VerifierKey>,
 }
 
 /// How people sign in.

@@ -185,6 +185,51 @@ fn what_is_elsewhere_is_configured() {
     assert!(ca_file.is_absolute() && ca_file.ends_with("ca.pem"), "{ca_file:?}");
 }
 
+/// Keys whose ids are right, of a witness and of a log.
+const WITNESS: &str = "example.com/w+b0f2fc9a+BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const LOG: &str = "example.com/l+2ffba1a2+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn places_off_the_machine_are_configured() {
+    let file = format!(
+        "[audit]\npush_every_s = 5\n[[audit_anchor]]\nfolder = 'elsewhere'\n[[audit_anchor]]\nwitness = \
+         'https://w.test/witness/v1'\nkey = '{WITNESS}'\n[[witnessed_log]]\nkey = '{LOG}'\n"
+    );
+    let config = load(&file, &[HOME], ConfigArgs::default()).unwrap();
+    let Audit { push_every, anchors, witnessed } = &config.audit;
+    assert_eq!((push_every.as_secs(), witnessed[0].name()), (5, "example.com/l"));
+    assert!(
+        matches!(&anchors[0], Anchor::Folder(folder) if folder.is_absolute() && folder.ends_with("elsewhere"))
+    );
+    assert!(matches!(&anchors[1], Anchor::Witness { key, .. } if key.name() == "example.com/w"));
+
+    let https = "witness = 'https://w.test'";
+    for (text, line, says) in [
+        ("[audit]\npush_every_s = 0".to_owned(), 2, "`push_every_s` is 0; allowed: 1 to 86400"),
+        ("[[audit_anchor]]".to_owned(), 1, "write either a `folder`, or a `witness` and its `key`"),
+        (format!("[[audit_anchor]]\n{https}"), 1, "write either a `folder`"),
+        (format!("[[audit_anchor]]\nfolder = 'a'\n{https}\nkey = '{WITNESS}'"), 1, "write either a `folder`"),
+        (format!("[[audit_anchor]]\n{https}\nkey = '{LOG}'"), 3, "it is a log's; a witness's is wanted here"),
+        (
+            format!("[[audit_anchor]]\nwitness = 'http://w.test'\nkey = '{WITNESS}'"),
+            2,
+            "write the `https` address",
+        ),
+        (
+            "[[audit_anchor]]\nfolder = 'a'\n[[audit_anchor]]\nfolder = 'a'".to_owned(),
+            3,
+            "each is there once",
+        ),
+        (format!("[[witnessed_log]]\nkey = '{WITNESS}'"), 2, "a log's is wanted here"),
+        ("[[witnessed_log]]".to_owned(), 1, "not the key of a log"),
+    ] {
+        let problems = load(&text, &[HOME], ConfigArgs::default()).unwrap_err();
+        assert_eq!(problems.len(), 1, "{text}: {problems:?}");
+        let shown = problems[0].to_string();
+        assert!(shown.contains(says) && shown.contains(&format!("line {line}: ")), "{text}: {shown}");
+    }
+}
+
 #[test]
 fn all_problems_are_reported_and_each_once() {
     let text = "lisen = 'x'\nlisten = 'y'\n[[model]]\nname = 3\ncontext = 0\nsource = 'simulator:'\n";
