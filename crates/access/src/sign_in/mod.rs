@@ -393,7 +393,7 @@ impl SignIn {
         let keyring = self.0.keyring.clone();
         // Who guesses need not wait for the disk; that it counts is certain already.
         tokio::spawn(async move {
-            keyring.record_after(user, in_emergency, ("wrong_code", "refused"), facts).await
+            keyring.record_after(user, in_emergency, ("wrong_code", "refused"), facts).await;
         });
         if let Some(wait_s) = wait {
             let (tenant, user) = self.0.keyring.names_of(user).ok().flatten().unwrap_or_default();
