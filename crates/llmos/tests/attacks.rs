@@ -81,6 +81,11 @@ fn a01_without_a_credential_nothing_is_said() {
                     );
                     continue;
                 }
+                // Another server's log is its own credential; without one of the configuration there is nothing here.
+                if path == "/witness/v1/add-checkpoint" {
+                    assert!((400..500).contains(&status), "{method} {path}: {head}");
+                    continue;
+                }
                 assert_eq!(status, 401, "{method} {path} {credential}: {head}");
                 assert!(head.contains("www-authenticate: bearer"), "{head}");
                 if method != "HEAD" {

@@ -388,7 +388,7 @@ fn a95_what_others_write_stays_in_one_record() {
 }
 
 fn encoded(text: &str) -> String {
-    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }
 
 fn request(method: &str, path: &str, key: &str, body: Option<&Value>) -> String {
@@ -489,8 +489,8 @@ fn a92_every_change_of_the_log_is_found() {
     let (data, log) = (site.data_dir(), site.data_dir().join("audit"));
     let whole = site.folder().join("whole");
     copy(&log, &whole);
-    let size = entries(&log).len();
-    assert!(size > 300, "{size}");
+    let count = entries(&log).len();
+    assert!(count > 300, "{count}");
     let verified = |args: &[&str]| {
         let ours = site.run(&[&["audit", "verify"], args].concat());
         // The stranger's program says the same of the same folder.

@@ -61,6 +61,8 @@ use crate::{
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
 const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(10);
+/// What refuses to store where nothing may be stored, in records.
+const RETENTION: &str = "retention";
 
 /// The kernel's door: everything that is asked of models comes through here.
 pub struct Path {
@@ -320,7 +322,13 @@ impl Path {
         // Filled in by the decision.
         let data_class = authorized.resource().declared.data_class.unwrap_or(principal.data_class_max);
         match self.access.authorize::<StoreChatCompletion>(principal, data_class) {
-            Ok(authorized) => Ok(self.kept.begin(&authorized, id, keep).await?),
+            Ok(authorized) => match self.kept.begin(&authorized, id, keep).await {
+                Err(error @ KeptError::NotAllowed(_)) => {
+                    asker.refused_by(&authorized, RETENTION).await;
+                    Err(error.into())
+                }
+                kept => Ok(kept?),
+            },
             Err(refusal) => Err(asker.refused(principal, StoreChatCompletion::NAME, refusal).await),
         }
     }

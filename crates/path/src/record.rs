@@ -130,15 +130,33 @@ impl<'a> Asker<'a> {
     ) -> PathError {
         let Refusal { why, on, policies, version } = refusal;
         let none = [NO_PERMIT.to_owned()];
+        let policies = if policies.is_empty() { &none[..] } else { &policies };
+        self.note_refusal((principal, action), self.on(on), policies, &version).await;
+        (*why).into()
+    }
+
+    /// The same of what is no right, but a rule of the configuration.
+    pub(crate) async fn refused_by<A: Action>(self, authorized: &Authorized<A>, rule: &'static str) {
+        let (who, on) = ((authorized.principal(), A::NAME), self.on(authorized.on()));
+        self.note_refusal(who, on, &[rule.to_owned()], authorized.version()).await;
+    }
+
+    async fn note_refusal(
+        self,
+        (principal, action): (&Principal, &'static str),
+        on: String,
+        policies: &[String],
+        version: &str,
+    ) {
         let decision = Decision {
             request: self.request,
             principal,
             action,
-            on: self.on(on),
+            on,
             declared: None,
             allowed: false,
-            policies: if policies.is_empty() { &none } else { &policies },
-            policies_version: Some(version.to_string()),
+            policies,
+            policies_version: Some(version.to_owned()),
             reserved: None,
             facts: Facts::none(),
             personal: self.named(principal).unwrap_or_default(),
@@ -146,7 +164,6 @@ impl<'a> Asker<'a> {
         if let Err(error) = self.access.audit().decide(decision).await {
             tracing::error!(request_id = %self.request, action, "a refusal is not in the audit log: {error}");
         }
-        (*why).into()
     }
 
     /// The caller's name, sealed in the record.
@@ -286,7 +303,8 @@ impl PathError {
         match self {
             Self::Access(AccessError::OverQuota { .. }) => "over_quota",
             Self::Access(AccessError::Unrecorded(_)) => "unrecorded",
-            Self::Access(
+            Self::NoReceipt
+            | Self::Access(
                 AccessError::UnknownUser { .. }
                 | AccessError::UnknownKey(_)
                 | AccessError::UnknownTenant(_)
@@ -301,7 +319,6 @@ impl PathError {
             Self::Engine(_) => "engine",
             Self::Kept(_) => "storage",
             Self::BadPart { .. } | Self::PartTooLong { .. } | Self::OutOfRange(_) => "bad_request",
-            Self::NoReceipt => "not_found",
             Self::Export { .. } => "file",
             Self::Closing { .. } => "closing",
         }

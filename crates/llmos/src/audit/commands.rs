@@ -138,6 +138,9 @@ async fn prove(client: &Client, request: &str, out: Option<&Path>, output: Outpu
 
 async fn checkpoint(client: &Client, out: Option<&Path>, output: Output) -> Result<(), Failure> {
     let made: AuditCheckpointBody = client.get("/api/v1/audit/checkpoint").await?;
+    if let Some(warning) = &made.warning {
+        output::note(warning);
+    }
     if let Some(file) = out {
         write(file, &made.checkpoint)?;
         let text = format!("wrote {}: the checkpoint of {} records", file.display(), made.size);
