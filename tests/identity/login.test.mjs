@@ -376,6 +376,28 @@ test('a24, a25, a39: an emergency, with a code of an app', limit, async () => {
   assert.match(llmos.log(), /alarm="?wrong_codes/);
   // From whichever session, and also with the right one.
   assert.equal(await prove('recovery', codes[2]), no, 'the account is locked');
+
+  // All of it is in the audit log, under a mark of its own; what went wrong and what the reason was, too.
+  const records = async (...flags) => {
+    const found = await llmos.run('audit', 'search', '--json', '--config', 'llmos.toml', '--limit', '1000', ...flags);
+    assert.equal(found.code, 0, found.stderr);
+    return JSON.parse(found.stdout).records;
+  };
+  const marked = await records('--break-glass');
+  assert.ok(marked.every(({ record }) => record.break_glass === true));
+  const actions = new Set(marked.map(({ record }) => record.action));
+  for (const action of ['break_glass', 'session_begin', 'factor_add', 'list_models']) {
+    assert.ok(actions.has(action), `${action} is not among ${[...actions]}`);
+  }
+  const begun = marked.find(({ record }) => record.action === 'break_glass');
+  assert.equal(begun.opened.reason, 'the provider is down');
+  assert.equal(JSON.parse(begun.opened.caller).user, 'owner');
+  assert.ok(!JSON.stringify(marked.map(({ record }) => record)).includes('provider is down'), 'the reason is sealed');
+  // Who signs in by a provider is not marked, and what was done in the session of an emergency is, all of it.
+  const ended = marked.filter(({ record }) => record.kind === 'end').map(({ record }) => record.begin);
+  assert.ok(ended.every((begin) => marked.some(({ index }) => index === begin)));
+  assert.ok((await records('--action', 'wrong_code')).length >= 5);
+  assert.ok((await records('--action', 'session_begin')).some(({ record }) => !record.break_glass));
 });
 
 test('a18: a provider pushes who is there, and who is not any more (SCIM)', limit, async () => {

@@ -18,6 +18,7 @@ mod python;
 mod run;
 mod setup;
 mod shell;
+mod verifier;
 
 use std::{env, path::PathBuf, process::ExitCode};
 
@@ -33,6 +34,7 @@ usage: cargo xtask COMMAND
                            prints where the chat model, the embedding model, the tests' Python, their packages for
                            Node.js or llama-server is
   check                    the rules of this repository that the compiler does not know
+  verifier                 builds llmos-verify as one file without libraries, and prints where it is
   deny                     licences, banned crates, sources and known vulnerabilities of the dependencies
   golden [--check]         writes, or compares, the token ids that llama-server makes of fixed conversations";
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         ["path", "venv"] => print(python::venv()),
         ["path", "peer"] => print(peer::path()),
         ["check"] => check::check(),
+        ["verifier"] => verifier::build(),
         ["deny"] => deny::deny(),
         ["golden"] => golden::write(),
         ["golden", "--check"] => golden::check(),

@@ -50,7 +50,7 @@ pub(crate) fn run() -> Result<()> {
 }
 
 /// Where cargo puts what it builds.
-fn target_folder(checkout: &Path) -> PathBuf {
+pub(crate) fn target_folder(checkout: &Path) -> PathBuf {
     match env::var_os("CARGO_TARGET_DIR") {
         // As cargo reads it: an absolute path stays itself.
         Some(folder) => checkout.join(folder),

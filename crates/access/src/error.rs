@@ -133,7 +133,7 @@ pub enum AccessError {
     },
     /// It cannot be recorded, so it is not done.
     #[error("{0}")]
-    Unrecorded(String),
+    Unrecorded(&'static str),
     /// A value of a new key is not acceptable.
     #[error(transparent)]
     BadValue(#[from] types::OutOfRange),

@@ -1,6 +1,6 @@
 //! What happens outside of requests that are authorised, and is recorded all the same: sign-ins, factors, wrong codes.
 
-use audit::{Audit, AuditUnavailable, Facts, Happening, Personal};
+use audit::{Audit, AuditUnavailable, Facts, Happening, LogError, Personal};
 use types::{DataSubject, Principal, UserId};
 
 use crate::{AccessError, keyring::Keyring};
@@ -10,7 +10,12 @@ const USER: &str = "user:";
 
 impl From<AuditUnavailable> for AccessError {
     fn from(error: AuditUnavailable) -> Self {
-        Self::Unrecorded(error.to_string())
+        // When it takes no records any more, the audit log says so by itself, once.
+        let is_told = |why: &LogError| matches!(why, LogError::Full { .. } | LogError::Broken { .. });
+        if !matches!(&error, AuditUnavailable::Log(why) if is_told(why)) {
+            tracing::error!("{error}");
+        }
+        Self::Unrecorded(error.to_callers())
     }
 }
 
@@ -43,8 +48,14 @@ impl Keyring {
     }
 
     /// The same of what has happened already, and cannot be held back: if it cannot be recorded, the log says so.
-    pub(crate) async fn record_after(&self, user: UserId, (what, how): (&str, &str), facts: Facts) {
-        if let Err(error) = self.record(user, false, (what, how), facts, None).await {
+    pub(crate) async fn record_after(
+        &self,
+        user: UserId,
+        break_glass: bool,
+        (what, how): (&str, &str),
+        facts: Facts,
+    ) {
+        if let Err(error) = self.record(user, break_glass, (what, how), facts, None).await {
             tracing::error!(what, %user, "something that happened is not in the audit log: {error}");
         }
     }

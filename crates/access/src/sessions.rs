@@ -276,7 +276,7 @@ impl Sessions {
         for session in &ended {
             let Opened { user, kind, .. } = &session.opened;
             let facts = Facts::none().with("session", session.id).with("kind", kind.as_str());
-            self.keyring.record_after(*user, ("session_end", "done"), facts).await;
+            self.keyring.record_after(*user, kind.is_emergency(), ("session_end", "done"), facts).await;
         }
         Ok(ended.len())
     }

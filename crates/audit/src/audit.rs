@@ -30,6 +30,31 @@ pub enum AuditUnavailable {
     Seal(String),
 }
 
+impl AuditUnavailable {
+    /// The same for those who asked: what of this machine is none of their business is left out.
+    pub fn to_callers(&self) -> &'static str {
+        let Self::Log(error) = self else {
+            return "names cannot be sealed for the audit log now, so nothing that has to be recorded is done";
+        };
+        match **error {
+            LogError::Full { .. } => {
+                "the audit log has no room for new records, so nothing that has to be recorded is done; it goes on by itself once \
+                 there is room on the disk"
+            }
+            LogError::Broken { .. } => {
+                "the audit log is closed, because the disk did not confirm a write, so nothing that has to be recorded is done \
+                 until the server was started anew"
+            }
+            LogError::TooManyOpen { .. } => {
+                "too much is going on at once for the audit log, so nothing more begins that has to be recorded; try again"
+            }
+            _ => {
+                "the audit log cannot be used now, so nothing that has to be recorded is done; the server's log says why"
+            }
+        }
+    }
+}
+
 impl From<LogError> for AuditUnavailable {
     fn from(error: LogError) -> Self {
         Self::Log(Arc::new(error))

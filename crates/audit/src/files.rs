@@ -99,7 +99,13 @@ impl Files for LogFiles {
                 }
                 continue;
             }
-            for entry in fs::read_dir(full)? {
+            let entries = match fs::read_dir(full) {
+                Ok(entries) => entries,
+                // A running server has put a full tile in the place of partial ones.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            for entry in entries {
                 waiting.push(format!("{path}/{}", Path::new(&entry?.file_name()).display()));
             }
         }

@@ -9,7 +9,7 @@ use std::{
 
 use aws_lc_rs::{digest, rand};
 use data_encoding::HEXLOWER;
-use tlog::{SEED_BYTES, SecretKey};
+use tlog::{SEED_BYTES, SecretKey, Signer, VerifierKey};
 use zeroize::Zeroizing;
 
 use crate::OpenError;
@@ -22,6 +22,15 @@ pub(crate) const LOG: &str = "llmos/log-";
 pub(crate) const WITNESS: &str = "llmos/witness-";
 /// Bytes of the hash in it.
 const NAME_HASH_BYTES: usize = 10;
+
+/// What verifies a log that is signed with the key in this file.
+///
+/// # Errors
+/// If there is no such file, or it holds no key.
+pub fn verifier_key(file: &Path) -> Result<VerifierKey, OpenError> {
+    let signer: Signer = open(file, LOG, true)?;
+    Ok(signer.public().clone())
+}
 
 /// The key in this file; a new one if nothing was signed with it yet.
 pub(crate) fn open<const TYPE: u8>(

@@ -43,6 +43,7 @@ pub use crate::{
     audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
     export::Exported,
     files::LogFiles,
+    key::verifier_key,
     log::{Log, LogError},
     open::{Charged, OpenError, Recovered},
     outside::{Anchor, AnchorStatus, NotTheLog, Outside},

@@ -52,7 +52,7 @@ struct Arguments {
     /// Print JSON: one document, or for `all` an array of them.
     #[arg(long)]
     json: bool,
-    /// Also write the results to this file, as a Markdown page.
+    /// Also write the results to this file, a Markdown page; suites that are on it and were not measured stay.
     #[arg(long, value_name = "FILE.md")]
     write: Option<PathBuf>,
     /// The program to measure [default: `llmos` beside this one].
@@ -118,7 +118,9 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     print(arguments, &reports)?;
     if let Some(path) = &arguments.write {
-        let page = page::markdown(&reports, &command_line(), &surroundings);
+        let before = fs::read_to_string(path).unwrap_or_default();
+        let order = Suite::ALL.map(Suite::name);
+        let page = page::markdown(&reports, &before, &order, &command_line(), &surroundings);
         fs::write(path, page).with_context(|| format!("cannot write {}", path.display()))?;
         progress(&format!("wrote {}", path.display()));
     }

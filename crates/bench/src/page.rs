@@ -1,6 +1,6 @@
 //! The report for people: a table for the terminal, a page for the documentation.
 
-use std::fmt::Write;
+use std::{collections::HashMap, fmt::Write};
 
 use crate::{
     figures::{Better, Detail, Figure, Report, Status, Value},
@@ -26,25 +26,46 @@ pub(crate) fn plain(report: &Report) -> String {
     text
 }
 
-/// The page that is kept with the documentation.
-pub(crate) fn markdown(reports: &[Report], command: &str, surroundings: &Surroundings) -> String {
-    let commit = surroundings.commit.as_deref().map_or(NOTHING.to_owned(), |commit| format!("`{commit}`"));
-    let mut page = format!(
-        "# Benchmarks\n\n\
-         Written by `make bench`; do not edit. A value is the median of its rounds, the spread their least and \
-         greatest. Ratios are ours over the peer's, measured in the same minutes, in turns.\n\n\
-         - Command: `{command}`\n- Commit: {commit}\n- Date: {}\n- Machine: {}\n",
-        surroundings.date, surroundings.machine
-    );
-    for report in reports {
-        page.push_str(&["\n## ", report.suite, "\n\n"].concat());
-        piped(&mut page, &FIGURE_COLUMNS, &report.figures.iter().map(figure).collect::<Vec<_>>());
-        if !report.details.is_empty() {
-            page.push_str("\n### Details\n\n");
-            piped(&mut page, &DETAIL_COLUMNS, &report.details.iter().map(detail).collect::<Vec<_>>());
-        }
+/// What every page begins with.
+const HEAD: &str = "# Benchmarks\n\n\
+     Written by `make bench`, or for one suite by `llmos-bench SUITE --write docs/benchmarks.md`; do not edit. A value is the \
+     median of its rounds, the spread their least and greatest. Ratios are ours over the peer's, measured in the same \
+     minutes, in turns.\n";
+/// What stands before the name of a suite.
+const SECTION: &str = "\n## ";
+
+/// The page that is kept with the documentation: the suites that were measured now, and those of the page before that were not, in
+/// the order of `order`. Each says what made it, of which commit, when and where.
+pub(crate) fn markdown(
+    reports: &[Report],
+    before: &str,
+    order: &[&str],
+    command: &str,
+    surroundings: &Surroundings,
+) -> String {
+    let mut sections: HashMap<String, String> = HashMap::new();
+    for section in before.split(SECTION).skip(1) {
+        let name = section.lines().next().unwrap_or_default().to_owned();
+        sections.insert(name, section.trim_end().to_owned() + "\n");
     }
-    page
+    for report in reports {
+        sections.insert(report.suite.to_owned(), section(report, command, surroundings));
+    }
+    let sections = order.iter().filter_map(|name| sections.get(*name));
+    sections.fold(HEAD.to_owned(), |page, section| page + SECTION + section)
+}
+
+fn section(report: &Report, command: &str, surroundings: &Surroundings) -> String {
+    let commit = report.commit.as_deref().map_or(NOTHING.to_owned(), |commit| format!("`{commit}`"));
+    let (date, machine) = (&surroundings.date, &surroundings.machine);
+    let mut section =
+        format!("{}\n\n`{command}` at commit {commit}, {date}, on {machine}.\n\n", report.suite);
+    piped(&mut section, &FIGURE_COLUMNS, &report.figures.iter().map(figure).collect::<Vec<_>>());
+    if !report.details.is_empty() {
+        section.push_str("\n### Details\n\n");
+        piped(&mut section, &DETAIL_COLUMNS, &report.details.iter().map(detail).collect::<Vec<_>>());
+    }
+    section
 }
 
 fn figure(figure: &Figure) -> Vec<String> {
@@ -169,21 +190,25 @@ mod tests {
     }
 
     #[test]
-    fn the_page_says_what_how_where_and_when() {
+    fn the_page_says_what_how_where_and_when_and_keeps_what_was_not_measured() {
         let surroundings =
             Surroundings { commit: Some("abc".into()), machine: "2 x CPU".into(), date: "2026-11-23".into() };
-        let page = markdown(&[report()], "llmos-bench all", &surroundings);
+        let order = ["estimate", "engine", "vault"];
+        let before = "# old head\n\n## vault\n\n`x` at commit `old`.\n\n### Details\n\n| a | b |\n\n## engine\n\nold\n\n## gone\n";
+        let page = markdown(&[report()], before, &order, "llmos-bench engine", &surroundings);
         for line in [
-            "- Command: `llmos-bench all`",
-            "- Commit: `abc`",
-            "- Date: 2026-11-23",
-            "- Machine: 2 x CPU",
-            "## engine",
+            "`llmos-bench engine` at commit `abc`, 2026-11-23, on 2 x CPU.",
             "| figure | value | unit | target | peer | met | spread |",
             "| fast | 1.000 | ratio | ≥ 0.95 | llama-server | yes | 0.900 to 1.250 (3 rounds) |",
             "| hardware | AVX = 1 \\| AVX2 = 1 \\| and very much more |  |",
+            "`x` at commit `old`.",
+            "### Details",
         ] {
             assert!(page.lines().any(|found| found == line), "{line}\n{page}");
         }
+        let names: Vec<&str> = page.lines().filter(|line| line.starts_with("## ")).collect();
+        assert_eq!(names, ["## engine", "## vault"]);
+        assert!(!page.contains("old head") && page.ends_with("| a | b |\n"), "{page}");
+        assert_eq!(markdown(&[report()], &page, &order, "llmos-bench engine", &surroundings), page);
     }
 }

@@ -25,6 +25,8 @@ const RECORDS_MAX: usize = 1_000;
 const RECORDS: usize = 100;
 /// What stands before the id of a request in the answers of the protocols.
 const PREFIXES: [&str; 2] = ["chatcmpl-", "cmpl-"];
+/// Highest index, and highest number of a user.
+const NUMBER_MAX: u64 = i64::MAX.cast_unsigned();
 /// Digits of a request's id.
 const ID_DIGITS: usize = 32;
 
@@ -194,6 +196,11 @@ impl TryFrom<AuditSearch> for AuditQuery {
         let most = limit.unwrap_or(RECORDS);
         if !(1..=RECORDS_MAX).contains(&most) {
             return Err(OutOfRange::new("limit", most, format!("1 to {RECORDS_MAX}")));
+        }
+        for (name, number) in [("from", from), ("before", before), ("user", user)] {
+            if let Some(number) = number.filter(|number| *number > NUMBER_MAX) {
+                return Err(OutOfRange::new(name, number, format!("0 to {NUMBER_MAX}")));
+            }
         }
         let known = |id: String| {
             let wrong =

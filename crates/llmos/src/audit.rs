@@ -1,4 +1,9 @@
-//! Opens the audit log, and works on it: compares it with what is known of it elsewhere, and countersigns the logs of others.
+//! Opens the audit log of a server, compares it with what is known of it elsewhere, and countersigns the logs of others; below
+//! it, `llmos audit`.
+
+mod commands;
+mod line;
+mod verify;
 
 use std::sync::Arc;
 
@@ -11,6 +16,9 @@ use crate::{
     data_dir::DataDir,
     exit::{Exit, Failure, Trying},
 };
+
+pub(crate) use commands::run;
+pub(crate) use verify::verify;
 
 /// The log of the data directory. Names in it are sealed with the keys of what is stored.
 pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<Arc<Audit>, Failure> {

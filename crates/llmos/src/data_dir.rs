@@ -82,11 +82,11 @@ impl DataDir {
     }
 
     pub(crate) fn audit(&self) -> PathBuf {
-        self.path.join(AUDIT)
+        audit(&self.path)
     }
 
     pub(crate) fn audit_key(&self) -> PathBuf {
-        self.path.join(AUDIT_KEY)
+        audit_key(&self.path)
     }
 
     pub(crate) fn witness(&self) -> PathBuf {
@@ -153,6 +153,16 @@ pub(crate) fn make(path: &Path) -> Result<(), Failure> {
 /// The folder of the store of models.
 pub(crate) fn models(data_dir: &Path) -> PathBuf {
     data_dir.join(MODELS)
+}
+
+/// The folder of the audit log.
+pub(crate) fn audit(data_dir: &Path) -> PathBuf {
+    data_dir.join(AUDIT)
+}
+
+/// The file with the key that it is signed with.
+pub(crate) fn audit_key(data_dir: &Path) -> PathBuf {
+    data_dir.join(AUDIT_KEY)
 }
 
 /// A folder that others may look into is closed to them if it is ours: empty, or used by a server before. Any

@@ -36,7 +36,7 @@ mod vault;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use cli::{Command, ConfigArgs, ConfigCommand};
+use cli::{AuditCommand, Command, ConfigArgs, ConfigCommand};
 use client::Client;
 use config::{Config, Surroundings};
 use exit::{Exit, Failure, Trying};
@@ -77,6 +77,10 @@ fn main() -> ExitCode {
         Command::Models { verify } => load(&args).and_then(|config| models::list(&config, verify, output)),
         Command::Rm { name, .. } => load(&args).and_then(|config| models::remove(&config, name, output)),
         Command::Import(import) => load(&args).and_then(|config| models::import(&config, import, output)),
+        Command::Audit(AuditCommand::Verify { checkpoints }) => {
+            load(&args).and_then(|config| audit::verify(&config.data_dir, &checkpoints, output))
+        }
+        Command::Audit(command) => ask(&args, async |client| audit::run(&client, command, output).await),
         Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),

@@ -135,6 +135,20 @@ pub(crate) fn harmless(text: &str) -> Cow<'_, str> {
     if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
+/// What others have written, as a part of a line of ours: nothing in it ends the line, turns it around, moves the cursor or is
+/// invisible.
+pub(crate) fn one_line(text: &str) -> String {
+    const AS_IT_IS: [char; 3] = ['"', '\'', '\\'];
+    let mut shown = String::with_capacity(text.len());
+    // Of all else the library escapes what is not printed (Unicode: Cc, Cf, Zl, Zp, unassigned).
+    for part in text.split_inclusive(AS_IT_IS) {
+        let plain = part.trim_end_matches(AS_IT_IS);
+        shown.extend(plain.escape_debug());
+        shown.push_str(&part[plain.len()..]);
+    }
+    shown
+}
+
 fn aligned(headers: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count());
@@ -179,6 +193,17 @@ mod tests {
     fn escape_sequences_do_not_reach_a_terminal() {
         assert_eq!(harmless("a\tb\n"), "a\tb\n");
         assert_eq!(harmless("\x1b[2Jgone\r\u{9b}"), "\u{fffd}[2Jgone\u{fffd}\u{fffd}");
+    }
+
+    #[test]
+    fn a_part_of_a_line_stays_one() {
+        for (text, shown) in [
+            ("größer हिन्दी 日本語 \"x\" it's \\", "größer हिन्दी 日本語 \"x\" it's \\"),
+            ("a\nb\u{2028}c\td", "a\\nb\\u{2028}c\\td"),
+            ("\u{202e}abc\u{200b}\u{1b}[2J", "\\u{202e}abc\\u{200b}\\u{1b}[2J"),
+        ] {
+            assert_eq!(one_line(text), shown);
+        }
     }
 
     #[test]

@@ -708,6 +708,7 @@ fn every_attack_that_is_named_is_tried() {
     let here = [
         include_str!("attacks.rs"),
         include_str!("access.rs"),
+        include_str!("audit.rs"),
         include_str!("engine.rs"),
         include_str!("tls.rs"),
         include_str!("../../engine/src/llama/confinement/tests.rs"),

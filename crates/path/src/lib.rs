@@ -277,11 +277,11 @@ impl Path {
             Ok(answered) => answered,
             Err(error) => return Err(charge.fail(error).await),
         };
-        charge.begin(&answer.model, &digest);
-        // The estimate gives way to what it is. Who cannot pay that gets no answer: it is cancelled before it has begun.
+        // The estimate gives way to what it is. Who cannot pay that gets no answer: it is cancelled before it has begun, and costs nothing.
         if let Err(error) = charge.reads(prompt) {
             return Err(charge.fail(error.into()).await);
         }
+        charge.begin(&answer.model, &digest);
         if let Some(keeping) = keeping {
             answer.events = stored(answer.events, keeping, answer.model.clone());
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use identity::user_code;
-use types::{Secret, UserId};
+use types::Secret;
 
 use super::{DeviceError, SignIn, SignInError, locked, waiting::Waiting};
 use crate::{
@@ -110,10 +110,10 @@ impl SignIn {
 
     /// Who asks with this code. For those only who have signed in completely; wrong codes are counted.
     pub fn device(&self, secret: &Secret, code: &str) -> Result<DeviceView, SignInError> {
-        let user = self.complete(secret)?.opened.user;
-        self.check_attempts(user)?;
+        let opened = self.complete(secret)?.opened;
+        self.check_attempts(opened.user)?;
         let found = locked(&self.0.devices).by_code(code).map(|(_, device)| device.view.clone());
-        found.ok_or_else(|| self.no_device(user))
+        found.ok_or_else(|| self.no_device(&opened))
     }
 
     /// Lets a device in, as oneself, or sends it away.
@@ -125,7 +125,7 @@ impl SignIn {
         let found = devices.by_code(code).filter(|(_, device)| device.decision.is_none());
         let Some((_, device)) = found else {
             drop(devices);
-            return Err(self.no_device(user));
+            return Err(self.no_device(&session.opened));
         };
         // What was opened in an emergency gives nothing that lasts longer.
         let is_emergency = session.opened.kind.is_emergency();
@@ -177,8 +177,8 @@ impl SignIn {
         }
     }
 
-    fn no_device(&self, user: UserId) -> SignInError {
-        self.wrong(user, "user_code");
+    fn no_device(&self, opened: &Opened) -> SignInError {
+        self.wrong(opened, "user_code");
         SignInError::WrongCode
     }
 }

@@ -445,7 +445,7 @@ impl SignIn {
         let (this, owner) = (self.clone(), session.opened.user);
         // A guess counts before anybody else has a turn: of many at once, no more are looked at than of one after the other.
         let Some((record, now, before)) = right else {
-            self.wrong(owner, what);
+            self.wrong(&session.opened, what);
             return Err(SignInError::WrongCode);
         };
         carried_through(async move {
@@ -454,10 +454,11 @@ impl SignIn {
                     let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
                     let facts = Facts::none().with("factor", &record.id);
                     let event = ("recovery_code_reused", "refused");
-                    this.0.keyring.record_after(owner, event, facts).await;
+                    let in_emergency = session.opened.kind.is_emergency();
+                    this.0.keyring.record_after(owner, in_emergency, event, facts).await;
                     tracing::warn!(alarm = "recovery_code_reused", %tenant, %user, "a recovery code was shown a second time");
                 }
-                this.wrong(owner, what);
+                this.wrong(&session.opened, what);
                 return Err(SignInError::WrongCode);
             }
             this.right(owner);

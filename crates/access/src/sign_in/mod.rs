@@ -375,8 +375,9 @@ impl SignIn {
         }
     }
 
-    /// Counts a wrong code of an account, in whichever of its sessions.
-    fn wrong(&self, user: UserId, what: &'static str) {
+    /// Counts a wrong code of an account, in whichever of its sessions; it is said in this one.
+    fn wrong(&self, opened: &Opened, what: &'static str) {
+        let (user, in_emergency) = (opened.user, opened.kind.is_emergency());
         let mut all = locked(&self.0.attempts);
         let attempts = all.entry(user).or_default();
         attempts.wrong += 1;
@@ -391,7 +392,9 @@ impl SignIn {
         let facts = Facts::none().with("of", what).with("wrong", wrong);
         let keyring = self.0.keyring.clone();
         // Who guesses need not wait for the disk; that it counts is certain already.
-        tokio::spawn(async move { keyring.record_after(user, ("wrong_code", "refused"), facts).await });
+        tokio::spawn(async move {
+            keyring.record_after(user, in_emergency, ("wrong_code", "refused"), facts).await;
+        });
         if let Some(wait_s) = wait {
             let (tenant, user) = self.0.keyring.names_of(user).ok().flatten().unwrap_or_default();
             tracing::warn!(alarm = "wrong_codes", what, %tenant, %user, wrong, wait_s, "an account is locked");

@@ -141,6 +141,14 @@ impl Site {
     }
 }
 
+impl Answer {
+    /// Which request it answers.
+    pub(crate) fn request_id(&self) -> &str {
+        let id = self.head.lines().find_map(|line| line.strip_prefix("x-request-id: "));
+        id.unwrap_or_else(|| panic!("no id: {}", self.head))
+    }
+}
+
 impl Server<'_> {
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
@@ -161,6 +169,12 @@ impl Server<'_> {
         let outcome = self.site.run(&[args, &["--json"]].concat());
         assert_eq!(outcome.code, Some(0), "{args:?}: {}", outcome.stderr);
         serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// Records of the audit log that these flags choose, the oldest first.
+    pub(crate) fn records(&self, flags: &[&str]) -> Vec<Value> {
+        let found = self.json(&[&["audit", "search", "--limit", "100000"], flags].concat());
+        found["records"].as_array().unwrap().clone()
     }
 
     pub(crate) fn get(&self, path: &str) -> Answer {
