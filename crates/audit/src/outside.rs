@@ -189,7 +189,7 @@ impl Outside {
         let looks = join_all(self.places.iter().map(|at| self.compare(at, &newest))).await;
         let mut looked: Vec<_> = self.places.iter().zip(looks).collect();
         for (at, found) in &looked {
-            self.must_agree(at, found.as_ref().err())?;
+            Self::must_agree(at, found.as_ref().err())?;
         }
         looked.sort_by_key(|(at, _)| std::cmp::Reverse(at.state().known));
         for (at, found) in looked {
@@ -198,13 +198,13 @@ impl Outside {
                 Ok(Found::Older) => self.push(at, &newest, LOOK_WAIT_MAX).await,
                 Err(error) => Err(error),
             };
-            self.must_agree(at, pushed.as_ref().err())?;
+            Self::must_agree(at, pushed.as_ref().err())?;
             self.report(at, &newest, pushed).await;
         }
         Ok(())
     }
 
-    fn must_agree(&self, at: &At, error: Option<&PushError>) -> Result<(), NotTheLog> {
+    fn must_agree(at: &At, error: Option<&PushError>) -> Result<(), NotTheLog> {
         let Some(PushError::Contradicted(contradiction)) = error else { return Ok(()) };
         let found = NotTheLog { place: at.name.clone(), contradiction: contradiction.clone() };
         alarm(&found);
