@@ -155,22 +155,12 @@ struct State {
 impl Outside {
     /// Pushes the newest checkpoint of the log to these places, each `every` if it has grown.
     pub fn new(audit: Arc<Audit>, anchors: Vec<Anchor>, outbound: Outbound, every: Duration) -> Arc<Self> {
-        let cosigned = audit.cosigned().newest();
         let place = |anchor: Anchor| {
             let name = match &anchor {
                 Anchor::Folder(folder) => folder.display().to_string(),
                 Anchor::Witness { url, .. } => Place::of(url).to_string(),
             };
-            let known = match &anchor {
-                Anchor::Folder(_) => None,
-                // Only where to begin: the witness says if it is something else.
-                Anchor::Witness { key, .. } => cosigned.as_ref().and_then(|cosigned| {
-                    let note = Note::parse(cosigned.note.as_bytes()).ok()?;
-                    cosignature::verify(&note, key).ok().map(|_| cosigned.size)
-                }),
-            };
-            let state = Mutex::new(State { known, ..State::default() });
-            Arc::new(At { anchor, name, state, turn: Arc::default() })
+            Arc::new(At { anchor, name, state: Mutex::default(), turn: Arc::default() })
         };
         let outside = Self {
             audit,
@@ -185,6 +175,9 @@ impl Outside {
 
     /// Asks each place that answers for what it has, before anything is served, and pushes what is new.
     ///
+    /// Nothing is pushed anywhere before all have been asked, and then first to the one that knows most: a place that has fallen
+    /// behind would take an older copy of the log for the log, and later refuse the log itself.
+    ///
     /// # Errors
     /// If the log is smaller than a place knows, or another. Nothing is recorded then: the folder is evidence.
     pub async fn look(&self) -> Result<(), NotTheLog> {
@@ -193,19 +186,60 @@ impl Outside {
             return Ok(());
         }
         let newest = self.newest().await;
-        let looks = self.places.iter().map(|at| self.push(at, &newest, LOOK_WAIT_MAX));
-        let looks = join_all(looks).await;
-        for (at, pushed) in self.places.iter().zip(&looks) {
-            if let Err(PushError::Contradicted(contradiction)) = pushed {
-                let found = NotTheLog { place: at.name.clone(), contradiction: contradiction.clone() };
-                alarm(&found);
-                return Err(found);
-            }
+        let looks = join_all(self.places.iter().map(|at| self.compare(at, &newest))).await;
+        let mut looked: Vec<_> = self.places.iter().zip(looks).collect();
+        for (at, found) in &looked {
+            Self::must_agree(at, found.as_ref().err())?;
         }
-        for (at, pushed) in self.places.iter().zip(looks) {
+        looked.sort_by_key(|(at, _)| std::cmp::Reverse(at.state().known));
+        for (at, found) in looked {
+            let pushed = match found {
+                Ok(Found::Same) => Ok(()),
+                Ok(Found::Older) => self.push(at, &newest, LOOK_WAIT_MAX).await,
+                Err(error) => Err(error),
+            };
+            Self::must_agree(at, pushed.as_ref().err())?;
             self.report(at, &newest, pushed).await;
         }
         Ok(())
+    }
+
+    fn must_agree(at: &At, error: Option<&PushError>) -> Result<(), NotTheLog> {
+        let Some(PushError::Contradicted(contradiction)) = error else { return Ok(()) };
+        let found = NotTheLog { place: at.name.clone(), contradiction: contradiction.clone() };
+        alarm(&found);
+        Err(found)
+    }
+
+    /// Asks a place for what it has, and changes nothing there.
+    async fn compare(&self, at: &Arc<At>, newest: &Checkpointed) -> Result<Found, PushError> {
+        let compared = async {
+            match &at.anchor {
+                Anchor::Folder(folder) => {
+                    let (audit, folder) = (self.audit.clone(), folder.clone());
+                    let look = move || folder::look(&folder, audit.log(), audit.key(), true);
+                    let kept = blocking(at, look).await?;
+                    at.state().known = kept.map(|kept| kept.size());
+                    Ok(Found::Older)
+                }
+                // From its own size no proof is needed: a witness that knows this very checkpoint signs it again, and any other
+                // says what it knows.
+                Anchor::Witness { url, key } => match self.ask_from(newest.size, url, newest).await? {
+                    Meaning::Cosigned(lines) => {
+                        self.keep(key, newest, lines).await?;
+                        at.state().known = Some(newest.size);
+                        Ok(Found::Same)
+                    }
+                    Meaning::Again(known) => {
+                        at.state().known = Some(known);
+                        Ok(Found::Older)
+                    }
+                    Meaning::Contradicts(contradiction) => Err(contradiction.into()),
+                    Meaning::Failed(why) => Err(PushError::Failed(why)),
+                },
+            }
+        };
+        timeout(LOOK_WAIT_MAX, compared).await.unwrap_or_else(|_| Err(late(LOOK_WAIT_MAX)))
     }
 
     /// Pushes until [`Outside::close`].
@@ -287,23 +321,17 @@ impl Outside {
 
     async fn push(&self, at: &Arc<At>, newest: &Checkpointed, wait: Duration) -> Result<(), PushError> {
         let pushed = async {
-            let turn = at.turn.clone().lock_owned().await;
             match &at.anchor {
                 Anchor::Folder(folder) => {
                     let (audit, folder, newest) = (self.audit.clone(), folder.clone(), newest.clone());
                     let known = at.state().known;
-                    let pushed = tokio::task::spawn_blocking(move || {
-                        // Kept for as long as the file system takes, also if nobody waits any more.
-                        let _turn = turn;
-                        folder::push(&folder, audit.log(), audit.key(), &newest, known)
-                    });
-                    pushed.await.unwrap_or_else(|_| Err(PushError::Failed("it was given up".to_owned())))
+                    let push = move || folder::push(&folder, audit.log(), audit.key(), &newest, known);
+                    blocking(at, push).await
                 }
                 Anchor::Witness { url, key } => self.ask(at, url, key, newest).await,
             }
         };
-        let late = |_| Err(PushError::Failed(format!("it did not answer within {} s", wait.as_secs())));
-        let pushed = timeout(wait, pushed).await.unwrap_or_else(late);
+        let pushed = timeout(wait, pushed).await.unwrap_or_else(|_| Err(late(wait)));
         if pushed.is_ok() {
             at.state().known = Some(newest.size);
         }
@@ -318,19 +346,9 @@ impl Outside {
         key: &WitnessKey,
         newest: &Checkpointed,
     ) -> Result<(), PushError> {
-        let url = below(url, ADD_CHECKPOINT);
         let mut old = at.state().known.unwrap_or(0).min(newest.size);
         for _ in 0..ASKS_MAX {
-            let body = self.request(old, newest).await?;
-            let call = Call {
-                method: Method::POST,
-                body: Some(("text/plain", Secret::from(body))),
-                authorization: None,
-                bytes_max: ANSWER_BYTES_MAX,
-            };
-            let reply = self.outbound.call(&url, &call).await;
-            let reply = reply.map_err(|error| PushError::Failed(error.to_string()))?;
-            match understand(reply.status.as_u16(), &reply.body, Asked { old, size: newest.size }) {
+            match self.ask_from(old, url, newest).await? {
                 Meaning::Cosigned(lines) => return self.keep(key, newest, lines).await,
                 Meaning::Again(known) => old = known,
                 Meaning::Contradicts(contradiction) => return Err(contradiction.into()),
@@ -338,6 +356,18 @@ impl Outside {
             }
         }
         Err(PushError::Failed(format!("it says another size each time it is asked, {ASKS_MAX} times")))
+    }
+
+    async fn ask_from(&self, old: u64, url: &Url, newest: &Checkpointed) -> Result<Meaning, PushError> {
+        let call = Call {
+            method: Method::POST,
+            body: Some(("text/plain", Secret::from(self.request(old, newest).await?))),
+            authorization: None,
+            bytes_max: ANSWER_BYTES_MAX,
+        };
+        let reply = self.outbound.call(&below(url, ADD_CHECKPOINT), &call).await;
+        let reply = reply.map_err(|error| PushError::Failed(error.to_string()))?;
+        Ok(understand(reply.status.as_u16(), &reply.body, Asked { old, size: newest.size }))
     }
 
     async fn request(&self, old: u64, newest: &Checkpointed) -> Result<String, PushError> {
@@ -423,6 +453,31 @@ impl Outside {
         };
         self.audit.set_anchors(self.places.iter().map(status).collect());
     }
+}
+
+/// What a place has, compared with the newest checkpoint.
+enum Found {
+    /// This very one.
+    Same,
+    /// An older one, or none.
+    Older,
+}
+
+/// Works at a place on a thread that may block. What hangs there keeps its turn, also if nobody waits any more.
+async fn blocking<T: Send + 'static>(
+    at: &At,
+    work: impl FnOnce() -> Result<T, PushError> + Send + 'static,
+) -> Result<T, PushError> {
+    let turn = at.turn.clone().lock_owned().await;
+    let worked = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    worked.await.unwrap_or_else(|_| Err(PushError::Failed("it was given up".to_owned())))
+}
+
+fn late(wait: Duration) -> PushError {
+    PushError::Failed(format!("it did not answer within {} s", wait.as_secs()))
 }
 
 impl At {

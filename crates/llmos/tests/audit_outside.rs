@@ -214,15 +214,17 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     assert!(newer.size() > kept.size());
     fs::rename(&log, site.folder().join("newest")).unwrap();
     fs::rename(&older, &log).unwrap();
-    for (anchors, says) in [
-        (&by_witness, format!("it knows {} entries of this log", newer.size())),
-        (&by_folder, format!("it knows {} entries of this log", newer.size())),
-    ] {
+    // A place that knows nothing yet does not learn the older copy: it would refuse the log itself later.
+    let fresh = tempfile::tempdir().unwrap();
+    let with_fresh = format!("{}{by_witness}", folder_anchor(fresh.path()));
+    for anchors in [&by_witness, &by_folder, &with_fresh] {
         configure(&site, &format!("{OUTBOUND}{anchors}"));
         let why = refused(&site);
-        assert!(why.contains(&says) && why.contains("Somebody put an older copy back"), "{why}");
-        assert!(why.contains("audit_rollback") && why.contains("it is evidence"), "{why}");
+        assert!(why.contains(&format!("it knows {} entries of this log", newer.size())), "{why}");
+        assert!(why.contains("Somebody put an older copy back") && why.contains("it is evidence"), "{why}");
+        assert!(why.contains("audit_rollback"), "{why}");
     }
+    assert_eq!(fs::read_dir(fresh.path()).unwrap().count(), 0);
     // Who checks the folder with what was kept elsewhere sees it, too.
     let trust = Trust { key: &verifier, kept: std::slice::from_ref(&newer), witnesses: &[] };
     let report = check(&LogFiles::new(log.clone()), &trust).unwrap();

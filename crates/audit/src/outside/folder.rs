@@ -26,8 +26,26 @@ const ENDING: &str = ".checkpoint";
 /// Files that are tried, the newest first, until one is believed.
 const TRIED_MAX: usize = 64;
 
-/// Compares what the folder has with the log, and adds the checkpoint. `pushed` is the size that was pushed last since the
-/// start; without one all files are looked at, not only the newest. Blocks.
+/// The newest checkpoint that the folder has, if the log continues it. `all` files are looked at, or the newest only. Blocks.
+pub(super) fn look(
+    folder: &Path,
+    log: &Log,
+    key: &VerifierKey,
+    all: bool,
+) -> Result<Option<Checkpoint>, PushError> {
+    if !folder.is_dir() {
+        return Err(PushError::Failed("there is no such folder; make it, or mount it".to_owned()));
+    }
+    let Some(kept) = newest(folder, key, all)? else { return Ok(None) };
+    match compare(&kept, key, log.size(), |size| log.root(size)) {
+        Ok(None) => Ok(Some(kept)),
+        Ok(Some(contradiction)) => Err(contradiction.into()),
+        Err(error) => Err(PushError::Failed(error.to_string())),
+    }
+}
+
+/// Compares what the folder has with the log, and adds the checkpoint. `pushed` is the size that is known to be there since
+/// the start; without one all files are looked at, not only the newest. Blocks.
 pub(super) fn push(
     folder: &Path,
     log: &Log,
@@ -35,22 +53,13 @@ pub(super) fn push(
     checkpoint: &Checkpointed,
     pushed: Option<u64>,
 ) -> Result<(), PushError> {
-    if !folder.is_dir() {
-        return Err(PushError::Failed("there is no such folder; make it, or mount it".to_owned()));
-    }
     let failed = |file: &Path, error: &io::Error| PushError::Failed(format!("{}: {error}", file.display()));
     let named = |size: u64| folder.join(format!("{}.{size}{ENDING}", stem(key)));
-    let kept = newest(folder, key, pushed.is_none())?;
+    let kept = look(folder, log, key, pushed.is_none())?;
     if kept.is_none() && pushed.is_some_and(|size| !named(size).exists()) {
         // Else the checkpoints would go to the disk of this machine, below the place where the folder was mounted.
         let why = "what was there is gone; is the folder still mounted?";
         return Err(PushError::Failed(why.to_owned()));
-    }
-    if let Some(kept) = kept {
-        let found = compare(&kept, key, log.size(), |size| log.root(size));
-        if let Some(contradiction) = found.map_err(|error| PushError::Failed(error.to_string()))? {
-            return Err(contradiction.into());
-        }
     }
     let numbered = named(checkpoint.size);
     match durable::put_new(&numbered, checkpoint.note.as_bytes()) {
