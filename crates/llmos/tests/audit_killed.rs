@@ -184,7 +184,7 @@ fn a_budget_stays_exact_when_the_server_is_killed_in_the_race_for_it() {
                             server.try_raw("POST", "/v1/chat/completions", key, &[], Some(&body("hello")));
                         match answer {
                             Some(answer) => {
-                                *acknowledged.lock().unwrap() += count(&answer["usage"], "total_tokens")
+                                *acknowledged.lock().unwrap() += count(&answer["usage"], "total_tokens");
                             }
                             None if killed_at == usize::MAX => drop(refusals.fetch_add(1, Ordering::Relaxed)),
                             None => return,

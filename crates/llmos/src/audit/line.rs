@@ -56,9 +56,9 @@ fn action(record: &Record) -> String {
 
 fn how(record: &Record) -> String {
     let policies: Vec<String> = record.policies.iter().map(|policy| one_line(policy)).collect();
-    let decision = record.decision.as_deref().map(|decision| match policies.is_empty() {
-        true => one_line(decision),
-        false => format!("{} ({})", one_line(decision), policies.join(", ")),
+    let decision = record.decision.as_deref().map(|decision| {
+        let by = if policies.is_empty() { String::new() } else { format!(" ({})", policies.join(", ")) };
+        one_line(decision) + &by
     });
     let outcome = record.outcome.as_deref().map(one_line);
     let error = record.error.as_deref().map(|error| format!("({})", one_line(error)));

@@ -98,7 +98,8 @@ fn text(report: &Report, key: &VerifierKey, not_shown: &[String]) -> String {
     }
     lines.extend(not_shown.iter().map(|what| ("not shown", what.clone())));
     let verdict = if report.is_valid() { "VALID\n" } else { "NOT VALID\n" };
-    lines.iter().map(|(name, what)| format!("{name:<10}  {what}\n")).collect::<String>() + verdict
+    let lines: Vec<String> = lines.iter().map(|(name, what)| format!("{name:<10}  {what}\n")).collect();
+    lines.concat() + verdict
 }
 
 fn document(report: &Report, key: &VerifierKey, not_shown: &[String]) -> serde_json::Value {
