@@ -289,9 +289,10 @@ fn on_a_full_disk_nothing_is_done_that_is_not_recorded() {
     );
     assert!(refused.head.contains("retry-after: "), "{}", refused.head);
     let privileged = member(&server);
-    assert_eq!(
-        (privileged.status, &privileged.body["error"]["code"]),
-        (503, &json!("audit_unavailable")),
+    // What has ended meanwhile may have left room for one more record; then the database has none for the deed.
+    let why = privileged.body["error"]["code"].as_str().unwrap();
+    assert!(
+        privileged.status == 503 && ["audit_unavailable", "key_store_unavailable"].contains(&why),
         "{}",
         privileged.body
     );
