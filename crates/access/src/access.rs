@@ -79,6 +79,8 @@ fn local_operator() -> Principal {
     }
 }
 
+/// What a tenant is called in records that there is not: what was asked for may be anything.
+const NO_SUCH_TENANT: &str = "tenant:?";
 /// A tenant that nobody is in: whoever may do something to it may do it to all, also to those that are not there yet.
 pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 
@@ -347,7 +349,7 @@ impl Access {
         let own = self.authorize::<A>(principal, principal.tenant)?;
         let refused = |why, policies| Refusal {
             why: Box::new(why),
-            on: format!("tenant:{tenant}"),
+            on: NO_SUCH_TENANT.to_owned(),
             policies,
             version: own.version().clone(),
         };
@@ -563,16 +565,15 @@ impl Book {
 /// What the last server had recorded but not counted when it died is counted now: each request once. From here on it is written down
 /// which are.
 async fn count_what_is_missing(store: &Store, audit: &Arc<Audit>) -> Result<(), OpenError> {
-    let (low, counted) = store.counted().await?;
-    let low = if low <= audit.log().size() {
-        low
-    } else {
+    let (mut low, counted) = store.counted().await?;
+    let size = audit.log().size();
+    if low > size {
         tracing::warn!(
-            "the audit log is another one than before: what was used is counted from its beginning on"
+            "the audit log is an older or another one than before: what it has is taken for counted"
         );
-        store.forget_counted().await?;
-        0
-    };
+        store.reset_counted(size).await?;
+        low = size;
+    }
     store.count_by(audit.log().lowest_open());
     let missing = audit.charged(low, counted).await?;
     for charged in &missing {

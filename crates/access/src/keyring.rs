@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use audit::Audit;
+use audit::{Audit, Facts, Happening};
 use store::{KeyRecord, NewKeyRecord, NewUsage, Rights, Store, UsageRecord, UserRecord, UserState};
 use tokio::{
     sync::{Mutex, watch},
@@ -326,6 +326,8 @@ impl Keyring {
         if self.store.has_any_key().await? {
             return Ok(None);
         }
+        let facts = Facts::none().with("deed", "create_first").with("role", new.role);
+        self.audit.note(Happening { facts, ..Happening::of("manage_keys", "done") }).await?;
         let (_, text) = self.create_next(new).await?;
         Ok(Some(text))
     }

@@ -199,7 +199,7 @@ impl Sessions {
 
     /// Ends what has expired, and the session of this user that was not used for longest if there are too many.
     async fn make_room(&self, user: UserId, now: u64) -> Result<(), AccessError> {
-        let over: Vec<KeyId> = {
+        let (over, pushed_out): (Vec<KeyId>, Vec<KeyId>) = {
             let live = self.live.read().map_err(broken)?;
             let mut over: Vec<KeyId> =
                 live.values().filter(|live| !self.in_force(live, now)).map(|live| live.session.id).collect();
@@ -210,13 +210,19 @@ impl Sessions {
                 .collect();
             own.sort_unstable_by_key(|(seen_at, _)| *seen_at);
             let many = (own.len() + 1).saturating_sub(SESSIONS_OF_USER_MAX);
-            over.extend(own.into_iter().take(many).map(|(_, id)| id));
+            let pushed_out: Vec<KeyId> = own.into_iter().take(many).map(|(_, id)| id).collect();
+            over.extend(&pushed_out);
             if live.len() - over.len() >= SESSIONS_MAX {
                 return Err(OutOfRange::new("sessions", live.len(), format!("at most {SESSIONS_MAX}")).into());
             }
-            over
+            (over, pushed_out)
         };
-        self.end_all(over).await
+        self.end_all(over).await?;
+        for id in pushed_out {
+            let facts = Facts::none().with("session", id).with("why", "too many sessions");
+            self.keyring.record_after(user, false, ("session_end", "done"), facts).await;
+        }
+        Ok(())
     }
 
     /// The session of a secret. Unknown, over and wrong look the same and take the same time.

@@ -321,7 +321,9 @@ impl Begun {
     /// Records what became of it. On the disk when this returns.
     pub async fn end(mut self, outcome: Outcome<'_>) -> Result<(), AuditUnavailable> {
         let Some(open) = self.0.take() else { return Ok(()) };
-        Ok(open.audit.log.append(open.entry(outcome)).await.map(drop)?)
+        // Handed in before anything is waited for: it is recorded also if whoever waits goes away.
+        let ended = open.audit.log.hand_in(open.entry(outcome));
+        Ok(ended.await.map(drop)?)
     }
 
     /// The same, and nobody waits.

@@ -45,7 +45,7 @@ pub use crate::{
     files::LogFiles,
     key::verifier_key,
     log::{Log, LogError},
-    open::{Charged, OpenError, Recovered},
+    open::{Charged, Found, OpenError, Recovered},
     outside::{Anchor, AnchorStatus, NotTheLog, Outside},
     personal::{Erases, Personal, Seals},
     receipt::{Proved, Receipt},

@@ -226,6 +226,17 @@ impl Log {
         answer.await.map_err(|_| self.gone())?.map(writer::Ticket::take)
     }
 
+    /// The same, handed in at once: whoever waits for the answer and goes away changes nothing. Called on a runtime.
+    pub fn hand_in(&self, entry: Entry) -> impl Future<Output = Result<u64, LogError>> + Send + 'static {
+        let (caller, answer) = oneshot::channel();
+        let log = self.clone();
+        let handed = checked(entry).map(|record| log.enqueue(Pending { record, caller: Some(caller) }));
+        async move {
+            handed?;
+            answer.await.map_err(|_| log.gone())?.map(writer::Ticket::take)
+        }
+    }
+
     /// The same, and nobody waits. If the queue is full, a task of its own waits for room; so this is called on a runtime.
     pub fn append_soon(&self, entry: Entry) {
         let record = match checked(entry) {
@@ -234,8 +245,11 @@ impl Log {
                 return tracing::error!("an audit entry that nobody waits for was not written: {error}");
             }
         };
-        let pending = Handed::Record(Pending { record, caller: None });
-        match self.queue.try_send(pending) {
+        self.enqueue(Pending { record, caller: None });
+    }
+
+    fn enqueue(&self, pending: Pending) {
+        match self.queue.try_send(Handed::Record(pending)) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(pending)) => {
                 let log = self.clone();

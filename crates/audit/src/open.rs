@@ -15,7 +15,7 @@ use crate::{
     Audit, Facts, Happening, Outcome, Record, RecordKind, Seals, Used, Who,
     audit::{AuditUnavailable, ending},
     key,
-    log::{ENTRIES_MAX, Log, LogError, Options},
+    log::{self, ENTRIES_MAX, Log, LogError, Options},
 };
 
 /// How often, and after which pauses, a log is tried that another process has open.
@@ -68,6 +68,9 @@ pub struct Recovered {
     pub cut_bytes: u64,
 }
 
+/// What was left undone in a log.
+pub struct Found(log::Recovered);
+
 /// A request that used a model, as the log has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Charged {
@@ -84,13 +87,25 @@ pub struct Charged {
 }
 
 impl Audit {
-    /// Opens the log in `folder`, or begins one; `key` is the file with the key that it is signed with (created, 0600), which is kept
-    /// elsewhere. What had begun and not ended is ended as `interrupted`, with all that was set aside for it.
+    /// Opens the log in `folder`, or begins one, and ends what was left undone: [`open_as_found`](Self::open_as_found), then
+    /// [`settle`](Self::settle).
     pub async fn open(
         folder: &Path,
         key: &Path,
         seals: Arc<dyn Seals>,
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
+        let (audit, found) = Self::open_as_found(folder, key, seals).await?;
+        let recovered = audit.settle(found).await?;
+        Ok((audit, recovered))
+    }
+
+    /// Opens the log in `folder`, or begins one; `key` is the file with the key that it is signed with (created, 0600), which is kept
+    /// elsewhere. Nothing is written into it yet, so that it can be compared with what is known of it elsewhere.
+    pub async fn open_as_found(
+        folder: &Path,
+        key: &Path,
+        seals: Arc<dyn Seals>,
+    ) -> Result<(Arc<Self>, Found), OpenError> {
         let (folder, key) = (folder.to_owned(), key.to_owned());
         let opened = tokio::task::spawn_blocking(move || {
             let signer: Signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
@@ -112,7 +127,12 @@ impl Audit {
         });
         let broken_off = |_| LogError::Closed;
         let (log, verifier, found) = opened.await.map_err(broken_off)??;
-        let audit = Self::new(log, verifier, seals);
+        Ok((Self::new(log, verifier, seals), Found(found)))
+    }
+
+    /// What had begun and not ended is ended as `interrupted`, with all that was set aside for it; what was cut is noted.
+    pub async fn settle(self: &Arc<Self>, Found(found): Found) -> Result<Recovered, OpenError> {
+        let audit = self;
         let mut recovered = Recovered { interrupted: 0, cut_bytes: 0 };
         for some in found.open.chunks(ENDED_AT_ONCE) {
             let interrupted = |(begin, entry): &(u64, Vec<u8>)| {
@@ -129,7 +149,7 @@ impl Audit {
             let facts = Facts::none().with("bytes", cut.bytes).with("offset", cut.offset);
             audit.note(Happening { facts, ..Happening::of("log_cut", "recovered") }).await?;
         }
-        Ok((audit, recovered))
+        Ok(recovered)
     }
 
     /// The requests that used a model and whose beginnings are at `low` or later, but for those in `counted`.

@@ -143,6 +143,13 @@ impl Witness {
             file: file.to_owned(),
             why: why.to_string(),
         };
+        if file.exists() && !folder.exists() {
+            // It has signed, and does not know what: it could sign another root of the same size.
+            return Err(unreadable(
+                folder,
+                &"it is missing, and the key of the witness is there; restore both from one backup",
+            ));
+        }
         DirBuilder::new()
             .recursive(true)
             .mode(FOLDER_MODE)
@@ -221,7 +228,8 @@ impl Witness {
     ) -> Result<String, WitnessRefusal> {
         let log = logs.get_mut(checkpoint.origin()).ok_or(WitnessRefusal::UnknownLog)?;
         if let Some(why) = &log.broken {
-            return Err(WitnessRefusal::Unavailable(why.clone()));
+            tracing::debug!("this witness signs nothing for this log: {why}");
+            return Err(WitnessRefusal::Unavailable("it cannot keep what it sees".to_owned()));
         }
         if !log.allowance.take(Instant::now()) {
             return Err(WitnessRefusal::Busy);
@@ -238,7 +246,7 @@ impl Witness {
                     _ => log.broken = Some(why.clone()),
                 }
                 tracing::error!("this witness cannot keep what it has seen: {why}");
-                return Err(WitnessRefusal::Unavailable(why));
+                return Err(WitnessRefusal::Unavailable("it cannot keep what it sees".to_owned()));
             }
             log.seen = Some(seen);
         }

@@ -79,8 +79,6 @@ impl Modify for ApiKey {
 fn public() -> OpenApiRouter<Arc<Gateway>> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(chat::chat_completions, stored::list_stored))
-        .routes(routes!(stored::get_stored, stored::update_stored, stored::delete_stored))
-        .routes(routes!(stored::list_stored_messages))
         .routes(routes!(completions::completions))
         .routes(routes!(embeddings::embeddings))
         .routes(routes!(rerank::rerank))
@@ -92,6 +90,22 @@ fn public() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::metrics))
         .routes(routes!(health::openapi))
+}
+
+/// Answers that are stored.
+fn stored_answers() -> OpenApiRouter<Arc<Gateway>> {
+    OpenApiRouter::default()
+        .routes(routes!(stored::get_stored, stored::update_stored, stored::delete_stored))
+        .routes(routes!(stored::list_stored_messages))
+}
+
+/// A deed that has begun is done, and what became of it recorded, also if whoever asked for it hangs up.
+async fn carry_through(request: Request, next: Next) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        Err(_) => ApiError::Internal.into_response(),
+    }
 }
 
 /// What looks after the installation and its tenants. At both doors: who may what is decided in the path.
@@ -130,7 +144,9 @@ fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
 
 /// The routers of both doors, over `path`.
 pub(crate) fn routers(path: &Arc<Path>, listen: &str, open: &OpenAnswers, names: &Names) -> Routers {
-    let everywhere = || public().merge(auth::routes()).merge(scim::routes()).merge(administration());
+    let deeds = || stored_answers().merge(scim::routes()).merge(administration());
+    let carried = || middleware::from_fn(carry_through);
+    let everywhere = || public().merge(auth::routes()).merge(deeds().layer(carried()));
     let door = |routes: OpenApiRouter<Arc<Gateway>>| {
         let (routes, document) = routes.split_for_parts();
         let gateway = Gateway { path: path.clone(), listen: listen.to_owned(), document: written(document) };
@@ -138,7 +154,7 @@ pub(crate) fn routers(path: &Arc<Path>, listen: &str, open: &OpenAnswers, names:
         let enter = middleware::from_fn_with_state(gateway.clone(), enter);
         enclosed(with_fallbacks(routes).layer(enter).with_state(gateway), open, names)
     };
-    Routers { tcp: door(everywhere()), local: door(everywhere().merge(on_this_machine())) }
+    Routers { tcp: door(everywhere()), local: door(everywhere().merge(on_this_machine().layer(carried()))) }
 }
 
 /// Where the server says whether it is well, to everybody and under whatever name.

@@ -7,7 +7,7 @@ mod verify;
 
 use std::sync::Arc;
 
-use audit::{Audit, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
+use audit::{Audit, Found, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
 use outbound::Outbound;
 use path::Kept;
 
@@ -21,9 +21,15 @@ pub(crate) use commands::run;
 pub(crate) use verify::verify;
 
 /// The log of the data directory. Names in it are sealed with the keys of what is stored.
-pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<Arc<Audit>, Failure> {
-    let opened = Audit::open(&data_dir.audit(), &data_dir.audit_key(), kept).await;
-    let (audit, recovered) = opened.trying("open the audit log")?;
+/// Nothing is written into it before it was compared with what is known of it elsewhere.
+pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<(Arc<Audit>, Found), Failure> {
+    let opened = Audit::open_as_found(&data_dir.audit(), &data_dir.audit_key(), kept).await;
+    opened.trying("open the audit log")
+}
+
+/// Ends in the log what the last server left undone.
+pub(crate) async fn settle(audit: &Arc<Audit>, found: Found) -> Result<(), Failure> {
+    let recovered = audit.settle(found).await.trying("end in the audit log what was left undone")?;
     let audit::Recovered { interrupted, cut_bytes } = recovered;
     if interrupted > 0 {
         tracing::warn!(interrupted, "the last server died over requests; the audit log says so now");
@@ -34,7 +40,7 @@ pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<Arc<Audi
             "cut from the audit log what a crash had torn, and of which nobody had been told"
         );
     }
-    Ok(audit)
+    Ok(())
 }
 
 /// Compares the log with what is known of it off this machine. Nothing is served before this has returned.

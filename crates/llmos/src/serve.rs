@@ -81,10 +81,11 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     data_dir.make_socket_private().trying("make the admin socket private")?;
 
     let (store, kept) = kept::open(config, data_dir).await?;
-    let audit = audit::open(data_dir, kept.clone()).await?;
+    let (audit, left_undone) = audit::open(data_dir, kept.clone()).await?;
     let outbound =
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
     let outside = audit::look_outside(config, &audit, &outbound).await?;
+    audit::settle(&audit, left_undone).await?;
     let witness = audit::open_witness(config, data_dir, &audit).await?;
     let access = Access::open(store, &data_dir.pepper(), audit.clone()).await.trying("open the keys")?;
     let sign_in = sign_in_settings(config, address)?;

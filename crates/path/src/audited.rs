@@ -12,7 +12,7 @@ use audit::{
 };
 use types::{DataSubject, Principal, RequestId, Secret, TenantId};
 
-use crate::{Path, PathError};
+use crate::{Path, PathError, record::plain};
 
 /// Most entries that are looked at to answer one request; the next one goes on behind them.
 const LOOKED_AT_MAX: u64 = 50_000;
@@ -20,6 +20,10 @@ const LOOKED_AT_MAX: u64 = 50_000;
 const READ_AT_ONCE: u64 = 512;
 /// What the name of a person's key is called in records.
 const SUBJECT_KEY: &str = "subject_key";
+/// What stands there of somebody who has none.
+const NO_KEY: &str = "none";
+/// The sealed name of whom it concerns.
+const USER: &str = "user";
 
 /// Which records are wanted.
 #[derive(Clone, Default)]
@@ -121,16 +125,24 @@ impl Path {
             return Ok(AuditPage { lines: Vec::new(), next: None, size });
         }
         let subject_key = match &query.subject {
-            Some((tenant, subject)) => Some(self.kept.subject_key_id(tenant, subject).await?),
+            Some((tenant, subject)) => {
+                // Whether somebody is known in another tenant is not for those who may only read their own.
+                self.decided_in::<ReadAudit>(&credential, tenant).await?;
+                Some(self.kept.subject_key_id(tenant, subject).await?)
+            }
             None => None,
         };
         let authorized = decided.read(asked(&query, subject_key.as_deref())).await?;
+        if subject_key.as_deref() == Some(NO_KEY) {
+            return Ok(AuditPage { lines: Vec::new(), next: None, size });
+        }
         let mut may_read = HashMap::new();
         let mut wanted = |record: &Record| {
-            // What concerns nobody is the machine's own.
-            let tenant = record.who.as_ref().map_or(0, |who| who.tenant);
-            let may = may_read.entry(tenant).or_insert_with(|| self.may_read(authorized.principal(), tenant));
-            *may && query.matches(record, subject_key.as_deref())
+            let mut may = |tenant: u64| {
+                *may_read.entry(tenant).or_insert_with(|| self.may_read(authorized.principal(), tenant))
+            };
+            (may(whose(record)) || on_tenant(record).is_some_and(may))
+                && query.matches(record, subject_key.as_deref())
         };
         let audit = self.access.audit();
         let size = audit.log().size();
@@ -167,7 +179,8 @@ impl Path {
         let next = (!is_over(at)).then_some(at);
         let mut opened = Vec::with_capacity(lines.len());
         for (index, record) in lines {
-            opened.push(AuditLine { index, opened: self.opened(&record).await?, record });
+            let fields = self.opened(authorized.principal(), &record).await?;
+            opened.push(AuditLine { index, opened: fields, record });
         }
         Ok(AuditPage { lines: opened, next, size })
     }
@@ -233,15 +246,34 @@ impl Path {
         self.access.authorize::<ReadAudit>(principal, TenantId(tenant)).is_ok()
     }
 
-    async fn opened(&self, record: &Record) -> Result<BTreeMap<String, Option<Secret>>, PathError> {
+    /// The sealed fields that they may see: each is of the tenant of who did it, or of the one that it was done to.
+    async fn opened(
+        &self,
+        principal: &Principal,
+        record: &Record,
+    ) -> Result<BTreeMap<String, Option<Secret>>, PathError> {
         let mut opened = BTreeMap::new();
         for (name, sealed) in &record.sealed {
+            let tenant = if name == USER { on_tenant(record) } else { None };
+            if !self.may_read(principal, tenant.unwrap_or_else(|| whose(record))) {
+                continue;
+            }
             let value = self.access.audit().opened(name, sealed).await;
             let value = value.map_err(|why| unrecorded(AuditUnavailable::Seal(why)))?;
             opened.insert(name.clone(), value);
         }
         Ok(opened)
     }
+}
+
+/// The tenant of who did it. What nobody did is the machine's own.
+fn whose(record: &Record) -> u64 {
+    record.who.as_ref().map_or(0, |who| who.tenant)
+}
+
+/// The tenant that it was done to.
+fn on_tenant(record: &Record) -> Option<u64> {
+    record.on.as_deref()?.strip_prefix("tenant:")?.parse().ok()
 }
 
 impl AuditQuery {
@@ -269,9 +301,9 @@ impl AuditQuery {
 fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
     let facts = Facts::none().with("what", "records");
     let facts = query.request.iter().fold(facts, |facts, request| facts.with("of", request));
-    let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", action));
+    let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", plain(action)));
     let facts = query.user.iter().fold(facts, |facts, user| facts.with("of_user", user));
-    let facts = query.key.iter().fold(facts, |facts, key| facts.with("of_key", key));
+    let facts = query.key.iter().fold(facts, |facts, key| facts.with("of_key", plain(key)));
     subject_key.iter().fold(facts, |facts, key| facts.with(SUBJECT_KEY, key))
 }
 

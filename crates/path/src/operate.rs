@@ -11,7 +11,7 @@ use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
 use types::{ModelName, Secret, SequenceId};
 
-use crate::{Path, PathError};
+use crate::{Path, PathError, record::plain};
 
 /// The models that can be asked for.
 pub type ModelList = Vec<ModelView>;
@@ -43,8 +43,9 @@ impl Path {
             return vec![NotReady { model: None, why, retry_after: Some(retry_after) }];
         }
         let audit = self.access.audit().log().status();
-        if let Some(why) = audit.broken.or(audit.paused) {
-            let why = format!("the audit log takes no entries: {why}");
+        if audit.broken.is_some() || audit.paused.is_some() {
+            // Why, names files of this machine: it is in the server's log.
+            let why = "the audit log takes no entries".to_owned();
             return vec![NotReady { model: None, why, retry_after: None }];
         }
         let reason = |replica: ReplicaView| {
@@ -103,7 +104,7 @@ impl Path {
 
     /// Whether the caller may push accounts and groups at all.
     pub async fn may_provision(&self, credential: Credential) -> Result<(), PathError> {
-        self.look_at::<ProvisionUsers>(&credential, (), Facts::none().with("deed", "discover"))
+        self.read_at::<ProvisionUsers>(&credential, (), Facts::none().with("deed", "discover"))
             .await
             .map(drop)
     }
@@ -116,7 +117,7 @@ impl Path {
         wanted: ScimWanted,
     ) -> Result<Result<ScimPage<T>, ScimError>, PathError> {
         let facts = pushed::<T>("list", provider);
-        let authorized = self.look_at::<ProvisionUsers>(&credential, (), facts).await?;
+        let authorized = self.read_at::<ProvisionUsers>(&credential, (), facts).await?;
         Ok(self.access.list_scim(&authorized, provider, wanted).await)
     }
 
@@ -127,8 +128,8 @@ impl Path {
         provider: &str,
         id: &str,
     ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
-        let facts = pushed::<T>("read", provider).with("id", id);
-        let authorized = self.look_at::<ProvisionUsers>(&credential, (), facts).await?;
+        let facts = pushed::<T>("read", provider).with("id", plain(id));
+        let authorized = self.read_at::<ProvisionUsers>(&credential, (), facts).await?;
         Ok(self.access.scim(&authorized, provider, id).await)
     }
 
@@ -153,7 +154,7 @@ impl Path {
         id: &str,
         change: impl FnOnce(T) -> Result<T, ScimError> + Send + 'static,
     ) -> Result<Result<ScimView<T>, ScimError>, PathError> {
-        let facts = pushed::<T>("change", provider).with("id", id);
+        let facts = pushed::<T>("change", provider).with("id", plain(id));
         let acting = self.decided::<ProvisionUsers>(&credential, ()).await?.act(facts).await?;
         let done = self.access.change_scim(&acting, provider, id, change).await;
         Ok(acting.ended(done).await)
@@ -166,7 +167,7 @@ impl Path {
         provider: &str,
         id: &str,
     ) -> Result<Result<(), ScimError>, PathError> {
-        let facts = pushed::<T>("delete", provider).with("id", id);
+        let facts = pushed::<T>("delete", provider).with("id", plain(id));
         let acting = self.decided::<ProvisionUsers>(&credential, ()).await?.act(facts).await?;
         let done = self.access.delete_scim::<T>(&acting, provider, id).await;
         Ok(acting.ended(done).await)
@@ -224,7 +225,7 @@ impl Path {
         key: NewKey,
     ) -> Result<(KeyView, Secret), PathError> {
         let decided = self.decided_in_own::<ManageKeys>(&credential).await?;
-        let facts = Facts::none().with("deed", "create").with("tenant", &key.tenant).with("role", key.role);
+        let facts = Facts::none().with("deed", "create").with("role", key.role);
         let facts = facts.with("class_max", key.class_max).with("data_class_max", key.data_class_max);
         let acting = decided.about(&key.tenant, &key.user).await?.act(facts).await?;
         let made = self.access.create_key(&acting, key).await;
@@ -238,7 +239,7 @@ impl Path {
         id: &str,
         overlap_s: u64,
     ) -> Result<(KeyView, Secret), PathError> {
-        let facts = Facts::none().with("deed", "rotate").with("key", id).with("overlap_s", overlap_s);
+        let facts = Facts::none().with("deed", "rotate").with("key", plain(id)).with("overlap_s", overlap_s);
         let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
         let done = self.access.rotate_key(&acting, id, overlap_s).await;
         acting.end(done).await
@@ -247,7 +248,7 @@ impl Path {
     /// All users.
     pub async fn users(&self, credential: Credential) -> Result<Vec<UserView>, PathError> {
         let decided = self.decided_in_own::<ManageUsers>(&credential).await?;
-        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
+        let authorized = decided.read(Facts::none().with("deed", "list")).await?;
         Ok(self.access.users(&authorized).await?)
     }
 
@@ -260,7 +261,7 @@ impl Path {
         change: UserChange,
     ) -> Result<UserView, PathError> {
         let decided = self.decided_in_own::<ManageUsers>(&credential).await?.about(tenant, user).await?;
-        let acting = decided.act(changes(tenant, &change)).await?;
+        let acting = decided.act(changes(&change)).await?;
         let done = self.access.change_user(&acting, tenant, user, change).await;
         acting.end(done).await
     }
@@ -268,13 +269,13 @@ impl Path {
     /// All keys.
     pub async fn keys(&self, credential: Credential) -> Result<Vec<KeyView>, PathError> {
         let decided = self.decided_in_own::<ManageKeys>(&credential).await?;
-        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
+        let authorized = decided.read(Facts::none().with("deed", "list")).await?;
         Ok(self.access.keys(&authorized).await?)
     }
 
     /// Revokes a key.
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
-        let facts = Facts::none().with("deed", "revoke").with("key", id);
+        let facts = Facts::none().with("deed", "revoke").with("key", plain(id));
         let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
         let done = self.access.revoke_key(&acting, id).await;
         acting.end(done).await
@@ -283,7 +284,7 @@ impl Path {
     /// What was used in the last `days` days, today's (UTC) included.
     pub async fn usage(&self, credential: Credential, days: u64) -> Result<Vec<UsageRecord>, PathError> {
         let decided = self.decided_in_own::<ReadUsage>(&credential).await?;
-        let authorized = decided.look(Facts::none().with("days", days)).await?;
+        let authorized = decided.read(Facts::none().with("days", days)).await?;
         Ok(self.access.usage(&authorized, days).await?)
     }
 
@@ -294,7 +295,7 @@ impl Path {
         tenant: &str,
     ) -> Result<Vec<TenantPolicy>, PathError> {
         let decided = self.decided_in::<ManagePolicies>(&credential, tenant).await?;
-        let authorized = decided.look(Facts::none().with("deed", "list")).await?;
+        let authorized = decided.read(Facts::none().with("deed", "list")).await?;
         Ok(self.access.policies(&authorized).await?)
     }
 
@@ -305,7 +306,7 @@ impl Path {
         tenant: &str,
         policy: TenantPolicy,
     ) -> Result<(), PathError> {
-        let facts = Facts::none().with("deed", "put").with("policy", &policy.name);
+        let facts = Facts::none().with("deed", "put").with("policy", plain(&policy.name));
         let facts = facts.with("sha256", policy.digest());
         let acting = self.decided_in::<ManagePolicies>(&credential, tenant).await?.act(facts).await?;
         let done = self.access.put_policy(&acting, policy).await;
@@ -319,7 +320,7 @@ impl Path {
         tenant: &str,
         name: &str,
     ) -> Result<(), PathError> {
-        let facts = Facts::none().with("deed", "delete").with("policy", name);
+        let facts = Facts::none().with("deed", "delete").with("policy", plain(name));
         let acting = self.decided_in::<ManagePolicies>(&credential, tenant).await?.act(facts).await?;
         let done = self.access.delete_policy(&acting, name).await;
         acting.end(done).await
@@ -332,7 +333,7 @@ impl Path {
         inquiry: Inquiry,
     ) -> Result<Explanation, PathError> {
         let decided = self.decided_in_own::<ExplainAccess>(&credential).await?;
-        let authorized = decided.look(Facts::none().with("of", &inquiry.action)).await?;
+        let authorized = decided.read(Facts::none().with("of", plain(&inquiry.action))).await?;
         Ok(self.access.explain(&authorized, inquiry).await?)
     }
 
@@ -341,6 +342,16 @@ impl Path {
         self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
         let audit = self.access.audit();
         Ok(self.metrics.text(&self.replicas.replicas(), &audit.log().status(), &audit.anchors()))
+    }
+
+    /// What concerns people is looked at.
+    pub(crate) async fn read_at<A: Action>(
+        &self,
+        credential: &Credential,
+        resource: A::Resource,
+        facts: Facts,
+    ) -> Result<Authorized<A>, PathError> {
+        self.decided::<A>(credential, resource).await?.read(facts).await
     }
 
     /// Something is only looked at.
@@ -355,13 +366,13 @@ impl Path {
 }
 
 fn pushed<T: Pushed>(deed: &'static str, provider: &str) -> Facts {
-    Facts::none().with("deed", deed).with("what", T::NAME).with("provider", provider)
+    Facts::none().with("deed", deed).with("what", T::NAME).with("provider", plain(provider))
 }
 
 /// What is to be changed about a user.
-fn changes(tenant: &str, change: &UserChange) -> Facts {
+fn changes(change: &UserChange) -> Facts {
     let UserChange { role, class_max, data_class_max, purposes, team, suspended } = change;
-    let facts = Facts::none().with("tenant", tenant);
+    let facts = Facts::none();
     let facts = role.iter().fold(facts, |facts, role| facts.with("role", role));
     let facts = class_max.iter().fold(facts, |facts, class| facts.with("class_max", class));
     let facts = data_class_max.iter().fold(facts, |facts, class| facts.with("data_class_max", class));

@@ -19,6 +19,10 @@ use crate::{Path, PathError};
 const NO_PERMIT: &str = "default.deny";
 /// What a model is called that there is not.
 const NO_SUCH_MODEL: &str = "model:?";
+/// What stands in a record where somebody named what cannot be there.
+const NOTHING: &str = "?";
+/// Longest name of a thing that somebody gives and that is recorded as it is: shorter than every secret.
+const NAME_BYTES_MAX: usize = 40;
 
 /// Somebody who asks for something, with what is recorded of it.
 #[derive(Clone, Copy)]
@@ -34,6 +38,8 @@ pub(crate) struct Asker<'a> {
 pub(crate) struct Decided<'a, A: Action> {
     authorized: Authorized<A>,
     asker: Asker<'a>,
+    /// The tenant that it concerns, if it is not the one that was decided about.
+    concerned: Option<TenantId>,
     personal: Vec<Personal>,
 }
 
@@ -100,6 +106,13 @@ impl Path {
     }
 }
 
+/// A name as it may stand in a record for good: one that things have. What is no such name may be anything that was put into the wrong
+/// place, a whole key or a patient's name.
+pub(crate) fn plain(name: &str) -> &str {
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(is_plain) { name } else { NOTHING }
+}
+
 impl<'a> Asker<'a> {
     /// The same, of somebody who asks for a model that there is not.
     pub(crate) fn without_model(self) -> Self {
@@ -116,7 +129,7 @@ impl<'a> Asker<'a> {
         decided: Result<Authorized<A>, Refusal>,
     ) -> Result<Decided<'a, A>, PathError> {
         match decided {
-            Ok(authorized) => Ok(Decided { authorized, asker: self, personal: Vec::new() }),
+            Ok(authorized) => Ok(Decided { authorized, asker: self, concerned: None, personal: Vec::new() }),
             Err(refusal) => Err(self.refused(principal, A::NAME, refusal).await),
         }
     }
@@ -208,19 +221,24 @@ impl<'a> Asker<'a> {
     }
 }
 
-impl<A: Action> Decided<'_, A> {
-    /// It concerns a user, whose name is sealed in the record.
+impl<A: Action<Resource = TenantId>> Decided<'_, A> {
+    /// It concerns a user, whose name is sealed in the record; of a tenant that the caller may do it in, or nothing is written of it.
     pub(crate) async fn about(mut self, tenant: &str, user: &str) -> Result<Self, PathError> {
-        // Of a tenant or a name that cannot be, there is nothing to hide.
-        if let (Some(id), Ok(subject)) = (self.asker.access.tenant(tenant).await?, subject_of_user(user)) {
+        let access = self.asker.access;
+        let named = access.tenant(tenant).await?;
+        let may = |id: &TenantId| access.authorize::<A>(self.authorized.principal(), *id).is_ok();
+        if let (Some(id), Ok(subject)) = (named.filter(may), subject_of_user(user)) {
+            self.concerned = Some(id);
             self.personal.push(Personal::new("user", id, subject, user));
         }
         Ok(self)
     }
+}
 
-    /// Something is only looked at: recorded, but whoever watches over a server must see it also when its disk is full.
+impl<A: Action> Decided<'_, A> {
+    /// Something that concerns nobody is looked at: recorded, but whoever watches over a server must see it also when its disk is full.
     pub(crate) async fn look(self, facts: Facts) -> Result<Authorized<A>, PathError> {
-        let Self { authorized, asker, personal } = self;
+        let Self { authorized, asker, personal, .. } = self;
         let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
         if let Err(error) = asker.access.audit().decide(decision).await {
             tracing::error!(request_id = %asker.request, action = A::NAME, "a look is not in the audit log: {error}");
@@ -228,9 +246,9 @@ impl<A: Action> Decided<'_, A> {
         Ok(authorized)
     }
 
-    /// The log itself is looked at: nobody does that unseen.
+    /// What concerns people, or the log itself, is looked at: nobody does that unseen.
     pub(crate) async fn read(self, facts: Facts) -> Result<Authorized<A>, PathError> {
-        let Self { authorized, asker, personal } = self;
+        let Self { authorized, asker, personal, .. } = self;
         let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
         asker.access.audit().decide(decision).await.map_err(AccessError::from)?;
         Ok(authorized)
@@ -238,8 +256,10 @@ impl<A: Action> Decided<'_, A> {
 
     /// Something will be done. Its record is on the disk when this returns.
     pub(crate) async fn act(self, facts: Facts) -> Result<Acting<A>, PathError> {
-        let Self { authorized, asker, personal } = self;
-        let begun = asker.begin(&authorized, (None, None), facts, personal).await?;
+        let Self { authorized, asker, concerned, personal } = self;
+        let mut decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        decision.on = concerned.map_or(decision.on, |tenant| format!("tenant:{tenant}"));
+        let begun = asker.access.audit().begin(decision).await.map_err(AccessError::from)?;
         Ok(Acting { authorized, begun })
     }
 }

@@ -140,17 +140,22 @@ impl Store {
         Ok((low, begins.map(|begin| u64::from_be_bytes(*begin)).collect()))
     }
 
-    /// Forgets which are counted: there is another log now.
-    pub async fn forget_counted(&self) -> Result<(), StoreError> {
-        self.write(|connection| {
-            Box::pin(async move { query("DELETE FROM usage_counted").execute(connection).await.map(drop) })
+    /// Takes all below `low` for counted, and nothing else: there is another log now. On the disk when this returns.
+    pub async fn reset_counted(&self, low: u64) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            Box::pin(async move {
+                query("DELETE FROM usage_counted").execute(&mut *connection).await?;
+                note_counted(connection, low, &[]).await
+            })
         })
         .await
     }
 
     /// What was used from one day to another, both included, in the order of days, tenants, users, teams, keys and models.
     pub async fn usage(&self, from: u64, to: u64) -> Result<Vec<UsageRecord>, StoreError> {
-        self.write_usage().await;
+        // Also if whoever asks goes away: what was gathered must not be lost with them.
+        let store = self.clone();
+        let _ = tokio::spawn(async move { store.write_usage().await }).await;
         query_as(
             "SELECT g.day, g.tenant, g.\"user\", t.name AS tenant_name, u.name AS user_name, g.team, g.key, g.model, \
              g.requests, g.input_tokens, g.output_tokens, g.spend FROM usage g LEFT JOIN tenant t ON t.id = g.tenant LEFT JOIN \"user\" u ON u.id \

@@ -108,6 +108,8 @@ pub(super) struct Writer {
     waiting: VecDeque<Pending>,
     group: GroupWriter,
     closers: Vec<oneshot::Sender<()>>,
+    /// The page behind the last one that a write may have reached which had no room: nobody knows what is there.
+    soiled_to: u64,
     /// Callers who were answered after the last group.
     answered: usize,
 }
@@ -135,6 +137,7 @@ impl Writer {
             waiting: VecDeque::new(),
             group: GroupWriter::new(),
             closers: Vec::new(),
+            soiled_to: 0,
             answered: 0,
         }
     }
@@ -207,12 +210,15 @@ impl Writer {
     /// There is no room where there should be. What has begun must end, so ends wait for it; others can come again.
     fn put_off(&mut self, written: Vec<Pending>, why: String) {
         let is_closing = !self.closers.is_empty();
-        for pending in written.into_iter().rev() {
+        // Those that were looked at already are open again.
+        self.open.extend(written.iter().filter_map(|pending| match pending.record.kind {
+            Kind::End { begin } => Some(begin),
+            Kind::Alone | Kind::Begin => None,
+        }));
+        let waiting = std::mem::take(&mut self.waiting);
+        for pending in written.into_iter().chain(waiting) {
             match pending.record.kind {
-                Kind::End { begin } if !is_closing => {
-                    self.open.insert(begin);
-                    self.waiting.push_front(pending);
-                }
+                Kind::End { .. } if !is_closing => self.waiting.push_back(pending),
                 _ => pending.refuse(LogError::Full { why: why.clone() }),
             }
         }
@@ -306,9 +312,18 @@ impl Writer {
         let leaves = taken.iter().map(push).collect();
         let Segment { file, path, salt, end_page, .. } = &mut self.segment;
         let (bytes, chain) = self.group.seal(self.shared.size(), self.chain, *salt);
-        self.shared.disk.write_at(file, path, bytes, *end_page * PAGE_BYTES as u64)?;
+        let begins = *end_page;
+        let ends = begins + bytes.len().div_ceil(PAGE_BYTES) as u64;
+        // Behind a group there is nothing, or the next start would take it for damage.
+        let soiled_to = self.soiled_to.max(ends);
+        self.soiled_to = soiled_to;
+        if soiled_to > ends {
+            let nothing = vec![0; (soiled_to - ends) as usize * PAGE_BYTES];
+            self.shared.disk.write_at(file, path, &nothing, ends * PAGE_BYTES as u64)?;
+        }
+        self.shared.disk.write_at(file, path, bytes, begins * PAGE_BYTES as u64)?;
         self.shared.disk.sync(file, path)?;
-        *end_page += bytes.len().div_ceil(PAGE_BYTES) as u64;
+        (*end_page, self.soiled_to) = (ends, 0);
         self.chain = chain;
         Ok(leaves)
     }
@@ -361,11 +376,20 @@ impl Writer {
         {
             return Ok(Some(why));
         }
-        let Some(spare) = self.spares.pop_front() else { return Ok(None) };
+        let Some(spare) = self.spares.front() else { return Ok(None) };
         let first = self.shared.size();
         let edges = self.shared.tail().edges();
         let header = Header { first, chain: self.chain, edges, open: self.open.iter().copied().collect() };
-        self.segment = begin_segment(&self.shared, spare, &header)?;
+        match prepare_segment(&self.shared, spare, &header) {
+            Ok(()) => {}
+            // It stays a spare, and can be tried again.
+            Err(LogError::Full { why }) => return Ok(Some(why)),
+            Err(error) => return Err(error),
+        }
+        if let Some(spare) = self.spares.pop_front() {
+            self.segment = name_segment(&self.shared, spare, &header)?;
+            self.soiled_to = 0;
+        }
         Ok(None)
     }
 
@@ -396,9 +420,17 @@ pub(super) fn allocate_spare(shared: &Shared, number: u64) -> Result<Spare, LogE
 
 /// Makes a spare segment the one that goes on from here.
 pub(super) fn begin_segment(shared: &Shared, spare: Spare, header: &Header) -> Result<Segment, LogError> {
-    let path = shared.folder.segment(header.first);
+    prepare_segment(shared, &spare, header)?;
+    name_segment(shared, spare, header)
+}
+
+fn prepare_segment(shared: &Shared, spare: &Spare, header: &Header) -> Result<(), LogError> {
     shared.disk.write_at(&spare.file, &spare.path, &header.encode(), 0)?;
-    shared.disk.sync(&spare.file, &spare.path)?;
+    shared.disk.sync(&spare.file, &spare.path)
+}
+
+fn name_segment(shared: &Shared, spare: Spare, header: &Header) -> Result<Segment, LogError> {
+    let path = shared.folder.segment(header.first);
     let mut touched = Touched::default();
     disk::rename(&spare.path, &path, &mut touched)?;
     shared.disk.settle(&mut touched)?;

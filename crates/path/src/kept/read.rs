@@ -53,7 +53,7 @@ impl Path {
     /// A stored chat completion of the caller's own. `now` is in seconds since 1970, here and below.
     pub async fn stored(&self, credential: Credential, id: RequestId, now: u64) -> Result<Stored, PathError> {
         let facts = Facts::none().with("id", id);
-        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
+        let authorized = self.read_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.one(owner(authorized.principal()), id, now).await?)
     }
 
@@ -65,7 +65,7 @@ impl Path {
         now: u64,
     ) -> Result<Secret, PathError> {
         let facts = Facts::none().with("id", id).with("what", "messages");
-        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
+        let authorized = self.read_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.messages(owner(authorized.principal()), id, now).await?)
     }
 
@@ -78,7 +78,7 @@ impl Path {
         now: u64,
     ) -> Result<StoredPage, PathError> {
         let facts = Facts::none().with("what", "list");
-        let authorized = self.look_at::<ReadChatCompletions>(&credential, (), facts).await?;
+        let authorized = self.read_at::<ReadChatCompletions>(&credential, (), facts).await?;
         Ok(self.kept.list(owner(authorized.principal()), query, matches, now).await?)
     }
 

@@ -53,7 +53,9 @@ async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
     let (log, faults) = open_on(&folder);
     let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
     faults.no_room.store(true, Ordering::Relaxed);
-    let refused = log.append(alone(2)).await;
+    // More pages than what comes after it: nothing of it may be left behind that.
+    let long = Entry { kind: Kind::Alone, id: None, bytes: vec![b'l'; 12_000] };
+    let refused = log.append(long).await;
     assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
     let ending = tokio::spawn({
         let log = log.clone();
@@ -63,10 +65,22 @@ async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
     assert!(!ending.is_finished() && log.status().broken.is_none() && log.status().paused.is_some());
     faults.no_room.store(false, Ordering::Relaxed);
     assert_eq!(ending.await.unwrap().unwrap(), 1);
+    assert_eq!(killed_and_opened(&folder), 2);
     log.append(alone(3)).await.unwrap();
     assert_eq!(log.status().paused, None);
     log.close().await;
     assert_eq!(verified(&folder), 3);
+}
+
+/// Entries that a server finds which starts on what the disk has now.
+fn killed_and_opened(folder: &TempDir) -> u64 {
+    let copy = tempfile::tempdir().unwrap();
+    let copied = std::process::Command::new("cp").arg("-a").arg(folder.path()).arg(copy.path().join("log")).status();
+    assert!(copied.unwrap().success());
+    let _ = std::fs::remove_file(copy.path().join("log").join("lock"));
+    let (log, recovered) = Log::open(options(&copy.path().join("log"))).unwrap();
+    drop(log);
+    recovered.size
 }
 
 #[tokio::test]
