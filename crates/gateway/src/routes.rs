@@ -219,6 +219,7 @@ mod tests {
     #[test]
     fn the_document_has_all_routes() {
         let all = public()
+            .merge(stored_answers())
             .merge(auth::routes())
             .merge(scim::routes())
             .merge(administration())

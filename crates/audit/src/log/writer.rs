@@ -315,11 +315,13 @@ impl Writer {
         let begins = *end_page;
         let ends = begins + bytes.len().div_ceil(PAGE_BYTES) as u64;
         // Behind a group there is nothing, or the next start would take it for damage.
+        let is_soiled = self.soiled_to > begins;
         let soiled_to = self.soiled_to.max(ends);
         self.soiled_to = soiled_to;
-        if soiled_to > ends {
-            let nothing = vec![0; (soiled_to - ends) as usize * PAGE_BYTES];
-            self.shared.disk.write_at(file, path, &nothing, ends * PAGE_BYTES as u64)?;
+        if is_soiled {
+            let from = begins * PAGE_BYTES as u64 + bytes.len() as u64;
+            let nothing = vec![0; (soiled_to * PAGE_BYTES as u64 - from) as usize];
+            self.shared.disk.write_at(file, path, &nothing, from)?;
         }
         self.shared.disk.write_at(file, path, bytes, begins * PAGE_BYTES as u64)?;
         self.shared.disk.sync(file, path)?;

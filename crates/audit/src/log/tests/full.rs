@@ -75,7 +75,8 @@ async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
 /// Entries that a server finds which starts on what the disk has now.
 fn killed_and_opened(folder: &TempDir) -> u64 {
     let copy = tempfile::tempdir().unwrap();
-    let copied = std::process::Command::new("cp").arg("-a").arg(folder.path()).arg(copy.path().join("log")).status();
+    let copied =
+        std::process::Command::new("cp").arg("-a").arg(folder.path()).arg(copy.path().join("log")).status();
     assert!(copied.unwrap().success());
     let _ = std::fs::remove_file(copy.path().join("log").join("lock"));
     let (log, recovered) = Log::open(options(&copy.path().join("log"))).unwrap();
