@@ -54,8 +54,8 @@ async fn where_not_even_what_was_allocated_can_be_written_ends_wait_for_room() {
     let begin = log.append(entry(Kind::Begin, 1)).await.unwrap();
     faults.no_room.store(true, Ordering::Relaxed);
     // More pages than what comes after it: nothing of it may be left behind that.
-    let long = Entry { kind: Kind::Alone, id: None, bytes: vec![b'l'; 12_000] };
-    let refused = log.append(long).await;
+    let pages = Entry { kind: Kind::Alone, id: None, bytes: vec![b'l'; 12_000] };
+    let refused = log.append(pages).await;
     assert!(matches!(refused, Err(LogError::Full { .. })), "{refused:?}");
     let ending = tokio::spawn({
         let log = log.clone();
