@@ -1,9 +1,8 @@
 //! The keys that the log is signed with, and other logs are countersigned with; and their names.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, ErrorKind, Read},
     path::Path,
 };
 
@@ -12,10 +11,8 @@ use data_encoding::HEXLOWER;
 use tlog::{SEED_BYTES, SecretKey, Signer, VerifierKey};
 use zeroize::Zeroizing;
 
-use crate::OpenError;
+use crate::{OpenError, durable};
 
-/// Read and written by the owner only.
-const FILE_MODE: u32 = 0o600;
 /// What stands before the hash of the key in the name of a log.
 pub(crate) const LOG: &str = "llmos/log-";
 /// The same in the name of a witness.
@@ -51,7 +48,7 @@ pub(crate) fn open<const TYPE: u8>(
             let mut seed = Zeroizing::new([0; SEED_BYTES]);
             rand::fill(seed.as_mut_slice())
                 .map_err(|_| failed(io::Error::other("the system gives no random numbers")))?;
-            write(file, &seed).map_err(failed)?;
+            durable::put_new(file, seed.as_slice()).map_err(failed)?;
             seed
         }
         Err(error) => return Err(failed(error)),
@@ -77,17 +74,6 @@ fn read(file: File) -> io::Result<Option<Zeroizing<[u8; SEED_BYTES]>>> {
     Ok(<[u8; SEED_BYTES]>::try_from(bytes.as_slice()).ok().map(Zeroizing::new))
 }
 
-/// Writes a new file and its name to the disk before anything is signed with it.
-fn write(file: &Path, bytes: &[u8; SEED_BYTES]) -> io::Result<()> {
-    let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?;
-    open.write_all(bytes)?;
-    open.sync_all()?;
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
@@ -105,7 +91,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("audit.key");
         let first = open(&file, false).unwrap();
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let again = open(&file, true).unwrap();
         assert_eq!(first.public().to_string(), again.public().to_string());
         let other = open(&folder.path().join("other.key"), false).unwrap();

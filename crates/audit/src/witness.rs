@@ -100,7 +100,7 @@ pub struct Witness {
     cosigner: Cosigner,
     folder: PathBuf,
     logs: Mutex<HashMap<String, Witnessed>>,
-    turns: Semaphore,
+    turns: Arc<Semaphore>,
     audit: Arc<Audit>,
 }
 
@@ -169,7 +169,7 @@ impl Witness {
             let log = Witnessed { keys: vec![key.clone()], seen, broken: None, allowance, is_told: false };
             logs.insert(origin.to_owned(), log);
         }
-        let (logs, turns) = (Mutex::new(logs), Semaphore::new(AT_ONCE_MAX));
+        let (logs, turns) = (Mutex::new(logs), Arc::new(Semaphore::new(AT_ONCE_MAX)));
         Ok(Self { cosigner, folder: folder.to_owned(), logs, turns, audit })
     }
 
@@ -180,10 +180,14 @@ impl Witness {
 
     /// Decides about the body of a request, and gives the line of the countersignature.
     pub async fn add_checkpoint(self: &Arc<Self>, body: Vec<u8>) -> Result<String, WitnessRefusal> {
-        let Ok(turn) = self.turns.try_acquire() else { return Err(WitnessRefusal::Busy) };
+        let Ok(turn) = self.turns.clone().try_acquire_owned() else { return Err(WitnessRefusal::Busy) };
         let witness = self.clone();
-        let decided = tokio::task::spawn_blocking(move || witness.decided(&body)).await;
-        drop(turn);
+        // The turn lasts as long as the work, also if whoever asks hangs up.
+        let decide = move || {
+            let _turn = turn;
+            witness.decided(&body)
+        };
+        let decided = tokio::task::spawn_blocking(decide).await;
         let (answer, contradiction) = decided.unwrap_or_else(|_| {
             (Err(WitnessRefusal::Unavailable("it has failed on this request".to_owned())), None)
         });
