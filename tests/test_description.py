@@ -24,6 +24,10 @@ listen = "127.0.0.1:0"
 data_dir = "data"
 public_url = "http://localhost:8080"
 
+# What is generated is more than a user may ask for.
+[audit]
+requests_per_minute = 60000
+
 [outbound]
 private = ["127.0.0.1"]
 

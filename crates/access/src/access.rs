@@ -1,18 +1,19 @@
 use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
 
-use audit::{Audit, Charged, Personal};
+use audit::{Audit, Caller};
 use outbound::Outbound;
-use store::{NewUsage, Store, UsageRecord};
+use store::{Store, UsageRecord};
 use types::{
     DataClass, Instant, ModelName, Principal, PriorityClass, Purposes, RequestId, Role, Scope, Secret,
     TenantId, Tokens, UserId,
 };
 
 use crate::{
-    AccessError, Action, Authorized, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
+    AccessError, Action, Authorized, Book, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
     OpenError, ReadUsage, Refusal, UserChange, UserView,
     attempts::Attempts,
-    clock::now_s,
+    book::count_what_is_missing,
+    clock::{DAY_S, now_s, today},
     granter::Granter,
     key::{Form, Key, KeyId},
     keyring::{Keyring, LOCAL},
@@ -22,6 +23,7 @@ use crate::{
     recorded::subject_of_user,
     rules,
     sign_in::{SignIn, SignInSettings},
+    unpaid::Unpaid,
 };
 
 /// What a caller comes with.
@@ -59,7 +61,6 @@ pub enum Shown {
     Nothing,
 }
 
-const DAY_S: u64 = 86_400;
 /// The tenant and the user that there are first.
 const FIRST_TENANT: &str = "default";
 const FIRST_USER: &str = "owner";
@@ -203,6 +204,18 @@ impl Access {
             ledger.remember(&account, cost, at);
         }
         Ok(Self { ledger, prices, ..self })
+    }
+
+    /// The same with another rate of what is recorded and paid for by no quota: so much in a minute for each user.
+    #[must_use]
+    pub fn with_rate(self, per_minute: u64) -> Self {
+        self.keyring.unpaid.set(per_minute);
+        self
+    }
+
+    /// How often users may ask for that.
+    pub fn unpaid(&self) -> &Unpaid {
+        &self.keyring.unpaid
     }
 
     /// The same with names for places.
@@ -378,14 +391,14 @@ impl Access {
         &self,
         principal: &Principal,
         address: Option<IpAddr>,
-    ) -> Result<Option<Personal>, AccessError> {
+    ) -> Result<Option<Caller>, AccessError> {
         if principal.is_local() {
             return Ok(None);
         }
         let (tenant, user) = self.keyring.names_of(principal.user)?.ok_or(AccessError::Unauthenticated)?;
         let subject = subject_of_user(&user)?;
         let (tenant, user) = ((principal.tenant, &*tenant), (principal.user, &*user));
-        Ok(Some(Personal::caller(tenant, user, subject, address)))
+        Ok(Some(Caller::new(tenant, user, subject, address)))
     }
 
     /// Makes a key; the text is shown this once. In another tenant than that of the proof, or in a new one, only for those who may
@@ -529,77 +542,6 @@ impl Access {
     fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
         Granter::new(by.principal().clone(), Arc::clone(&self.policies))
     }
-}
-
-/// Where what somebody uses is written down.
-pub struct Book {
-    keyring: Arc<Keyring>,
-    principal: Principal,
-    price: Price,
-}
-
-impl Book {
-    /// What so many tokens cost, in billionths of the currency.
-    pub fn spend(&self, input: Tokens, output: Tokens) -> u64 {
-        self.price.of(input, output)
-    }
-
-    /// Counts a request. Nobody waits for the disk.
-    /// `begun` is the index of its beginning in the audit log.
-    pub fn note(&self, begun: Option<u64>, model: &ModelName, input: Tokens, output: Tokens) {
-        self.keyring.note_usage(NewUsage {
-            begun,
-            day: today(),
-            tenant: self.principal.tenant,
-            user: self.principal.user,
-            team: self.principal.team.clone(),
-            key: self.principal.key.clone(),
-            model: model.to_string(),
-            input_tokens: input.0.into(),
-            output_tokens: output.0.into(),
-            spend: self.price.of(input, output),
-        });
-    }
-}
-
-/// What the last server had recorded but not counted when it died is counted now: each request once. From here on it is written down
-/// which are.
-async fn count_what_is_missing(store: &Store, audit: &Arc<Audit>) -> Result<(), OpenError> {
-    let (mut low, counted) = store.counted().await?;
-    let size = audit.log().size();
-    if low > size {
-        tracing::warn!(
-            "the audit log is an older or another one than before: what it has is taken for counted"
-        );
-        store.reset_counted(size).await?;
-        low = size;
-    }
-    store.count_by(audit.log().lowest_open());
-    let missing = audit.charged(low, counted).await?;
-    for charged in &missing {
-        let Charged { begun, day, who, model, used } = charged;
-        store.add_usage(NewUsage {
-            begun: Some(*begun),
-            day: *day,
-            tenant: TenantId(who.tenant),
-            user: UserId(who.user),
-            team: who.team.as_deref().map(Into::into),
-            key: who.key.as_deref().map(Into::into),
-            model: model.clone(),
-            input_tokens: used.input_tokens,
-            output_tokens: used.output_tokens,
-            spend: used.spend,
-        });
-    }
-    if !missing.is_empty() {
-        tracing::warn!(requests = missing.len(), "counted what was used just before the last server died");
-    }
-    Ok(())
-}
-
-/// Days since 1970, UTC.
-fn today() -> u64 {
-    now_s() / DAY_S
 }
 
 /// Follows whether a credential goes on to be one.

@@ -131,6 +131,15 @@ pub enum AccessError {
         /// When the next guess is answered.
         retry_after: std::time::Duration,
     },
+    /// Asked for more often than anybody may what is recorded and paid for by no quota.
+    #[error(
+        "this user asks too often for what is no use of a model, or for what fails; try again in {} s",
+        .retry_after.as_secs().max(1)
+    )]
+    TooOften {
+        /// When the next one is answered.
+        retry_after: std::time::Duration,
+    },
     /// It cannot be recorded, so it is not done.
     #[error("{0}")]
     Unrecorded(&'static str),

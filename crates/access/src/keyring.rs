@@ -26,6 +26,7 @@ use crate::{
     key::{Form, ID_CHARS, Key, KeyId},
     key_values::check_name,
     pepper::Pepper,
+    unpaid::Unpaid,
 };
 
 /// What the tenant and the user of the local socket are called.
@@ -46,6 +47,8 @@ pub(crate) struct Keyring {
     store: Store,
     pepper: Pepper,
     pub(crate) audit: Arc<Audit>,
+    /// How often users may ask for what is recorded and paid for by no quota.
+    pub(crate) unpaid: Unpaid,
     live: RwLock<Live>,
     /// Held while keys and users are changed, so that what is checked still holds when it is acted upon.
     changing: Mutex<()>,
@@ -162,8 +165,8 @@ impl Keyring {
         for account in store.accounts().await? {
             live.accounts.take_in(account);
         }
-        let taken = watch::Sender::new(());
-        Ok(Self { store, pepper, audit, live: RwLock::new(live), changing: Mutex::new(()), taken })
+        let (live, changing, taken) = (RwLock::new(live), Mutex::new(()), watch::Sender::new(()));
+        Ok(Self { store, pepper, audit, unpaid: Unpaid::new(), live, changing, taken })
     }
 
     /// What its holder may do now. Unknown, revoked, expired, of a suspended owner and wrong look the same and take the same

@@ -14,6 +14,7 @@
 mod access;
 mod action;
 mod attempts;
+mod book;
 mod bucket;
 mod clock;
 mod error;
@@ -25,19 +26,22 @@ mod location;
 mod pepper;
 mod policy;
 mod quota;
+mod rates;
 mod recorded;
 mod rules;
 mod scim;
 mod sessions;
 mod sign_in;
+mod unpaid;
 
-pub use access::{Access, Book, Credential, Shown, Standing};
+pub use access::{Access, Credential, Shown, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportAudit,
     ExportSubject, Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys,
     ManagePolicies, ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadAudit,
     ReadChatCompletions, ReadMetrics, ReadReceipt, ReadUsage, Refusal, RotateTenantKey, StoreChatCompletion,
 };
+pub use book::Book;
 pub use error::{AccessError, OpenError};
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
@@ -53,3 +57,4 @@ pub use sign_in::{
     SessionView, SignIn, SignInError, SignInSettings, SignedIn,
 };
 pub use store::{ScimAccount, ScimColumn, ScimGroup, UsageRecord};
+pub use unpaid::Unpaid;

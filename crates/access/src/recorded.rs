@@ -1,6 +1,6 @@
 //! What happens outside of requests that are authorised, and is recorded all the same: sign-ins, factors, wrong codes.
 
-use audit::{Audit, AuditUnavailable, Facts, Happening, LogError, Personal};
+use audit::{Audit, AuditUnavailable, Caller, Facts, Happening, LogError, Personal};
 use types::{DataSubject, Principal, UserId};
 
 use crate::{AccessError, keyring::Keyring};
@@ -30,11 +30,23 @@ impl Keyring {
         &self.audit
     }
 
-    /// Records what happened to a user. On the disk when this returns.
+    /// Records what a user is about to do at the door. On the disk when this returns.
     ///
     /// # Errors
-    /// [`AccessError::Unrecorded`]: what has to be recorded first must not be done then.
+    /// [`AccessError::Unrecorded`] or [`AccessError::TooOften`]: what has to be recorded first must not be done then.
     pub(crate) async fn record(
+        &self,
+        user: UserId,
+        break_glass: bool,
+        event: (&str, &str),
+        facts: Facts,
+        reason: Option<&str>,
+    ) -> Result<(), AccessError> {
+        self.unpaid.ask_at_the_door(user)?;
+        self.write(user, break_glass, event, facts, reason).await
+    }
+
+    async fn write(
         &self,
         user: UserId,
         break_glass: bool,
@@ -42,8 +54,13 @@ impl Keyring {
         facts: Facts,
         reason: Option<&str>,
     ) -> Result<(), AccessError> {
-        let (principal, personal) = self.concerned(user, break_glass, reason)?;
-        let happening = Happening { what, request: None, principal: Some(&principal), how, facts, personal };
+        let (principal, caller, personal) = self.concerned(user, break_glass, reason)?;
+        let caller = match caller {
+            Some(caller) => Some(self.audit.caller(caller).await?),
+            None => None,
+        };
+        let principal = Some(&principal);
+        let happening = Happening { what, request: None, principal, how, facts, caller, personal };
         Ok(self.audit.note(happening).await?)
     }
 
@@ -52,11 +69,11 @@ impl Keyring {
         &self,
         user: UserId,
         break_glass: bool,
-        (what, how): (&str, &str),
+        event: (&str, &str),
         facts: Facts,
     ) {
-        if let Err(error) = self.record(user, break_glass, (what, how), facts, None).await {
-            tracing::error!(what, %user, "something that happened is not in the audit log: {error}");
+        if let Err(error) = self.write(user, break_glass, event, facts, None).await {
+            tracing::error!(what = event.0, %user, "something that happened is not in the audit log: {error}");
         }
     }
 
@@ -65,17 +82,15 @@ impl Keyring {
         user: UserId,
         break_glass: bool,
         reason: Option<&str>,
-    ) -> Result<(Principal, Vec<Personal>), AccessError> {
+    ) -> Result<(Principal, Option<Caller>, Vec<Personal>), AccessError> {
         let Some((principal, tenant_name, name)) = self.known(user)? else {
-            return Ok((Principal::least(types::TenantId(0), user), Vec::new()));
+            return Ok((Principal::least(types::TenantId(0), user), None, Vec::new()));
         };
-        let tenant = principal.tenant;
-        let mut personal =
-            vec![Personal::caller((tenant, &tenant_name), (user, &name), subject_of_user(&name)?, None)];
-        if let Some(reason) = reason {
-            personal.push(Personal::new("reason", tenant, subject_of_user(&name)?, reason));
-        }
-        Ok((Principal { break_glass, ..principal }, personal))
+        let (tenant, subject) = (principal.tenant, || subject_of_user(&name));
+        let caller = Caller::new((tenant, &tenant_name), (user, &name), subject()?, None);
+        let reason = reason.map(|reason| Ok(Personal::new("reason", tenant, subject()?, reason)));
+        let reason = reason.transpose().map_err(|error: types::OutOfRange| error)?;
+        Ok((Principal { break_glass, ..principal }, Some(caller), reason.into_iter().collect()))
     }
 }
 

@@ -1,18 +1,19 @@
 use std::{
+    collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tlog::VerifierKey;
-use types::{Declared, ModelName, Principal, RequestId};
+use tlog::{VerifierKey, commitment::Salt};
+use types::{Declared, ModelName, Principal, RequestId, TenantId, UserId};
 
 use crate::{
-    AnchorStatus, Personal, Record, RecordKind, Seals, Used, Who,
+    AnchorStatus, Caller, Personal, Record, RecordKind, SealedCaller, Seals, Used, Who,
     cosigned::{self, Cosigned},
     log::{Checkpointed, END_BYTES_MAX, ENTRY_BYTES_MAX, Entry, Kind, Log, LogError},
-    personal::Sealer,
+    personal::{self, Sealer},
     record::{Facts, ModelUsed},
-    strangers::Strangers,
+    sampled::Sampled,
     text::cut,
 };
 
@@ -21,6 +22,8 @@ const ALLOW: &str = "allow";
 const DENY: &str = "deny";
 /// How something ends of which nobody says how it ended.
 const ABANDONED: &str = "abandoned";
+/// What is recorded of users who ask for more than their rate allows.
+const TOO_OFTEN: &str = "ask_too_often";
 
 /// Why nothing is recorded, and so nothing may be done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -86,7 +89,9 @@ pub struct Decision<'a> {
     pub reserved: Option<Used>,
     /// What else there is to know.
     pub facts: Facts,
-    /// What is personal.
+    /// Who asks, by name; none of whoever runs the server.
+    pub caller: Option<SealedCaller>,
+    /// What else is personal.
     pub personal: Vec<Personal>,
 }
 
@@ -119,14 +124,17 @@ pub struct Happening<'a> {
     pub how: &'a str,
     /// What else there is to know.
     pub facts: Facts,
-    /// What is personal.
+    /// Whom it concerns, by name.
+    pub caller: Option<SealedCaller>,
+    /// What else is personal.
     pub personal: Vec<Personal>,
 }
 
 impl<'a> Happening<'a> {
     /// Something of which nothing else is known.
     pub fn of(what: &'a str, how: &'a str) -> Self {
-        Self { what, request: None, principal: None, how, facts: Facts::none(), personal: Vec::new() }
+        let (facts, personal) = (Facts::none(), Vec::new());
+        Self { what, request: None, principal: None, how, facts, caller: None, personal }
     }
 }
 
@@ -135,7 +143,10 @@ pub struct Audit {
     log: Log,
     key: VerifierKey,
     sealer: Sealer,
-    strangers: Strangers,
+    /// Those whose credential is good for nothing.
+    strangers: Sampled<()>,
+    /// What users ask for more often than their rate allows.
+    too_often: Sampled<(TenantId, UserId, &'static str)>,
     cosigned: Cosigned,
     anchors: Mutex<Vec<AnchorStatus>>,
 }
@@ -157,8 +168,8 @@ struct Open {
 impl Audit {
     pub(crate) fn new(log: Log, key: VerifierKey, seals: Arc<dyn Seals>) -> Arc<Self> {
         let cosigned = Cosigned::open(log.folder().join(cosigned::FILE), &key);
-        let (sealer, strangers, anchors) = (Sealer::new(seals), Strangers::default(), Mutex::default());
-        Arc::new(Self { log, key, sealer, strangers, cosigned, anchors })
+        let (strangers, too_often, anchors) = (Sampled::default(), Sampled::default(), Mutex::default());
+        Arc::new(Self { log, key, sealer: Sealer::new(seals), strangers, too_often, cosigned, anchors })
     }
 
     /// What verifies the log's checkpoints, and names the log.
@@ -212,7 +223,7 @@ impl Audit {
 
     /// Records what happened. On the disk when this returns.
     pub async fn note(&self, happening: Happening<'_>) -> Result<(), AuditUnavailable> {
-        let Happening { what, request, principal, how, facts, personal } = happening;
+        let Happening { what, request, principal, how, facts, caller, personal } = happening;
         let mut record = Record::new(RecordKind::Event, now_ms(), what, request);
         if let Some(principal) = principal {
             record.who = Some(Who::of(principal));
@@ -220,26 +231,45 @@ impl Audit {
         }
         record.outcome = Some(cut(how));
         record.facts = facts.into_map();
-        for field in &personal {
-            record.sealed.extend([self.sealer.sealed(field).await?]);
-        }
+        record.sealed = self.sealed(caller, &personal).await?;
         self.append(Kind::Alone, request, record).await.map(drop)
     }
 
     /// Takes note of somebody whose credential is good for nothing: `shown` says of what kind it was. One in a second gets a record, with the
     /// number of all since the one before.
     pub async fn note_stranger(&self, request: RequestId, shown: &str) {
-        if let Some(count) = self.strangers.count(Instant::now()) {
+        if let Some(count) = self.strangers.count((), Instant::now()) {
             self.note_strangers(Some(request), Facts::none().with("shown", shown), count).await;
+        }
+    }
+
+    /// Takes note of somebody who is refused because they ask too often, or of a refusal of theirs too many: `of` says which. One in a second
+    /// of each user gets a record, with the number of all since the one before.
+    pub async fn note_too_often(&self, request: RequestId, principal: &Principal, of: &'static str) {
+        let whose = (principal.tenant, principal.user, of);
+        if let Some(count) = self.too_often.count(whose, Instant::now()) {
+            self.note_excess(Some(request), principal, of, count).await;
         }
     }
 
     /// Writes what is only counted yet, and ends the log.
     pub async fn close(&self) {
-        if let Some(count) = self.strangers.rest() {
+        for ((), count) in self.strangers.rest() {
             self.note_strangers(None, Facts::none(), count).await;
         }
+        for ((tenant, user, of), count) in self.too_often.rest() {
+            self.note_excess(None, &Principal::least(tenant, user), of, count).await;
+        }
         self.log.close().await;
+    }
+
+    async fn note_excess(&self, request: Option<RequestId>, principal: &Principal, of: &str, count: u64) {
+        let (facts, principal) = (Facts::none().with("of", of).with("count", count), Some(principal));
+        let noted = Happening { request, principal, facts, ..Happening::of(TOO_OFTEN, "refused") };
+        // They are refused, whatever becomes of the record.
+        if let Err(error) = self.note(noted).await {
+            tracing::error!(of, count, "what somebody asked for too often is not in the audit log: {error}");
+        }
     }
 
     async fn note_strangers(&self, request: Option<RequestId>, facts: Facts, count: u64) {
@@ -272,6 +302,25 @@ impl Audit {
         self.sealer.forget();
     }
 
+    /// Seals who asks, with the key of their own.
+    ///
+    /// # Errors
+    /// If the keys cannot be used now.
+    pub async fn caller(&self, caller: Caller) -> Result<SealedCaller, AuditUnavailable> {
+        self.sealer.caller(caller).await
+    }
+
+    /// What hides what somebody was told in the request of a record; none if they were erased, or nothing is hidden.
+    ///
+    /// # Errors
+    /// As with [`opened`](Self::opened).
+    pub async fn salt(&self, record: &Record) -> Result<Option<Salt>, String> {
+        match (record.sealed.get(personal::CALLER), record.request_id()) {
+            (Some(caller), Some(request)) => self.sealer.salt(caller, request).await,
+            _ => Ok(None),
+        }
+    }
+
     /// A field of a record as it was before it was sealed; none if the person was erased.
     ///
     /// # Errors
@@ -295,10 +344,21 @@ impl Audit {
         record.policies_version = decision.policies_version;
         record.reserved = decision.reserved;
         record.facts = decision.facts.into_map();
-        for field in &decision.personal {
-            record.sealed.extend([self.sealer.sealed(field).await?]);
-        }
+        record.sealed = self.sealed(decision.caller, &decision.personal).await?;
         Ok(record)
+    }
+
+    async fn sealed(
+        &self,
+        caller: Option<SealedCaller>,
+        personal: &[Personal],
+    ) -> Result<BTreeMap<String, String>, AuditUnavailable> {
+        let caller = caller.map(|caller| (personal::CALLER.to_owned(), caller.text.to_string()));
+        let mut sealed: BTreeMap<_, _> = caller.into_iter().collect();
+        for field in personal {
+            sealed.extend([self.sealer.sealed(field).await?]);
+        }
+        Ok(sealed)
     }
 
     async fn append(

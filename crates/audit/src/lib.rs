@@ -33,11 +33,11 @@ pub mod outside;
 mod personal;
 mod receipt;
 mod record;
-mod strangers;
+mod sampled;
 mod text;
 mod witness;
 
-pub use tlog::{VerifierKey, WitnessKey};
+pub use tlog::{VerifierKey, WitnessKey, commitment};
 
 pub use crate::{
     audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
@@ -47,7 +47,7 @@ pub use crate::{
     log::{Log, LogError},
     open::{Charged, Found, OpenError, Recovered},
     outside::{Anchor, AnchorStatus, NotTheLog, Outside},
-    personal::{Erases, Personal, Seals},
+    personal::{Caller, Erases, Personal, SealedCaller, Seals},
     receipt::{Proved, Receipt},
     record::{Facts, ModelUsed, Record, RecordKind, Used, Who},
     witness::{WITNESS_REQUEST_BYTES_MAX, Witness, WitnessError, WitnessRefusal},

@@ -7,15 +7,21 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::rand;
 use data_encoding::BASE64;
 use futures::future::BoxFuture;
-use serde_json::json;
-use types::{DataSubject, Sealed, Secret, TenantId, UserId};
+use serde_json::{Map, Value, json};
+use tlog::commitment::{PersonSecret, SALT_BYTES, Salt};
+use types::{DataSubject, RequestId, Sealed, Secret, TenantId, UserId};
 
 use crate::{AuditUnavailable, text::cut};
 
 /// Most callers whose names are kept sealed, so that not each of their requests seals them anew.
 const CALLERS_MAX: usize = 10_000;
+/// The name of the field with who asks.
+pub(crate) const CALLER: &str = "caller";
+/// Of a caller: what makes the salts of their requests. It is sealed with their name, and destroyed with it.
+const SECRET: &str = "salt_secret";
 /// How long they are kept: somebody may get another name.
 const CALLER_LASTS: Duration = Duration::from_secs(600);
 
@@ -47,17 +53,32 @@ pub struct Personal {
     tenant: TenantId,
     subject: DataSubject,
     value: Secret,
-    kept_as: Option<(UserId, Option<IpAddr>)>,
+}
+
+/// Who asks, by name and from which address.
+pub struct Caller {
+    who: (TenantId, UserId, Option<IpAddr>),
+    subject: DataSubject,
+    value: Value,
+}
+
+/// A caller as they stand in a record, and what hides what they were told.
+#[derive(Clone)]
+pub struct SealedCaller {
+    pub(crate) text: Arc<str>,
+    secret: PersonSecret,
 }
 
 impl Personal {
     /// A field, and whose it is in which tenant. A long value is cut.
     pub fn new(name: &'static str, tenant: TenantId, subject: DataSubject, value: &str) -> Self {
-        Self { name, tenant, subject, value: Secret::from(cut(value)), kept_as: None }
+        Self { name, tenant, subject, value: Secret::from(cut(value)) }
     }
+}
 
-    /// The field `caller`: who somebody is by name, and from which address. `subject` is what their own key is named by.
-    pub fn caller(
+impl Caller {
+    /// `subject` is what their own key is named by.
+    pub fn new(
         (tenant, tenant_name): (TenantId, &str),
         (user, user_name): (UserId, &str),
         subject: DataSubject,
@@ -67,12 +88,18 @@ impl Personal {
         if let Some(address) = address {
             value["address"] = json!(address);
         }
-        let value = Secret::from(value.to_string());
-        Self { name: "caller", tenant, subject, value, kept_as: Some((user, address)) }
+        Self { who: (tenant, user, address), subject, value }
     }
 }
 
-type Kept = HashMap<(TenantId, UserId, Option<IpAddr>), (Arc<str>, Instant)>;
+impl SealedCaller {
+    /// What hides what they are told and what they ask in one request.
+    pub fn salt(&self, request: RequestId) -> Salt {
+        self.secret.salt(request.0)
+    }
+}
+
+type Kept = HashMap<(TenantId, UserId, Option<IpAddr>), (SealedCaller, Instant)>;
 
 /// Seals fields, and keeps those of callers.
 pub(crate) struct Sealer {
@@ -87,26 +114,37 @@ impl Sealer {
 
     /// The field as it stands in a record: its name and its value.
     pub(crate) async fn sealed(&self, personal: &Personal) -> Result<(String, String), AuditUnavailable> {
-        let kept_as = personal.kept_as.map(|(user, address)| (personal.tenant, user, address));
-        if let Some(kept) = kept_as.and_then(|key| self.kept(key)) {
-            return Ok((personal.name.to_owned(), kept.to_string()));
-        }
-        let Personal { name, tenant, subject, value, .. } = personal;
+        let Personal { name, tenant, subject, value } = personal;
         let sealed = self.seals.seal(*tenant, subject, name, value).await.map_err(AuditUnavailable::Seal)?;
-        let text = BASE64.encode(sealed.as_bytes());
-        if let Some(key) = kept_as {
-            let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() >= CALLERS_MAX {
-                kept.clear();
-            }
-            kept.insert(key, (text.as_str().into(), Instant::now()));
-        }
-        Ok((personal.name.to_owned(), text))
+        Ok(((*name).to_owned(), BASE64.encode(sealed.as_bytes())))
     }
 
-    fn kept(&self, key: (TenantId, UserId, Option<IpAddr>)) -> Option<Arc<str>> {
+    /// A caller as they stand in a record, under the name [`CALLER`].
+    pub(crate) async fn caller(&self, caller: Caller) -> Result<SealedCaller, AuditUnavailable> {
+        let Caller { who, subject, mut value } = caller;
+        if let Some(kept) = self.kept(who) {
+            return Ok(kept);
+        }
+        let mut random = [0; SALT_BYTES];
+        rand::fill(&mut random)
+            .map_err(|_| AuditUnavailable::Seal("there are no random numbers".to_owned()))?;
+        let secret = PersonSecret::new(random);
+        value[SECRET] = json!(*secret.to_hex());
+        let personal =
+            Personal { name: CALLER, tenant: who.0, subject, value: Secret::from(value.to_string()) };
+        let (_, text) = self.sealed(&personal).await?;
+        let sealed = SealedCaller { text: text.into(), secret };
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= CALLERS_MAX {
+            kept.clear();
+        }
+        kept.insert(who, (sealed.clone(), Instant::now()));
+        Ok(sealed)
+    }
+
+    fn kept(&self, who: (TenantId, UserId, Option<IpAddr>)) -> Option<SealedCaller> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&key).filter(|(_, since)| since.elapsed() < CALLER_LASTS).map(|(text, _)| text.clone())
+        kept.get(&who).filter(|(_, since)| since.elapsed() < CALLER_LASTS).map(|(sealed, _)| sealed.clone())
     }
 
     /// Forgets what is kept: somebody's key was destroyed.
@@ -114,11 +152,33 @@ impl Sealer {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// The value of a field of a record.
+    /// The value of a field of a record. Of a caller, without what makes salts.
     pub(crate) async fn opened(&self, name: &str, text: &str) -> Result<Option<Secret>, String> {
+        let opened = self.open(name, text).await?;
+        let Some(value) = opened.as_ref().filter(|_| name == CALLER).and_then(parsed) else {
+            return Ok(opened);
+        };
+        let shown = value.into_iter().filter(|(name, _)| name != SECRET).collect::<Map<_, _>>();
+        Ok(Some(Secret::from(Value::from(shown).to_string())))
+    }
+
+    /// What hides what somebody was told in a request; none if they were erased, or it was recorded before there was that.
+    pub(crate) async fn salt(&self, caller: &str, request: RequestId) -> Result<Option<Salt>, String> {
+        let opened = self.open(CALLER, caller).await?.as_ref().and_then(parsed);
+        let secret = opened.as_ref().and_then(|value| value.get(SECRET)?.as_str());
+        let secret = secret.map(PersonSecret::from_hex).transpose().map_err(|error| error.to_string())?;
+        Ok(secret.map(|secret| secret.salt(request.0)))
+    }
+
+    async fn open(&self, name: &str, text: &str) -> Result<Option<Secret>, String> {
         let sealed = BASE64.decode(text.as_bytes()).map_err(|_| "it is not base64".to_owned())?;
         self.seals.open(name, &Sealed::from(sealed)).await
     }
+}
+
+/// The fields of a caller.
+fn parsed(value: &Secret) -> Option<Map<String, Value>> {
+    serde_json::from_slice(value.expose()).ok()
 }
 
 /// Seals by throwing away: all people are erased from the beginning. For where there are no keys, as in tests.

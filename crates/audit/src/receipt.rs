@@ -23,6 +23,10 @@ pub struct Receipt {
     pub request: String,
     /// Its records, in the order in which they were written.
     pub entries: Vec<Proved>,
+    /// What the commitments in them are made with (64 hexadecimal digits): whoever has the texts of question and answer can show with it that
+    /// they were these. None if nothing is committed to, or the person was erased.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
 }
 
 /// A record and its proof.
@@ -66,6 +70,6 @@ impl Audit {
             Ok(Proved { entry, proof: proof.to_string() })
         };
         let entries = indexes.iter().map(proved).collect::<Result<_, LogError>>()?;
-        Ok(Receipt { version: VERSION, request: request.to_string(), entries })
+        Ok(Receipt { version: VERSION, request: request.to_string(), entries, salt: None })
     }
 }

@@ -59,6 +59,7 @@ pub(crate) async fn receipt(
         version: receipt.version,
         request: receipt.request,
         entries: receipt.entries.into_iter().map(entry).collect(),
+        salt: receipt.salt,
     }))
 }
 

@@ -544,6 +544,10 @@ pub struct ReceiptBody {
     pub request: String,
     /// Its records in the audit log, in the order in which they were written.
     pub entries: Vec<ReceiptEntry>,
+    /// What the commitments to question and answer are made with, which the records hold: 64 hexadecimal digits. Whoever has it and a text
+    /// can find out whether it was that text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub salt: Option<String>,
 }
 
 /// A record and the proof that it is in the log.

@@ -305,6 +305,10 @@ fn of_access(error: &AccessError) -> Reply<'static> {
             retry_after: Some(*retry_after),
             ..reply(StatusCode::TOO_MANY_REQUESTS, "too_many_attempts", None)
         },
+        AccessError::TooOften { retry_after } => Reply {
+            retry_after: Some(*retry_after),
+            ..reply(StatusCode::TOO_MANY_REQUESTS, "rate_limit_exceeded", None)
+        },
         AccessError::UnknownUser { .. } => reply(StatusCode::NOT_FOUND, "user_not_found", None),
         AccessError::BadValue(error) => out_of_range(error),
         AccessError::UnknownKey(_) => reply(StatusCode::NOT_FOUND, "key_not_found", None),

@@ -91,6 +91,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     let sign_in = sign_in_settings(config, address)?;
     let access = access.with_sign_in(sign_in, outbound).await.trying("read the sign-ins")?;
     let access = access.with_locations(config.locations.clone());
+    let access = access.with_rate(config.audit.requests_per_minute);
     let (quotas, prices) = (config.quotas.clone(), config.prices.clone());
     let access = access.with_quotas(quotas, prices).await.trying("read what was used")?;
     let memory = config.memory_total.unwrap_or_else(resources::memory_for_models);

@@ -340,6 +340,59 @@ fn a33_guesses_are_answered_only_so_often() {
     assert_eq!(server.request("GET", "/v1/models", &right.secret, &[], None).status, 200);
 }
 
+/// Whoever has any credential at all cannot fill the disk of the audit log: not by looking, not by being refused, not by failing.
+#[test]
+fn what_nobody_pays_for_is_answered_only_so_often() {
+    const RATE: usize = 20;
+    const ASKED: usize = 90;
+    let site = Site::with(&format!("{}[audit]\nrequests_per_minute = {RATE}\n", harness::MODEL));
+    let server = site.serve(&[]);
+    let [ann, ben, cleo] = ["ann", "ben", "cleo"].map(|user| key(&server, "clinic", user, "member").secret);
+    let audrey = key(&server, "clinic", "audrey", "auditor").secret;
+    let look = |key: &str| server.request("GET", "/v1/models", key, &[], None);
+    let ask = |key: &str, model: &str| {
+        let mut body = body("post", "/v1/chat/completions").unwrap();
+        body["model"] = model.into();
+        server.request("POST", "/v1/chat/completions", key, &[], Some(&body))
+    };
+    // How many are not answered; how many of the others more than the rate there are, the time goes by: one in three seconds.
+    let refused = |answers: Vec<Answer>, else_it_is: u16| {
+        let is_refused = |answer: &Answer| {
+            let code = answer.body["error"]["code"].as_str();
+            answer.status == 429
+                && code == Some("rate_limit_exceeded")
+                && answer.head.contains("retry-after: ")
+        };
+        let (refused, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_refused);
+        assert!(answered.iter().all(|answer| answer.status == else_it_is), "{:?}", answered[0].body);
+        assert!((RATE..2 * RATE).contains(&answered.len()), "{} were answered", answered.len());
+        refused.len()
+    };
+    let looks = refused((0..ASKED).map(|_| look(&ann)).collect(), 200);
+    assert_eq!(
+        (look(&ben).status, ask(&ann, "mock").status),
+        (200, 200),
+        "another user, and what is paid for"
+    );
+    let failures = refused((0..ASKED).map(|_| ask(&cleo, "none")).collect(), 404);
+    // A refusal says what it is, however often.
+    assert!((0..ASKED).all(|_| ask(&audrey, "mock").status == 403));
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+
+    // All of them are in the log: one by one, or counted.
+    let server = site.serve(&[]);
+    let mut counted = HashMap::new();
+    for found in server.records(&["--action", "ask_too_often"]) {
+        let fact = |name: &str| found["record"]["facts"][name].as_str().unwrap().to_owned();
+        *counted.entry(fact("of")).or_insert(0) += fact("count").parse::<usize>().unwrap();
+    }
+    let one_by_one = server.records(&["--action", "generate", "--decision", "deny"]).len();
+    assert!((RATE..2 * RATE).contains(&one_by_one), "{one_by_one} refusals");
+    let expected = [("asked", looks), ("failed", failures), ("refused", ASKED - one_by_one)];
+    assert_eq!(counted, HashMap::from(expected.map(|(of, count)| (of.to_owned(), count))));
+}
+
 #[test]
 fn what_for_and_from_where_decide_too() {
     let site = Site::with(&format!(

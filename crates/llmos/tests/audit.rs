@@ -140,15 +140,17 @@ fn an_answer_is_proved_where_nobody_believes_the_server() {
         assert!(valid.stdout.contains(shown), "{shown}: {}", valid.stdout);
     }
 
-    // One changed byte, wherever it is; what a JSON parser does not see is no change.
+    // One changed byte, wherever it is (in the salt, it fits no answer any more); what a JSON parser does not see is no change.
     let whole = fs::read(site.folder().join("receipt.json")).unwrap();
+    fs::write(site.folder().join("answer.json"), answer.body.to_string()).unwrap();
     let own: Value = serde_json::from_slice(&whole).unwrap();
     for place in (0..whole.len()).step_by(whole.len() / 40) {
         let mut changed = whole.clone();
         changed[place] ^= 1;
         let same = serde_json::from_slice::<Value>(&changed).is_ok_and(|changed| changed == own);
         fs::write(site.folder().join("changed.json"), &changed).unwrap();
-        let found = verify(site.folder(), &["receipt", "changed.json", "--key", "log.key"]);
+        let line = ["receipt", "changed.json", "--key", "log.key", "--answer", "answer.json"];
+        let found = verify(site.folder(), &line);
         assert!(same || found.code == Some(1), "byte {place}: {}{}", found.stdout, found.stderr);
     }
     let elsewhere = Site::new();
@@ -165,6 +167,62 @@ fn an_answer_is_proved_where_nobody_believes_the_server() {
     server.json(&["audit", "prove", stored.request_id(), "--out", "stored.json"]);
     let valid = verify(site.folder(), &["receipt", "stored.json", "--key", "log.key"]);
     assert_eq!(valid.code, Some(0), "{}{}", valid.stdout, valid.stderr);
+}
+
+/// The log has neither question nor answer, and shows all the same which they were.
+#[test]
+fn what_a_model_was_told_and_said_is_proved_too() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let ann = key(&server, "clinic", "ann", &[]);
+    save_key(&site, &server);
+    let save = |name: &str, text: &str| fs::write(site.folder().join(name), text).unwrap();
+    let parts = json!([{ "type": "text", "text": "Be" }, { "type": "text", "text": "brief." }]);
+    let chat = json!({ "model": "mock", "max_tokens": 6, "messages": [
+        { "role": "developer", "content": parts }, { "role": "user", "content": PROMPT },
+    ] });
+    let streamed = json!({ "model": "mock", "max_tokens": 6, "stream": true, "messages": chat["messages"] });
+    let raw = json!({ "model": "mock", "max_tokens": 6, "prompt": PROMPT });
+    let prove = |id: &str, name: &str| server.json(&["audit", "prove", id, "--out", name]);
+    let check = |receipt: &str, more: &[&str]| {
+        verify(site.folder(), &[&["receipt", receipt, "--key", "log.key"], more].concat())
+    };
+    let both = ["--request", "request.json", "--answer", "answer.json"];
+    let ask = |path: &str, body: &Value| server.request("POST", path, &ann.secret, &[], Some(body)).body;
+    let in_pieces = server.raw("POST", "/v1/chat/completions", &ann.secret, &[], Some(&streamed));
+    let of_pieces = in_pieces.split("chatcmpl-").nth(1).unwrap()[..32].to_owned();
+    let [whole, completed] = [ask("/v1/chat/completions", &chat), ask("/v1/completions", &raw)];
+    let id = |answer: &Value| answer["id"].as_str().unwrap().rsplit('-').next().unwrap().to_owned();
+    for (body, answer, id) in [
+        (&chat, whole.to_string(), id(&whole)),
+        (&raw, completed.to_string(), id(&completed)),
+        (&streamed, in_pieces, of_pieces),
+    ] {
+        let receipt = format!("{id}.json");
+        prove(&id, &receipt);
+        save("request.json", &body.to_string());
+        save("answer.json", &answer);
+        let found = check(&receipt, &both);
+        assert_eq!(found.code, Some(0), "{}{}", found.stdout, found.stderr);
+        for what in ["question     it is the one", "answer       it is the one"] {
+            assert!(found.stdout.contains(what), "{what}: {}", found.stdout);
+        }
+        save("request.json", &body.to_string().replace(PROMPT, "Planted-Question-4712"));
+        save("answer.json", &answer.replace("\"content\"", "\"c\"").replace("\"text\"", "\"t\""));
+        let found = check(&receipt, &both);
+        assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
+        for what in ["the question was another one", "the answer was another one"] {
+            assert!(found.stdout.contains(what), "{what}: {}", found.stdout);
+        }
+    }
+    // Nobody can compare anything any more once the caller is erased, and the log is what it was.
+    let before = id(&ask("/v1/chat/completions", &chat));
+    server.json(&["shred", "--tenant", "clinic", "--subject", "user:ann", "--yes"]);
+    prove(&before, "erased.json");
+    save("request.json", &chat.to_string());
+    let found = check("erased.json", &["--request", "request.json"]);
+    assert!(found.code == Some(1) && found.stdout.contains("the person was erased"), "{}", found.stdout);
+    assert_eq!(check("erased.json", &[]).code, Some(0));
 }
 
 /// Whoever is known and is refused leaves one record, with what decided.

@@ -12,7 +12,7 @@ use audit::{
 };
 use types::{DataSubject, Principal, RequestId, Secret, TenantId};
 
-use crate::{Path, PathError, record::plain};
+use crate::{Path, PathError, record::plain, told};
 
 /// Most entries that are looked at to answer one request; the next one goes on behind them.
 const LOOKED_AT_MAX: u64 = 50_000;
@@ -105,11 +105,17 @@ impl Path {
         }
         let indexes: Vec<u64> = found.iter().map(|(index, _)| *index).collect();
         let audit = self.access.audit();
+        let salt = match found.iter().find(|(_, record)| record.facts.contains_key(told::PROMPT)) {
+            Some((_, record)) => audit.salt(record).await,
+            None => Ok(None),
+        };
+        let salt = salt.map_err(|why| unrecorded(AuditUnavailable::Seal(why)))?;
         if indexes.last() >= Some(&audit.log().checkpoint().size) {
             audit.log().checkpoint_now().await.map_err(unavailable)?;
         }
         let audit = audit.clone();
-        blocking(move || audit.receipt(id, &indexes)).await
+        let receipt = blocking(move || audit.receipt(id, &indexes)).await?;
+        Ok(Receipt { salt: salt.map(|salt| salt.to_string()), ..receipt })
     }
 
     /// Records of the caller's tenant; of all, for those who may see all.

@@ -11,7 +11,7 @@ use futures::{
 use resources::FileDigest;
 use types::{EmbedRequest, Event, GenerateRequest, Input, ModelName, Passage, RerankRequest, Tokens};
 
-use crate::{PathError, record::Asker};
+use crate::{PathError, record::Asker, told::Answered};
 
 /// Bytes of a token, about: English has 4, other languages less.
 const BYTES_OF_TOKEN: usize = 3;
@@ -28,6 +28,7 @@ pub(crate) struct Charge {
     reservation: Option<Reservation>,
     book: Book,
     begun: Option<Begun>,
+    answered: Option<Answered>,
     /// The model that works, once one does: from then on it costs something.
     model: Option<(ModelName, FileDigest)>,
     /// What is read, as long as the engine has not said.
@@ -44,6 +45,7 @@ impl Charge {
             reservation: Some(reservation),
             book,
             begun: None,
+            answered: None,
             model: None,
             input,
             output: Tokens(0),
@@ -57,10 +59,10 @@ impl Charge {
         asker: Asker<'_>,
         authorized: &Authorized<A>,
         facts: Facts,
+        told: Option<&Input>,
     ) -> Result<(), PathError> {
-        let (declared, reserved) = (&authorized.resource().declared, self.used(self.set_aside));
-        let begun = asker.begin(authorized, (Some(declared), Some(reserved)), facts, Vec::new());
-        self.begun = Some(begun.await?);
+        let (begun, answered) = asker.begin(authorized, self.used(self.set_aside), facts, told).await?;
+        (self.begun, self.answered) = (Some(begun), answered);
         Ok(())
     }
 
@@ -110,7 +112,10 @@ impl Charge {
 
     fn see(&mut self, event: &Result<Event, PathError>) {
         match event {
-            Ok(Event::Delta(_)) => {
+            Ok(Event::Delta(piece)) => {
+                if let Some(answered) = &mut self.answered {
+                    answered.add(piece);
+                }
                 self.output = Tokens(self.output.0.saturating_add(1));
                 self.keep_ahead();
             }
@@ -130,13 +135,13 @@ impl Charge {
 
     fn settle(&mut self) {
         let Some(reservation) = self.reservation.take() else { return };
-        match &self.model {
-            Some((model, _)) => {
-                reservation.settle(self.input, self.output);
-                let begun = self.begun.as_ref().map(Begun::index);
-                self.book.note(begun, model, self.input, self.output);
-            }
-            None => reservation.settle(Tokens(0), Tokens(0)),
+        if let Some((model, _)) = &self.model {
+            reservation.settle(self.input, self.output);
+            let begun = self.begun.as_ref().map(Begun::index);
+            self.book.note(begun, model, self.input, self.output);
+        } else {
+            reservation.settle(Tokens(0), Tokens(0));
+            self.book.note_unpaid();
         }
     }
 
@@ -166,7 +171,8 @@ impl Charge {
     fn outcome<'a>(&'a self, how: &'a str, sha256: Option<&'a str>) -> Outcome<'a> {
         let model = self.model.as_ref().map(|(model, _)| (model, sha256));
         let used = model.map(|_| self.used(self.output));
-        Outcome { how, model, used, ..Outcome::default() }
+        let facts = self.answered.as_ref().filter(|_| model.is_some()).map(Answered::facts);
+        Outcome { how, model, used, facts: facts.unwrap_or_default(), ..Outcome::default() }
     }
 }
 

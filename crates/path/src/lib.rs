@@ -15,6 +15,7 @@ mod kept;
 mod metrics;
 mod operate;
 mod record;
+mod told;
 mod vectors;
 
 use std::{
@@ -28,7 +29,7 @@ use std::{
 
 use access::{
     Access, AccessError, Action, Authorized, Credential, Embed, Generate, ModelUse, Standing,
-    StoreChatCompletion,
+    StoreChatCompletion, Unpaid,
 };
 use audit::{Facts, Witness};
 use engine::{EmbedWork, Embedded, EngineError, EventStream, Purpose, Work};
@@ -56,7 +57,7 @@ use crate::{
     charge::{Charge, Cost, charged},
     kept::{Keeping, stored},
     metrics::{Metrics, Observation, Operation},
-    record::Asker,
+    record::{Asker, FAILED},
 };
 
 /// How long a caller is asked to stay away while the server shuts down: time for a restart.
@@ -273,7 +274,7 @@ impl Path {
             None => None,
         };
         let facts = keeping.iter().fold(Facts::none(), |facts, keeping| keeping.facts(facts));
-        charge.record(asker, &authorized, facts).await?;
+        charge.record(asker, &authorized, facts, Some(&request.input)).await?;
         let answered = async { self.run(self.route(authorized, request).await?).await };
         let (mut answer, prompt, digest) = match answered.await {
             Ok(answered) => answered,
@@ -341,7 +342,7 @@ impl Path {
     ) -> Result<(Routed<A, R>, Charge), PathError> {
         self.open()?;
         let (authorized, mut charge) = self.reserved::<A, R>(&credential, &request).await?;
-        charge.record(self.asker_for(&credential, &request), &authorized, Facts::none()).await?;
+        charge.record(self.asker_for(&credential, &request), &authorized, Facts::none(), None).await?;
         match self.route(authorized, request).await {
             Ok(routed) => {
                 charge.begin(&routed.route.model, &routed.route.digest);
@@ -359,6 +360,7 @@ impl Path {
         request: &R,
     ) -> Result<(Authorized<A>, Charge), PathError> {
         let (principal, asker) = (self.principal(credential).await?, self.asker_for(credential, request));
+        asker.may(&principal, FAILED, Unpaid::may_fail).await?;
         let (input, output) = (request.input(), request.output());
         let reserved = self.access.authorize::<A>(&principal, self.wanted(request)).and_then(|authorized| {
             match self.access.reserve(&authorized, input, output) {

@@ -9,16 +9,25 @@
 
 use std::{net::IpAddr, ops::Deref};
 
-use access::{Access, AccessError, Action, Authorized, Credential, Refusal, Shown, subject_of_user};
-use audit::{Begun, Decision, Facts, Outcome, Personal, Used};
-use types::{Declared, Principal, RequestId, TenantId};
+use access::{
+    Access, AccessError, Action, Authorized, Credential, ModelUse, Refusal, Shown, Unpaid, subject_of_user,
+};
+use audit::{Begun, Decision, Facts, Outcome, Personal, SealedCaller, Used};
+use types::{Declared, Input, Principal, RequestId, TenantId};
 
-use crate::{Path, PathError};
+use crate::{
+    Path, PathError,
+    told::{self, Answered},
+};
 
 /// What decided when no policy permits something.
 const NO_PERMIT: &str = "default.deny";
 /// What a model is called that there is not.
 const NO_SUCH_MODEL: &str = "model:?";
+/// What somebody asks too often for, in records: looks and changes, requests that are refused, and requests that fail.
+const ASKED: &str = "asked";
+const REFUSED: &str = "refused";
+pub(crate) const FAILED: &str = "failed";
 /// What stands in a record where somebody named what cannot be there.
 const NOTHING: &str = "?";
 /// Longest name of a thing that somebody gives and that is recorded as it is: shorter than every secret.
@@ -68,6 +77,13 @@ impl Path {
         }
     }
 
+    /// The same, if they may ask for something that is recorded and that nobody pays for.
+    async fn asking(&self, credential: &Credential) -> Result<Principal, PathError> {
+        let principal = self.principal(credential).await?;
+        self.asker(credential).may(&principal, ASKED, Unpaid::ask).await?;
+        Ok(principal)
+    }
+
     pub(crate) fn asker(&self, credential: &Credential) -> Asker<'_> {
         let Credential { request, address, .. } = *credential;
         Asker { access: &self.access, request, address, no_such_model: false }
@@ -79,7 +95,7 @@ impl Path {
         credential: &Credential,
         resource: A::Resource,
     ) -> Result<Decided<'_, A>, PathError> {
-        let principal = self.principal(credential).await?;
+        let principal = self.asking(credential).await?;
         let decided = self.access.authorize::<A>(&principal, resource);
         self.asker(credential).decided(&principal, decided).await
     }
@@ -89,7 +105,7 @@ impl Path {
         &self,
         credential: &Credential,
     ) -> Result<Decided<'_, A>, PathError> {
-        let principal = self.principal(credential).await?;
+        let principal = self.asking(credential).await?;
         let decided = self.access.authorize::<A>(&principal, principal.tenant);
         self.asker(credential).decided(&principal, decided).await
     }
@@ -100,7 +116,7 @@ impl Path {
         credential: &Credential,
         tenant: &str,
     ) -> Result<Decided<'_, A>, PathError> {
-        let principal = self.principal(credential).await?;
+        let principal = self.asking(credential).await?;
         let decided = self.access.authorize_in::<A>(&principal, tenant).await;
         self.asker(credential).decided(&principal, decided).await
     }
@@ -123,6 +139,20 @@ impl<'a> Asker<'a> {
         if self.no_such_model { NO_SUCH_MODEL.to_owned() } else { on }
     }
 
+    /// Whether they may ask that often: who may not is only counted.
+    pub(crate) async fn may(
+        self,
+        principal: &Principal,
+        of: &'static str,
+        rate: impl FnOnce(&Unpaid, &Principal) -> Result<(), AccessError>,
+    ) -> Result<(), PathError> {
+        let may = rate(self.access.unpaid(), principal);
+        if may.is_err() {
+            self.access.audit().note_too_often(self.request, principal, of).await;
+        }
+        Ok(may?)
+    }
+
     async fn decided<A: Action>(
         self,
         principal: &Principal,
@@ -134,7 +164,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    /// Records a refusal. It stays one, also if that fails.
+    /// Records a refusal; beyond the rate of refusals it is only counted. It stays one, also if that fails.
     pub(crate) async fn refused(
         self,
         principal: &Principal,
@@ -161,6 +191,9 @@ impl<'a> Asker<'a> {
         policies: &[String],
         version: &str,
     ) {
+        if !self.access.unpaid().refuse(principal) {
+            return self.access.audit().note_too_often(self.request, principal, REFUSED).await;
+        }
         let decision = Decision {
             request: self.request,
             principal,
@@ -172,7 +205,8 @@ impl<'a> Asker<'a> {
             policies_version: Some(version.to_owned()),
             reserved: None,
             facts: Facts::none(),
-            personal: self.named(principal).unwrap_or_default(),
+            caller: self.named(principal).await.unwrap_or_default(),
+            personal: Vec::new(),
         };
         if let Err(error) = self.access.audit().decide(decision).await {
             tracing::error!(request_id = %self.request, action, "a refusal is not in the audit log: {error}");
@@ -180,31 +214,42 @@ impl<'a> Asker<'a> {
     }
 
     /// The caller's name, sealed in the record.
-    fn named(self, principal: &Principal) -> Result<Vec<Personal>, AccessError> {
-        Ok(self.access.named(principal, self.address)?.into_iter().collect())
+    async fn named(self, principal: &Principal) -> Result<Option<SealedCaller>, AccessError> {
+        match self.access.named(principal, self.address)? {
+            Some(caller) => Ok(Some(self.access.audit().caller(caller).await?)),
+            None => Ok(None),
+        }
     }
 
-    /// Records what is about to begin.
-    pub(crate) async fn begin<A: Action>(
+    /// Records the use of a model that is about to begin; of what a model is told, a commitment. Returns what makes one to the answer.
+    pub(crate) async fn begin<A: Action<Resource = ModelUse>>(
         self,
         authorized: &Authorized<A>,
-        (declared, reserved): (Option<&Declared>, Option<Used>),
+        reserved: Used,
         facts: Facts,
-        personal: Vec<Personal>,
-    ) -> Result<Begun, PathError> {
-        let decision = self.allowed(authorized, (declared, reserved), facts, personal)?;
-        Ok(self.access.audit().begin(decision).await.map_err(AccessError::from)?)
+        told: Option<&Input>,
+    ) -> Result<(Begun, Option<Answered>), PathError> {
+        let declared = Some(&authorized.resource().declared);
+        let mut decision = self.allowed(authorized, (declared, Some(reserved)), facts, Vec::new()).await?;
+        let salt = decision.caller.as_ref().map(|caller| caller.salt(self.request));
+        let answered = salt.zip(told).map(|(salt, told)| {
+            decision.facts =
+                std::mem::take(&mut decision.facts).with(told::PROMPT, told::commitment(&salt, told));
+            Answered::new(&salt)
+        });
+        let begun = self.access.audit().begin(decision).await.map_err(AccessError::from)?;
+        Ok((begun, answered))
     }
 
-    fn allowed<'d, A: Action>(
+    async fn allowed<'d, A: Action>(
         self,
         authorized: &'d Authorized<A>,
         (declared, reserved): (Option<&'d Declared>, Option<Used>),
         facts: Facts,
-        mut personal: Vec<Personal>,
+        personal: Vec<Personal>,
     ) -> Result<Decision<'d>, AccessError> {
         let principal = authorized.principal();
-        personal.extend(self.named(principal)?);
+        let caller = self.named(principal).await?;
         Ok(Decision {
             request: self.request,
             principal,
@@ -216,6 +261,7 @@ impl<'a> Asker<'a> {
             policies_version: Some(authorized.version().to_string()),
             reserved,
             facts,
+            caller,
             personal,
         })
     }
@@ -239,7 +285,7 @@ impl<A: Action> Decided<'_, A> {
     /// Something that concerns nobody is looked at: recorded, but whoever watches over a server must see it also when its disk is full.
     pub(crate) async fn look(self, facts: Facts) -> Result<Authorized<A>, PathError> {
         let Self { authorized, asker, personal, .. } = self;
-        let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        let decision = asker.allowed(&authorized, (None, None), facts, personal).await?;
         if let Err(error) = asker.access.audit().decide(decision).await {
             tracing::error!(request_id = %asker.request, action = A::NAME, "a look is not in the audit log: {error}");
         }
@@ -249,7 +295,7 @@ impl<A: Action> Decided<'_, A> {
     /// What concerns people, or the log itself, is looked at: nobody does that unseen.
     pub(crate) async fn read(self, facts: Facts) -> Result<Authorized<A>, PathError> {
         let Self { authorized, asker, personal, .. } = self;
-        let decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        let decision = asker.allowed(&authorized, (None, None), facts, personal).await?;
         asker.access.audit().decide(decision).await.map_err(AccessError::from)?;
         Ok(authorized)
     }
@@ -257,7 +303,7 @@ impl<A: Action> Decided<'_, A> {
     /// Something will be done. Its record is on the disk when this returns.
     pub(crate) async fn act(self, facts: Facts) -> Result<Acting<A>, PathError> {
         let Self { authorized, asker, concerned, personal } = self;
-        let mut decision = asker.allowed(&authorized, (None, None), facts, personal)?;
+        let mut decision = asker.allowed(&authorized, (None, None), facts, personal).await?;
         decision.on = concerned.map_or(decision.on, |tenant| format!("tenant:{tenant}"));
         let begun = asker.access.audit().begin(decision).await.map_err(AccessError::from)?;
         Ok(Acting { authorized, begun })

@@ -17,7 +17,7 @@
 //!
 //! The types to know: [`tree::Hash`] and [`tree::Frontier`] (the tree, of which only the right edge is kept),
 //! [`Checkpoint`] (what is signed), [`Signer`] and [`VerifierKey`] (a log's keys), [`Cosigner`] and [`WitnessKey`] (a
-//! witness's), [`proof::LogProof`] (what one keeps of an entry), [`check::check`] (everything at once) and
+//! witness's), [`proof::LogProof`] (what one keeps of an entry), [`commitment::Committing`] (to what an entry does not hold), [`check::check`] (everything at once) and
 //! [`tile::Tile`] (where things are).
 //!
 //! What the tree cannot show: that an entry was true when it was written, and that nothing was left out. And without a
@@ -28,6 +28,7 @@
 pub mod bundle;
 pub mod check;
 pub mod checkpoint;
+pub mod commitment;
 pub mod cosignature;
 mod error;
 mod key;

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::PathBuf};
 
-use crate::{shown::quoted, verdict::Trouble};
+use crate::{shown::quoted, told, verdict::Trouble};
 
 #[cfg(test)]
 mod tests;
@@ -19,8 +19,9 @@ usage:
       Checks a whole log: every entry, every tile and the signed root. DIR is a copy of the
       log's folder (tlog-tiles: the file `checkpoint` and the folder `tile`).
 
-  llmos-verify receipt FILE --key KEY [--checkpoint FILE]...
+  llmos-verify receipt FILE --key KEY [--checkpoint FILE]... [--request FILE] [--answer FILE]
       Checks the receipt of one request and shows its records. FILE is `-` for standard input.
+      With --request and --answer, also whether the question and the answer were these.
 
   llmos-verify checkpoints FILE... --key KEY [--log DIR]
       Compares signed checkpoints with one another, and with the log if it is given.
@@ -33,6 +34,8 @@ options:
                      and signed anew by whoever has its key
   --witness KEY      the public key of a witness that must have cosigned the log's checkpoint,
                      or a file that holds it; may be repeated
+  --request FILE     the body of the request, as it was sent (JSON)
+  --answer FILE      the answer, as it came (JSON, or the events of a stream), or only its text
   --log DIR          a copy of the log's folder
   -h, --help         this text
   -V, --version      the version
@@ -49,7 +52,7 @@ pub(crate) enum Command {
     Help,
     Version,
     Log { folder: PathBuf, key: String, checkpoints: Vec<PathBuf>, witnesses: Vec<String> },
-    Receipt { file: PathBuf, key: String, checkpoints: Vec<PathBuf> },
+    Receipt { file: PathBuf, key: String, checkpoints: Vec<PathBuf>, texts: told::Files },
     Checkpoints { files: Vec<PathBuf>, key: String, log: Option<PathBuf> },
 }
 
@@ -61,6 +64,8 @@ struct Line {
     checkpoints: Vec<PathBuf>,
     witnesses: Vec<String>,
     logs: Vec<PathBuf>,
+    requests: Vec<PathBuf>,
+    answers: Vec<PathBuf>,
 }
 
 impl Command {
@@ -85,19 +90,19 @@ impl Command {
                 Ok(Self::Log { folder, key, checkpoints: line.checkpoints, witnesses: line.witnesses })
             }
             Some("receipt") => {
-                let mut line = Line::parse(rest, &["--key", "--checkpoint"])?;
+                let mut line = Line::parse(rest, &["--key", "--checkpoint", "--request", "--answer"])?;
                 let file = line.one_file("receipt", "receipt")?;
-                Ok(Self::Receipt { file, key: line.key()?, checkpoints: line.checkpoints })
+                let request = at_most_one("--request", &mut line.requests)?;
+                let answer = at_most_one("--answer", &mut line.answers)?;
+                let texts = told::Files { request, answer };
+                Ok(Self::Receipt { file, key: line.key()?, checkpoints: line.checkpoints, texts })
             }
             Some("checkpoints") => {
                 let mut line = Line::parse(rest, &["--key", "--log"])?;
-                if line.logs.len() > 1 {
-                    return Err(usage("--log is given more than once"));
-                }
-                if line.files.len() + line.logs.len() < 2 || line.files.is_empty() {
+                let log = at_most_one("--log", &mut line.logs)?;
+                if line.files.len() + usize::from(log.is_some()) < 2 || line.files.is_empty() {
                     return Err(usage("`checkpoints` takes two files or more, or one and --log"));
                 }
-                let log = line.logs.pop();
                 Ok(Self::Checkpoints { key: line.key()?, files: line.files, log })
             }
             _ => Err(usage(&format!("there is no command {}", quoted(&name.to_string_lossy())))),
@@ -143,6 +148,8 @@ impl Line {
             "--key" => self.keys.push(text(value)?),
             "--witness" => self.witnesses.push(text(value)?),
             "--checkpoint" => self.checkpoints.push(value.into()),
+            "--request" => self.requests.push(value.into()),
+            "--answer" => self.answers.push(value.into()),
             _ => self.logs.push(value.into()),
         }
         bounded(&self.witnesses, "--witness is")?;
@@ -164,6 +171,13 @@ impl Line {
             (Some(_), _) => Err(usage("--key is given more than once")),
         }
     }
+}
+
+fn at_most_one(option: &str, values: &mut Vec<PathBuf>) -> Result<Option<PathBuf>, Trouble> {
+    if values.len() > 1 {
+        return Err(usage(&format!("{option} is given more than once")));
+    }
+    Ok(values.pop())
 }
 
 fn bounded<T>(values: &[T], what: &str) -> Result<(), Trouble> {

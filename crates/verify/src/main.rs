@@ -19,6 +19,7 @@ mod input;
 mod log;
 mod receipt;
 mod shown;
+mod told;
 mod verdict;
 
 use std::{
@@ -51,7 +52,9 @@ fn run() -> Result<Verdict, Trouble> {
         Command::Log { folder, key, checkpoints, witnesses } => {
             log::verify(&folder, &key, &checkpoints, &witnesses)
         }
-        Command::Receipt { file, key, checkpoints } => receipt::verify(&file, &key, &checkpoints),
+        Command::Receipt { file, key, checkpoints, texts } => {
+            receipt::verify(&file, &key, &checkpoints, &texts)
+        }
         Command::Checkpoints { files, key, log } => checkpoints::verify(&files, &key, log.as_deref()),
     }
 }

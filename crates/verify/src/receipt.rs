@@ -1,11 +1,12 @@
 //! `llmos-verify receipt`: the records of one request.
 //!
 //! ```text
-//! {"version":1, "request":"ID", "entries":[{"entry":"RECORD", "proof":"TLOG-PROOF"}, ...], "consistency":["HASH", ...]}
+//! {"version":1, "request":"ID", "entries":[{"entry":"RECORD", "proof":"TLOG-PROOF"}, ...], "consistency":["HASH", ...],
+//!  "salt":"HEX"}
 //! ```
 //!
 //! One entry or two (begin and end). A record is a JSON object whose field `request` is the same ID; its exact bytes are
-//! the log's entry. `consistency` is there only if the two proofs are of checkpoints of different sizes.
+//! the log's entry. `salt` is what the commitments in the records are made with (`told`). `consistency` is there only if the two proofs are of checkpoints of different sizes.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use tlog::{
 use crate::{
     input, log,
     shown::{name, quoted},
+    told::{self, Texts},
     verdict::{Trouble, Verdict},
 };
 
@@ -40,6 +42,7 @@ struct Receipt {
     request: String,
     entries: Vec<Entry>,
     consistency: Option<Vec<String>>,
+    salt: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -56,16 +59,22 @@ struct Proved {
     fields: Vec<record::Field>,
 }
 
-pub(crate) fn verify(file: &Path, key: &str, checkpoints: &[PathBuf]) -> Result<Verdict, Trouble> {
+pub(crate) fn verify(
+    file: &Path,
+    key: &str,
+    checkpoints: &[PathBuf],
+    texts: &told::Files,
+) -> Result<Verdict, Trouble> {
     let key: VerifierKey = input::key("key", key)?;
     let kept = input::kept(checkpoints, &key)?;
-    Ok(judge(&input::bytes(file, RECEIPT_BYTES_MAX)?, &key, &kept))
+    let texts = texts.read()?;
+    Ok(judge(&input::bytes(file, RECEIPT_BYTES_MAX)?, &key, &kept, &texts))
 }
 
 /// Judges the bytes of a receipt.
-fn judge(bytes: &[u8], key: &VerifierKey, kept: &[Checkpoint]) -> Verdict {
+fn judge(bytes: &[u8], key: &VerifierKey, kept: &[Checkpoint], texts: &Texts) -> Verdict {
     let mut verdict = Verdict::new();
-    let proved = match prove(bytes, key) {
+    let (proved, salt) = match prove(bytes, key) {
         Ok(proved) => proved,
         Err(problem) => {
             verdict.problem(problem);
@@ -82,6 +91,8 @@ fn judge(bytes: &[u8], key: &VerifierKey, kept: &[Checkpoint]) -> Verdict {
             verdict.text_line(format!("  {} = {}", name(&field.name), field.shown()));
         }
     }
+    let fact = |name: &str| proved.iter().find_map(|proved| record::fact(&proved.fields, name));
+    told::judge(texts, salt.as_deref(), fact, &mut verdict);
     for checkpoint in kept {
         compare(checkpoint, &proved, &mut verdict);
     }
@@ -94,8 +105,8 @@ fn judge(bytes: &[u8], key: &VerifierKey, kept: &[Checkpoint]) -> Verdict {
     verdict
 }
 
-/// All records of a receipt, each proved to be in the log of the key, or what is wrong.
-fn prove(bytes: &[u8], key: &VerifierKey) -> Result<Vec<Proved>, String> {
+/// All records of a receipt, each proved to be in the log of the key, and its salt; or what is wrong.
+fn prove(bytes: &[u8], key: &VerifierKey) -> Result<(Vec<Proved>, Option<String>), String> {
     let receipt: Receipt = serde_json::from_slice(bytes).map_err(|error| {
         // The library repeats what it did not expect.
         format!("this is no receipt: {}", crate::shown::plain(&error.to_string()))
@@ -131,7 +142,7 @@ fn prove(bytes: &[u8], key: &VerifierKey) -> Result<Vec<Proved>, String> {
         proved.push(Proved { index: proof.index, checkpoint, fields });
     }
     agree(&proved, receipt.consistency.as_deref())?;
-    Ok(proved)
+    Ok((proved, receipt.salt))
 }
 
 /// Two proofs must be of one history.

@@ -216,13 +216,14 @@ impl Writer {
             Kind::Alone | Kind::Begin => None,
         }));
         let waiting = std::mem::take(&mut self.waiting);
+        // Before anybody hears of it: whoever was refused finds out why.
+        self.shared.counters.set_paused(Some(why.clone()), false);
         for pending in written.into_iter().chain(waiting) {
             match pending.record.kind {
                 Kind::End { .. } if !is_closing => self.waiting.push_back(pending),
                 _ => pending.refuse(LogError::Full { why: why.clone() }),
             }
         }
-        self.shared.counters.set_paused(Some(why), false);
         if !self.waiting.is_empty() {
             thread::sleep(TRIED_AGAIN_AFTER);
         }
@@ -242,7 +243,7 @@ impl Writer {
         let due = self.waiting.iter().zip(&ends).filter(|(_, is_due)| **is_due);
         let mut bytes: usize = due.map(|(pending, _)| pending.bytes()).sum();
         let mut open = self.open.len();
-        let mut refused = None;
+        let (mut refused, mut left_out) = (None, Vec::new());
         for is_due in ends {
             let Some(pending) = self.waiting.pop_front() else { break };
             if let Kind::End { begin } = pending.record.kind {
@@ -263,7 +264,8 @@ impl Writer {
                 match self.add_spare() {
                     Ok(why) => full = why,
                     Err(error) => {
-                        // It is answered with the others.
+                        // They are answered with the others.
+                        taken.extend(left_out.into_iter().map(|(pending, _)| pending));
                         taken.push(pending);
                         return Err(error);
                     }
@@ -278,12 +280,16 @@ impl Writer {
                 }
                 (_, why) => {
                     let why = refused.insert(why.cloned().unwrap_or_default()).clone();
-                    pending.refuse(LogError::Full { why });
+                    left_out.push((pending, why));
                 }
             }
         }
         let has_begun = taken.iter().any(|pending| !matches!(pending.record.kind, Kind::End { .. }));
+        // Before anybody hears of it: whoever was refused finds out why.
         self.shared.counters.set_paused(refused, has_begun);
+        for (pending, why) in left_out {
+            pending.refuse(LogError::Full { why });
+        }
         Ok(())
     }
 

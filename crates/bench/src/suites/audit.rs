@@ -140,6 +140,7 @@ async fn waits(folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
                     policies_version: Some("0123456789abcdef".to_owned()),
                     reserved: Some(used),
                     facts: Facts::none(),
+                    caller: None,
                     personal: Vec::new(),
                 };
                 let begun = audit.begin(decision).await?;

@@ -137,7 +137,8 @@ pub(crate) fn status(error: &SignInError) -> StatusCode {
         SignInError::UnknownProvider | SignInError::UnknownFactor | SignInError::UnknownSession => {
             StatusCode::NOT_FOUND
         }
-        SignInError::LockedOut(_) | SignInError::Access(AccessError::TooManyAttempts { .. }) => {
+        SignInError::LockedOut(_)
+        | SignInError::Access(AccessError::TooManyAttempts { .. } | AccessError::TooOften { .. }) => {
             StatusCode::TOO_MANY_REQUESTS
         }
         SignInError::Access(_)

@@ -15,12 +15,16 @@ use super::{
 const ANCHORS_MAX: usize = 16;
 /// Logs of others.
 const WITNESSED_MAX: usize = 256;
+/// Most that a user may ask for in a minute of what uses no model. A thousand in a second are as much as nothing to stop them.
+const REQUESTS_PER_MINUTE_MAX: i64 = 60_000;
 /// Longest time without a push: a day. What was recorded since the last one can be lost to whoever puts a copy back.
 const PUSH_EVERY_S_MAX: i64 = 86_400;
 
 impl Check<'_> {
     pub(super) fn audit(&mut self, values: &File) -> Option<Audit> {
         let every = self.number("audit.push_every_s", values.audit.push_every_s, 1, PUSH_EVERY_S_MAX);
+        let rate = values.audit.requests_per_minute;
+        let rate = self.number("audit.requests_per_minute", rate, 1, REQUESTS_PER_MINUTE_MAX);
         if values.audit_anchor.len() > ANCHORS_MAX {
             let count = values.audit_anchor.len();
             self.refuse(
@@ -49,7 +53,8 @@ impl Check<'_> {
         let witnessed =
             logs.filter_map(|(index, log)| self.log_key(&format!("witnessed_log[{index}].key"), &log.key));
         let witnessed = witnessed.collect();
-        Some(Audit { push_every: Duration::from_secs(every?.unsigned_abs()), anchors, witnessed })
+        let push_every = Duration::from_secs(every?.unsigned_abs());
+        Some(Audit { requests_per_minute: rate?.unsigned_abs(), push_every, anchors, witnessed })
     }
 
     fn anchor(&mut self, section: &str, anchor: &file::AuditAnchor) -> Option<Anchor> {

@@ -111,6 +111,7 @@ pub(crate) struct Session {
 /// What happens with the audit log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Audit {
+    pub(crate) requests_per_minute: i64,
     pub(crate) push_every_s: i64,
 }
 
@@ -324,7 +325,7 @@ impl File {
                 },
             },
             session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
-            audit: Audit { push_every_s: 60 },
+            audit: Audit { requests_per_minute: 600, push_every_s: 60 },
             audit_anchor: Vec::new(),
             witnessed_log: Vec::new(),
             provider: Vec::new(),

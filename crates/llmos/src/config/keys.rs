@@ -220,6 +220,7 @@ mod tests {
         let scalars: Vec<String> = scalars().into_keys().collect();
         let expected = [
             "audit.push_every_s",
+            "audit.requests_per_minute",
             "data_dir",
             "listen",
             "log.format",

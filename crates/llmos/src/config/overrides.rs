@@ -106,6 +106,7 @@ mod tests {
         let given = variables(&[
             ("LLMOS_LISTEN", "127.0.0.1:1"),
             ("LLMOS_AUDIT_PUSH_EVERY_S", "5"),
+            ("LLMOS_AUDIT_REQUESTS_PER_MINUTE", "50"),
             ("LLMOS_DATA_DIR", "/d"),
             ("LLMOS_SHUTDOWN_GRACE_S", "5"),
             ("LLMOS_MEMORY_TOTAL_MB", "5"),
@@ -147,7 +148,11 @@ mod tests {
         for (variable, text, message) in [
             ("LLMOS_LISEN", "x", "did you mean LLMOS_LISTEN?"),
             ("LLMOS_LOGLEVEL", "x", "did you mean LLMOS_LOG_LEVEL?"),
-            ("LLMOS_ENTIRELY_DIFFERENT_THING", "x", "known: LLMOS_AUDIT_PUSH_EVERY_S, LLMOS_DATA_DIR"),
+            (
+                "LLMOS_ENTIRELY_DIFFERENT_THING",
+                "x",
+                "known: LLMOS_AUDIT_PUSH_EVERY_S, LLMOS_AUDIT_REQUESTS_PER_MINUTE",
+            ),
             ("LLMOS_SHUTDOWN_GRACE_S", "5s", "`5s` is not an integer"),
         ] {
             let (overrides, problems) = from_environment(&variables(&[(variable, text)]));

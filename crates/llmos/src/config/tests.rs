@@ -192,12 +192,12 @@ const LOG: &str = "example.com/l+2ffba1a2+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 #[test]
 fn places_off_the_machine_are_configured() {
     let file = format!(
-        "[audit]\npush_every_s = 5\n[[audit_anchor]]\nfolder = 'elsewhere'\n[[audit_anchor]]\nwitness = \
+        "[audit]\npush_every_s = 5\nrequests_per_minute = 7\n[[audit_anchor]]\nfolder = 'elsewhere'\n[[audit_anchor]]\nwitness = \
          'https://w.test/witness/v1'\nkey = '{WITNESS}'\n[[witnessed_log]]\nkey = '{LOG}'\n"
     );
     let config = load(&file, &[HOME], ConfigArgs::default()).unwrap();
-    let Audit { push_every, anchors, witnessed } = &config.audit;
-    assert_eq!((push_every.as_secs(), witnessed[0].name()), (5, "example.com/l"));
+    let Audit { requests_per_minute, push_every, anchors, witnessed } = &config.audit;
+    assert_eq!((*requests_per_minute, push_every.as_secs(), witnessed[0].name()), (7, 5, "example.com/l"));
     assert!(
         matches!(&anchors[0], Anchor::Folder(folder) if folder.is_absolute() && folder.ends_with("elsewhere"))
     );
@@ -206,6 +206,7 @@ fn places_off_the_machine_are_configured() {
     let https = "witness = 'https://w.test'";
     for (text, line, says) in [
         ("[audit]\npush_every_s = 0".to_owned(), 2, "`push_every_s` is 0; allowed: 1 to 86400"),
+        ("[audit]\nrequests_per_minute = 0".to_owned(), 2, "`requests_per_minute` is 0; allowed: 1 to 60000"),
         ("[[audit_anchor]]".to_owned(), 1, "write either a `folder`, or a `witness` and its `key`"),
         (format!("[[audit_anchor]]\n{https}"), 1, "write either a `folder`"),
         (format!("[[audit_anchor]]\nfolder = 'a'\n{https}\nkey = '{WITNESS}'"), 1, "write either a `folder`"),

@@ -14,8 +14,13 @@ fn commands_are_read_with_their_values() {
     };
     assert_eq!(parse("log dir --key k --checkpoint a --checkpoint=b --witness w").unwrap(), log);
     assert_eq!(parse("log --checkpoint a --key=k --witness=w --checkpoint b -- dir").unwrap(), log);
-    let receipt = Command::Receipt { file: "-".into(), key: "k".to_owned(), checkpoints: vec![] };
-    assert_eq!(parse("receipt - --key k").unwrap(), receipt);
+    let receipt = |request: Option<&str>, answer: Option<&str>| {
+        let texts = told::Files { request: request.map(Into::into), answer: answer.map(Into::into) };
+        Command::Receipt { file: "-".into(), key: "k".to_owned(), checkpoints: vec![], texts }
+    };
+    assert_eq!(parse("receipt - --key k").unwrap(), receipt(None, None));
+    let line = "receipt --request=a --key k --answer b -";
+    assert_eq!(parse(line).unwrap(), receipt(Some("a"), Some("b")));
     let checkpoints =
         Command::Checkpoints { files: vec!["a".into()], key: "k".to_owned(), log: Some("dir".into()) };
     assert_eq!(parse("checkpoints a --key k --log dir").unwrap(), checkpoints);
@@ -39,6 +44,8 @@ fn wrong_usage_says_what_is_wrong() {
         ("log a --log b --key k", "no option \"--log\""),
         ("receipt a --witness w --key k", "no option \"--witness\""),
         ("receipt --key k", "needs a receipt"),
+        ("receipt a --key k --answer a --answer b", "--answer is given more than once"),
+        ("log a --key k --request a", "no option \"--request\""),
         ("checkpoints a --key k", "two files or more"),
         ("checkpoints --log a --key k", "two files or more"),
         ("checkpoints a --log a --log b --key k", "more than once"),

@@ -39,6 +39,12 @@ pub(crate) fn request(fields: &[Field]) -> Option<String> {
     fields.iter().find(|field| field.name == "request").and_then(Field::text)
 }
 
+/// One of the facts of a record; none if any of them stands twice.
+pub(crate) fn fact(record: &[Field], name: &str) -> Option<String> {
+    let facts = record.iter().find(|field| field.name == "facts")?;
+    fields(facts.value.get()).ok()?.iter().find(|fact| fact.name == name)?.text()
+}
+
 struct Fields(Vec<Field>);
 
 impl<'de> Deserialize<'de> for Fields {

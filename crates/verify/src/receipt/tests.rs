@@ -36,7 +36,7 @@ fn receipt(begin: &str, end: &str) -> Value {
 }
 
 fn judged(receipt: &Value, kept: &[Checkpoint]) -> (bool, String) {
-    let verdict = judge(receipt.to_string().as_bytes(), signer(1).public(), kept);
+    let verdict = judge(receipt.to_string().as_bytes(), signer(1).public(), kept, &Texts::default());
     (verdict.is_valid(), verdict.text())
 }
 
@@ -94,9 +94,9 @@ fn what_is_not_in_the_log_is_refused() {
         "no line with the index",
     );
     is_refused(&json!([]), "no receipt");
-    let verdict = judge("[".repeat(100_000).as_bytes(), signer(1).public(), &[]);
+    let verdict = judge("[".repeat(100_000).as_bytes(), signer(1).public(), &[], &Texts::default());
     assert!(!verdict.is_valid() && verdict.text().contains("no receipt"), "{}", verdict.text());
-    let verdict = judge(good.to_string().as_bytes(), signer(2).public(), &[]);
+    let verdict = judge(good.to_string().as_bytes(), signer(2).public(), &[], &Texts::default());
     assert!(verdict.text().contains("not signed by"), "{}", verdict.text());
 }
 
@@ -159,6 +159,6 @@ fn every_bit_of_a_receipt_counts() {
         changed[bit / 8] ^= 1 << (bit % 8);
         // A flipped bit may write the same JSON in another way (a space for what need not be there): same content, then.
         let same = serde_json::from_slice::<Value>(&changed).is_ok_and(|value| value == good);
-        assert!(same || !judge(&changed, signer.public(), &[]).is_valid(), "bit {bit}");
+        assert!(same || !judge(&changed, signer.public(), &[], &Texts::default()).is_valid(), "bit {bit}");
     }
 }

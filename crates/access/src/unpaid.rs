@@ -1,0 +1,74 @@
+//! How often somebody who is known may ask for what is recorded and paid for by no quota: looks, changes, requests that are refused or
+//! fail. Without that, whoever has any credential at all could fill the disk of the audit log.
+
+use types::{Instant, Principal, UserId};
+
+use crate::{AccessError, rates::Rates};
+
+/// So many of a kind for each user in a minute, all their keys and sessions together, unless the configuration says otherwise.
+const PER_MINUTE: u64 = 600;
+
+/// What each user has asked for. Whoever is at the local socket is not counted: they could fill the disk anyway.
+pub struct Unpaid {
+    asked: Rates<UserId>,
+    refused: Rates<UserId>,
+    failed: Rates<UserId>,
+    started: std::time::Instant,
+}
+
+impl Unpaid {
+    pub(crate) fn new() -> Self {
+        let rates = || Rates::new(PER_MINUTE);
+        Self { asked: rates(), refused: rates(), failed: rates(), started: std::time::Instant::now() }
+    }
+
+    /// Another rate, for those who come from now on.
+    pub(crate) fn set(&self, per_minute: u64) {
+        for rates in [&self.asked, &self.refused, &self.failed] {
+            rates.set(per_minute);
+        }
+    }
+
+    /// A look or a change.
+    pub fn ask(&self, principal: &Principal) -> Result<(), AccessError> {
+        self.counted(principal, |user, now| self.asked.take(user, now))
+    }
+
+    /// The same of somebody who signs in, or changes how they do.
+    pub(crate) fn ask_at_the_door(&self, user: UserId) -> Result<(), AccessError> {
+        self.asked.take(user, self.now()).map_err(|retry_after| AccessError::TooOften { retry_after })
+    }
+
+    /// A request for a model, of which nobody knows yet whether it will be paid for.
+    pub fn may_fail(&self, principal: &Principal) -> Result<(), AccessError> {
+        self.counted(principal, |user, now| self.failed.look(user, now))
+    }
+
+    /// It was not.
+    pub fn fail(&self, principal: &Principal) {
+        let _ = self.counted(principal, |user, now| {
+            self.failed.owe(user, now);
+            Ok(())
+        });
+    }
+
+    /// A refusal: whether it gets a record of its own.
+    pub fn refuse(&self, principal: &Principal) -> bool {
+        self.counted(principal, |user, now| self.refused.take(user, now)).is_ok()
+    }
+
+    fn counted(
+        &self,
+        principal: &Principal,
+        count: impl FnOnce(UserId, Instant) -> Result<(), std::time::Duration>,
+    ) -> Result<(), AccessError> {
+        if principal.is_local() {
+            return Ok(());
+        }
+        count(principal.user, self.now()).map_err(|retry_after| AccessError::TooOften { retry_after })
+    }
+
+    fn now(&self) -> Instant {
+        Instant { nanos: u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX) }
+    }
+}
