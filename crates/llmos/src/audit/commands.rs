@@ -1,9 +1,7 @@
 //! `llmos audit`, as far as it asks a server.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::ErrorKind,
     path::{Path, absolute},
     time::Duration,
 };
@@ -26,8 +24,6 @@ use crate::{
 const PAGE_RECORDS: usize = 1_000;
 /// How often whoever follows the log asks for more.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// The owner may read and write, all others nothing.
-const FILE_MODE: u32 = 0o600;
 
 pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) -> Result<(), Failure> {
     match command {
@@ -167,12 +163,7 @@ fn told(output: Output, done: &impl serde::Serialize, text: impl std::fmt::Displ
 
 /// Writes a new file. What was kept before is evidence, and is not written over.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let written = || {
-        let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?;
-        open.write_all(text.as_bytes())?;
-        open.sync_all()
-    };
-    written().map_err(|error: io::Error| {
+    durable::put_new(file, text.as_bytes()).map_err(|error| {
         let what = format!("cannot write {}: {error}", file.display());
         let failure = Failure::new(Exit::Failed, what);
         match error.kind() {
