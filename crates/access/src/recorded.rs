@@ -1,6 +1,8 @@
 //! What happens outside of requests that are authorised, and is recorded all the same: sign-ins, factors, wrong codes.
 
-use audit::{Audit, AuditUnavailable, Facts, Happening, LogError, Personal};
+use std::sync::Arc;
+
+use audit::{Audit, AuditUnavailable, Begun, Facts, Happening, LogError, Outcome, Personal};
 use types::{DataSubject, Principal, UserId};
 
 use crate::{AccessError, keyring::Keyring};
@@ -24,9 +26,32 @@ pub fn subject_of_user(name: &str) -> Result<DataSubject, types::OutOfRange> {
     DataSubject::try_from(format!("{USER}{name}"))
 }
 
+/// Something that is recorded as begun. Nobody knows yet whether it can be done, so its end is due.
+#[must_use = "its end is due"]
+pub(crate) struct Doing(Begun);
+
+impl Doing {
+    /// Records what is about to be done. On the disk when this returns.
+    ///
+    /// # Errors
+    /// It must not be done then.
+    pub(crate) async fn begin(audit: &Arc<Audit>, about: Happening<'_>) -> Result<Self, AccessError> {
+        Ok(Self(audit.begin_happening(about).await?))
+    }
+
+    /// What became of it is recorded. It is done by now, so that stands also if that fails: the next start ends it then.
+    pub(crate) async fn end<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        let how = if result.is_ok() { "done" } else { "failed" };
+        if let Err(error) = self.0.end(Outcome { how, ..Outcome::default() }).await {
+            tracing::error!("what became of something is not in the audit log: {error}");
+        }
+        result
+    }
+}
+
 impl Keyring {
     /// Where all that is done is recorded.
-    pub(crate) fn audit(&self) -> &std::sync::Arc<Audit> {
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
         &self.audit
     }
 
@@ -45,6 +70,22 @@ impl Keyring {
         let (principal, personal) = self.concerned(user, break_glass, reason)?;
         let happening = Happening { what, request: None, principal: Some(&principal), how, facts, personal };
         Ok(self.audit.note(happening).await?)
+    }
+
+    /// Records what is about to be done for a user. On the disk when this returns.
+    ///
+    /// # Errors
+    /// [`AccessError::Unrecorded`]: it must not be done then.
+    pub(crate) async fn begin(
+        &self,
+        user: UserId,
+        break_glass: bool,
+        what: &str,
+        facts: Facts,
+    ) -> Result<Doing, AccessError> {
+        let (principal, personal) = self.concerned(user, break_glass, None)?;
+        let about = Happening { principal: Some(&principal), facts, personal, ..Happening::of(what, "") };
+        Doing::begin(&self.audit, about).await
     }
 
     /// The same of what has happened already, and cannot be held back: if it cannot be recorded, the log says so.
@@ -81,7 +122,7 @@ impl Keyring {
 
 /// A log in a folder, for tests. The names in it are thrown away.
 #[cfg(test)]
-pub(crate) async fn audit_in(folder: &std::path::Path) -> std::sync::Arc<Audit> {
+pub(crate) async fn audit_in(folder: &std::path::Path) -> Arc<Audit> {
     let (log, key) = (folder.join("audit"), folder.join("audit.key"));
-    Audit::open(&log, &key, std::sync::Arc::new(audit::Erases)).await.unwrap().0
+    Audit::open(&log, &key, Arc::new(audit::Erases)).await.unwrap().0
 }
