@@ -248,6 +248,34 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     drop(witness);
 }
 
+/// An older copy, with records at its end that were not signed yet when it was made: nothing new vouches for it.
+#[test]
+fn nothing_is_signed_before_the_log_was_compared() {
+    let site = Site::new();
+    let places = tempfile::tempdir().unwrap();
+    configure(&site, &format!("[audit]\npush_every_s = 1\n{}", folder_anchor(places.path())));
+    let (log, older) = (site.data_dir().join("audit"), site.folder().join("older"));
+    let checkpoint = log.join("checkpoint");
+    let run = || {
+        let server = site.serve(&[]);
+        server.chat(server.key(), "hi");
+        stop(server);
+        fs::read(&checkpoint).unwrap()
+    };
+    let signed = run();
+    assert_ne!(run(), signed);
+    copy(&log, &older);
+    fs::write(older.join("checkpoint"), &signed).unwrap();
+    run();
+    fs::rename(&log, site.folder().join("newest")).unwrap();
+    fs::rename(&older, &log).unwrap();
+    let pushed = fs::read_dir(places.path()).unwrap().count();
+    let why = refused(&site);
+    assert!(why.contains("it knows") && why.contains("Somebody put an older copy back"), "{why}");
+    assert_eq!(fs::read(&checkpoint).unwrap(), signed);
+    assert_eq!(fs::read_dir(places.path()).unwrap().count(), pushed);
+}
+
 /// Two servers with a copy of one log each: both sign what comes next, and one of them is found out.
 #[test]
 fn a_log_that_goes_on_twice_raises_an_alarm_and_is_still_served() {
