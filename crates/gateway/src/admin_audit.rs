@@ -10,7 +10,7 @@ use path::{AuditCheckpoint, AuditLine, AuditQuery};
 use types::{DataSubject, OutOfRange, RequestId};
 
 use crate::{
-    admin_types::{
+    admin_audit_types::{
         AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord,
         AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
     },

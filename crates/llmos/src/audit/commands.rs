@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use gateway::admin_types::{
+use gateway::admin_audit_types::{
     AuditCheckpointBody, AuditExport, AuditExportRequest, AuditRecord, AuditRecords, AuditSearch, ReceiptBody,
 };
 use serde_json::json;
