@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use path::{AuditCheckpoint, AuditLine, AuditQuery};
-use types::{DataSubject, OutOfRange, RequestId};
+use types::{DataSubject, OutOfRange, RequestId, utc};
 
 use crate::{
     admin_audit_types::{
@@ -27,6 +27,9 @@ const RECORDS: usize = 100;
 const PREFIXES: [&str; 2] = ["chatcmpl-", "cmpl-"];
 /// Highest index, and highest number of a user.
 const NUMBER_MAX: u64 = i64::MAX.cast_unsigned();
+/// Times that `since` and `until` take.
+const MOMENTS: &str = "a time in RFC 3339 with its offset (`2026-11-23T19:51:46Z`, `2026-11-23T20:51:46.5+01:00`), or a date, from its \
+                       beginning in UTC (`2026-11-23`)";
 /// Digits of a request's id.
 const ID_DIGITS: usize = 32;
 
@@ -124,7 +127,7 @@ pub(crate) async fn checkpoint(
     let anchor = |status: audit::AnchorStatus| AuditAnchor {
         place: status.place,
         size: status.size,
-        at: status.at_ms.map(types::utc::rfc3339),
+        at: status.at_ms.map(utc::rfc3339),
         error: status.error,
     };
     Ok(Json(AuditCheckpointBody {
@@ -207,6 +210,12 @@ impl TryFrom<AuditSearch> for AuditQuery {
                 || OutOfRange::new("request", "no id of a request", "as in the header `x-request-id`");
             request_id(&id).ok_or_else(wrong)
         };
+        let moment = |name: &'static str, text: Option<String>| {
+            let read =
+                |text: String| utc::millis_of(&text).ok_or_else(|| OutOfRange::new(name, "no time", MOMENTS));
+            text.map(read).transpose()
+        };
+        let (since, until) = (moment("since", search.since)?, moment("until", search.until)?);
         let subject = match (search.tenant, search.subject) {
             (_, None) => None,
             (Some(tenant), Some(subject)) => Some((tenant, DataSubject::try_from(subject)?)),
@@ -224,8 +233,8 @@ impl TryFrom<AuditSearch> for AuditQuery {
             key,
             decision,
             outcome,
-            since: search.since,
-            until: search.until,
+            since,
+            until,
             subject,
             break_glass: search.break_glass,
         })
@@ -243,6 +252,24 @@ fn request_id(id: &str) -> Option<RequestId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_moments_or_refused_by_name() {
+        let of = |field: &str, text: &str| {
+            let search = serde_json::from_value::<AuditSearch>(serde_json::json!({ field: text })).unwrap();
+            AuditQuery::try_from(search)
+        };
+        for text in ["2026-11-23T19:51:46Z", "2026-11-23T20:51:46+01:00"] {
+            let both = ["since", "until"].map(|field| of(field, text).unwrap());
+            assert_eq!((both[0].since, both[1].until), (Some(1_795_463_506_000), Some(1_795_463_506_000)));
+        }
+        for field in ["since", "until"] {
+            for wrong in ["2026", "", "tomorrow", "2026-11-23T19:51:46"] {
+                let refused = of(field, wrong).err().unwrap();
+                assert_eq!((refused.parameter, refused.allowed.as_str()), (field, MOMENTS), "{wrong}");
+            }
+        }
+    }
 
     #[test]
     fn a_request_is_named_as_in_its_answer() {

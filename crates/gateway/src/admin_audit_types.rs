@@ -58,10 +58,11 @@ pub struct AuditSearch {
     /// What ended like this: `done`, `failed`, `stop`, `interrupted`, …
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
-    /// Written then or later (RFC 3339, UTC; also only its beginning).
+    /// Written then or later: a time in RFC 3339, with its offset (`2026-11-23T19:51:46Z`), or a date, from its beginning in UTC
+    /// (`2026-11-23`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// Written before.
+    /// Written before: the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<String>,
     /// The tenant that `subject` is of.

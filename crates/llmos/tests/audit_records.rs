@@ -226,7 +226,7 @@ fn the_log_is_searched_and_followed() {
         &["--key", &ann.id],
         &["--action", "generate"],
         &["--outcome", "length"],
-        &["--since", "2020", "--until", "2999-12-31", "--action", "generate"],
+        &["--since", "2020-01-01", "--until", "2999-12-31T00:00:00+14:00", "--action", "generate"],
         &["--key", &ann.id, "--user", &user, "--action", "generate", "--decision", "allow"],
     ] {
         let found = server.records(flags);
@@ -237,7 +237,7 @@ fn the_log_is_searched_and_followed() {
         );
     }
     for flags in
-        [&["--until", "2020"][..], &["--user", "999"], &["--break-glass"], &["--decision", "deny"]]
+        [&["--until", "2020-01-01"][..], &["--user", "999"], &["--break-glass"], &["--decision", "deny"]]
     {
         assert_eq!(server.records(flags), Vec::<Value>::new(), "{flags:?}");
     }
@@ -246,6 +246,8 @@ fn the_log_is_searched_and_followed() {
         (&["--tenant", "clinic"], "--subject"),
         (&["--decision", "maybe"], "allow"),
         (&["--limit", "0"], "--limit"),
+        (&["--since", "2020"], "`since` is no time; allowed: a time in RFC 3339"),
+        (&["--until", "2026-11-23 noon"], "`until` is no time; allowed: a time in RFC 3339"),
     ] {
         let refused = site.run(&[&["audit", "search"], flags].concat());
         assert!(refused.code != Some(0) && refused.stderr.contains(says), "{flags:?}: {}", refused.stderr);

@@ -10,7 +10,7 @@ use access::{Credential, ExportAudit, ReadAudit, ReadReceipt};
 use audit::{
     AnchorStatus, Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who, Witness,
 };
-use types::{DataSubject, Principal, RequestId, Secret, TenantId};
+use types::{DataSubject, Principal, RequestId, Secret, TenantId, utc};
 
 use crate::{Path, PathError, record::plain};
 
@@ -46,10 +46,10 @@ pub struct AuditQuery {
     pub decision: Option<String>,
     /// Only what ended like this.
     pub outcome: Option<String>,
-    /// Only what was written then or later (RFC 3339, UTC), or before.
-    pub since: Option<String>,
-    /// See `since`.
-    pub until: Option<String>,
+    /// Only what was written then or later, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Only what was written before, in milliseconds since 1970.
+    pub until: Option<i64>,
     /// Only about this person, of this tenant.
     pub subject: Option<(String, DataSubject)>,
     /// Only in an emergency.
@@ -289,11 +289,19 @@ impl AuditQuery {
             && is(&self.key, who.and_then(|who| who.key.as_deref()))
             && is(&self.decision, record.decision.as_deref())
             && is(&self.outcome, record.outcome.as_deref())
-            // Moments are all written alike, so that their texts are in the order of time.
-            && self.since.as_ref().is_none_or(|since| record.at >= *since)
-            && self.until.as_ref().is_none_or(|until| record.at < *until)
+            && self.is_in_time(record)
             && subject_key.is_none_or(|key| record.facts.get(SUBJECT_KEY).is_some_and(|found| found == key))
             && (!self.break_glass || record.break_glass)
+    }
+
+    fn is_in_time(&self, record: &Record) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        let at = utc::millis_of(&record.at);
+        at.is_some_and(|at| {
+            self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+        })
     }
 }
 
@@ -320,4 +328,28 @@ fn unavailable(error: LogError) -> PathError {
 
 fn unrecorded(error: AuditUnavailable) -> PathError {
     access::AccessError::from(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_by_the_moment_and_not_by_its_text() {
+        let record = br#"{"version":1,"at":"2026-11-23T19:51:46.007Z","kind":"event","action":"generate"}"#;
+        let record = Record::parse(record).unwrap();
+        let at = 1_795_463_506_007;
+        for (since, until, expected) in [
+            (None, None, true),
+            (Some(at), None, true),
+            (Some(at + 1), None, false),
+            (None, Some(at), false),
+            (None, Some(at + 1), true),
+            (Some(at), Some(at + 1), true),
+            (Some(-1), Some(i64::MAX), true),
+        ] {
+            let query = AuditQuery { since, until, ..AuditQuery::default() };
+            assert_eq!(query.matches(&record, None), expected, "{since:?} {until:?}");
+        }
+    }
 }

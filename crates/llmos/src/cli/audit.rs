@@ -70,10 +70,10 @@ pub(crate) struct AuditSearchArgs {
     /// What ended like this: `done`, `failed`, `stop`, `cancelled`, `interrupted`, …
     #[arg(long, value_name = "NAME")]
     pub(crate) outcome: Option<String>,
-    /// Written then or later: a time in UTC as records have it, or its beginning (`2026-11-23`).
+    /// Written then or later: a time with its offset (`2026-11-23T19:51:46Z`), or a date, from its beginning in UTC (`2026-11-23`).
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
-    /// Written before.
+    /// Written before: the same.
     #[arg(long, value_name = "TIME")]
     pub(crate) until: Option<String>,
     /// The tenant that --subject is of.
