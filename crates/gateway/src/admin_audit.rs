@@ -121,7 +121,7 @@ pub(crate) async fn checkpoint(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
 ) -> Result<Json<AuditCheckpointBody>, ApiError> {
-    let AuditCheckpoint { key, size, note, cosigned, anchors } =
+    let AuditCheckpoint { key, witness_key, size, note, cosigned, anchors } =
         gateway.path.audit_checkpoint(credential).await?;
     let warning = anchors.is_empty().then(|| audit::outside::NOTHING_OUTSIDE.to_owned());
     let anchor = |status: audit::AnchorStatus| AuditAnchor {
@@ -132,6 +132,7 @@ pub(crate) async fn checkpoint(
     };
     Ok(Json(AuditCheckpointBody {
         key,
+        witness_key,
         size,
         checkpoint: note.to_string(),
         cosigned: cosigned.map(|note| note.to_string()),

@@ -105,6 +105,9 @@ pub struct AuditRecord {
 pub struct AuditCheckpointBody {
     /// What verifies it, and names the log.
     pub key: String,
+    /// What verifies the countersignatures of this server; absent if it is no witness of other logs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub witness_key: Option<String>,
     /// Entries that it covers.
     pub size: u64,
     /// The signed note (C2SP `tlog-checkpoint`).

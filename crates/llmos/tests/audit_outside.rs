@@ -177,7 +177,21 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     let drop_folder = tempfile::tempdir().unwrap();
     let (by_witness, by_folder) = (countersigner.anchor(&site), folder_anchor(drop_folder.path()));
     configure(&site, &format!("{OUTBOUND}{by_witness}{by_folder}"));
+    // Whoever is a witness says so beside the key of its own log, which stays alone where it is kept in a file.
+    let told = countersigner.site.run(&["audit", "key"]);
+    let own = countersigner.site.run(&["audit", "key", "--json"]).stdout;
+    let own: Value = serde_json::from_str(&own).unwrap();
+    assert_eq!(own["witness_key"], countersigner.key().to_string());
+    assert_eq!(told.stdout, format!("{}\n", own["key"].as_str().unwrap()));
+    assert!(
+        told.stderr.contains(&format!("witness of other logs: {}", countersigner.key())),
+        "{}",
+        told.stderr
+    );
+
     let server = site.serve(&[]);
+    let told = site.run(&["audit", "key"]);
+    assert!(told.stdout == format!("{log_key}\n") && !told.stderr.contains("witness"), "{}", told.stderr);
     let answer = server.chat(&owner, "hi");
     let shown = wait_until_outside(&server, &owner);
     assert!(shown["warning"].is_null() && shown["anchors"].as_array().unwrap().len() == 2, "{shown}");

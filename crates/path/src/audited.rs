@@ -80,6 +80,8 @@ pub struct AuditPage {
 pub struct AuditCheckpoint {
     /// What verifies it.
     pub key: String,
+    /// What verifies the countersignatures of this server, if it is a witness of other logs.
+    pub witness_key: Option<String>,
     /// Entries that it covers.
     pub size: u64,
     /// The signed note.
@@ -194,6 +196,7 @@ impl Path {
         let checkpoint = audit.log().checkpoint();
         Ok(AuditCheckpoint {
             key: audit.key().to_string(),
+            witness_key: self.witness.as_ref().map(|witness| witness.key().to_string()),
             size: checkpoint.size,
             note: checkpoint.note,
             cosigned: audit.cosigned_checkpoint().map(|cosigned| cosigned.note),

@@ -31,14 +31,7 @@ pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) 
         AuditCommand::Search(args) => search(client, *args, output).await,
         AuditCommand::Prove { request, out } => prove(client, &request, out.as_deref(), output).await,
         AuditCommand::Checkpoint { out } => checkpoint(client, out.as_deref(), output).await,
-        AuditCommand::Key => {
-            let AuditCheckpointBody { key, .. } = client.get("/api/v1/audit/checkpoint").await?;
-            if output.json {
-                output::document(&json!({ "key": key }))
-            } else {
-                output.text(&format!("{key}\n"))
-            }
-        }
+        AuditCommand::Key => key(client, output).await,
         AuditCommand::Export { folder } => export(client, &folder, output).await,
         AuditCommand::Verify { .. } => {
             Err(Failure::new(Exit::Usage, "the log is verified where it lies, without a server"))
@@ -143,6 +136,18 @@ async fn checkpoint(client: &Client, out: Option<&Path>, output: Output) -> Resu
         return told(output, &made, text);
     }
     if output.json { output::document(&made) } else { output.text(&made.checkpoint) }
+}
+
+async fn key(client: &Client, output: Output) -> Result<(), Failure> {
+    let AuditCheckpointBody { key, witness_key, .. } = client.get("/api/v1/audit/checkpoint").await?;
+    if output.json {
+        return output::document(&json!({ "key": key, "witness_key": witness_key }));
+    }
+    // On stderr: whoever keeps the key of the log in a file wants nothing else in it.
+    if let Some(witness_key) = witness_key {
+        output::note(format_args!("the key of this server as a witness of other logs: {witness_key}"));
+    }
+    output.text(&format!("{key}\n"))
 }
 
 async fn export(client: &Client, folder: &Path, output: Output) -> Result<(), Failure> {

@@ -34,7 +34,7 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
     },
-    /// Print the public key that verifies the log.
+    /// Print the public key that verifies the log; and on stderr that of this server as a witness of other logs, if it is one.
     Key,
     /// Copy the whole log into a new folder, for `llmos-verify log`.
     Export {
