@@ -84,7 +84,8 @@ pub struct AuditRecords {
     /// Where the next ones begin (as `before`, or as `from`); absent if there is nothing more for now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
-    /// Entries of the log.
+    /// Entries of the log. With `from`: where to go on later if there is no `next`. That is below the end of the log as long as there are
+    /// only records of people who follow it: they come with the next record of something else.
     pub size: u64,
 }
 

@@ -6,13 +6,14 @@ mod harness;
 mod raw;
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{BufRead, BufReader},
     thread::sleep,
     time::Duration,
 };
 
-use audited::{chat, entries, exported, key};
+use audited::{Key, chat, entries, exported, key};
 use harness::{Server, Site};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -212,6 +213,55 @@ fn the_log_has_no_content_no_secret_and_no_name() {
     assert_eq!(site.run(&["audit", "verify"]).code, Some(0), "also without a server");
 }
 
+/// Each sees that the other looks, and what they see by that is nothing to look at again. Nobody reads anything without a record.
+fn those_who_follow_wake_each_other_no_more(server: &Server<'_>, ann: &Key) {
+    let followers = ["one", "other"].map(|user| key(server, "house", user, &["--role", "owner"]));
+    let looks = |key: &Key, from: u64| {
+        let body = json!({ "from": from, "limit": 1000 });
+        server.request("POST", "/api/v1/audit/records", &key.secret, &[], Some(&body)).body
+    };
+    let indexes = |page: &Value| -> Vec<u64> {
+        page["records"].as_array().unwrap().iter().map(|found| found["index"].as_u64().unwrap()).collect()
+    };
+    let goes_on = |page: &Value| page["next"].as_u64().or(page["size"].as_u64()).unwrap();
+    // What is behind the end is nothing, and says where the end is.
+    let size = || looks(&followers[0], u64::MAX >> 1)["size"].as_u64().unwrap();
+    let mut from = [size(), size()];
+    let answer = chat(server, &ann.secret, &[], "hi");
+    let mut seen = [Vec::new(), Vec::new()];
+    let mut rounds = |seen: &mut [Vec<u64>; 2], count: usize| {
+        for _ in 0..count {
+            for (at, follower) in followers.iter().enumerate() {
+                let page = looks(follower, from[at]);
+                seen[at].extend(indexes(&page));
+                from[at] = goes_on(&page);
+            }
+        }
+    };
+    rounds(&mut seen, 3);
+    let quiet = size();
+    rounds(&mut seen, 3);
+    assert_eq!(size(), quiet, "they do not wake each other");
+    // A search is something else: both see it, and with it all that they had not been shown, none of it twice.
+    let before = server.records(&["--action", "read_audit", "--limit", "1000"]);
+    rounds(&mut seen, 3);
+    for seen in &seen {
+        let all: Vec<u64> = (seen[0]..seen[0] + seen.len() as u64).collect();
+        assert!(*seen == all && seen.last() >= Some(&quiet), "{seen:?}");
+    }
+    // Each page that had something in it has its record, with where it began.
+    let of_answer = server.records(&["--request", answer.request_id()])[0]["index"].as_u64().unwrap();
+    let follows = |found: &&Value| found["record"]["facts"]["what"] == "follow";
+    let began = |found: &Value| found["record"]["facts"]["from"].as_str().unwrap().parse::<u64>().unwrap();
+    let who: BTreeSet<String> = before
+        .iter()
+        .filter(follows)
+        .filter(|found| began(found) <= of_answer && found["index"].as_u64().unwrap() > of_answer)
+        .map(|found| found["record"]["who"]["key"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(who, followers.iter().map(|key| key.id.clone()).collect());
+}
+
 /// Newest first where that is asked for, on and on where it is followed; every filter alone and all together.
 #[test]
 fn the_log_is_searched_and_followed() {
@@ -270,6 +320,7 @@ fn the_log_is_searched_and_followed() {
     follows.wait().unwrap();
     let shown = site.run(&["audit", "tail", "-n", "3"]);
     assert_eq!(shown.stdout.lines().count(), 3, "{}", shown.stdout);
+    those_who_follow_wake_each_other_no_more(&server, &ann);
     for (args, code, says) in [
         (&["audit", "prove", "0123456789abcdef0123456789abcdef"][..], 5, "there is no receipt of this id"),
         (&["audit", "verify", "--data-dir", "elsewhere"], 5, "there is no audit log"),

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     path::PathBuf,
     sync::Arc,
 };
 
-use access::{Credential, ExportAudit, ReadAudit, ReadReceipt};
+use access::{Action, Credential, ExportAudit, ReadAudit, ReadReceipt};
 use audit::{
     AnchorStatus, Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who, Witness,
 };
@@ -18,6 +19,12 @@ use crate::{Path, PathError, record::plain};
 const LOOKED_AT_MAX: u64 = 50_000;
 /// Entries that are read at once.
 const READ_AT_ONCE: u64 = 512;
+/// Most records of others who follow the log that whoever follows it does not hear of for now.
+const FOLLOWS_MAX: u64 = READ_AT_ONCE;
+/// What somebody reads, in the records of their reading: a part of the log, or what was written since they looked last.
+const WHAT: &str = "what";
+const RECORDS: &str = "records";
+const FOLLOW: &str = "follow";
 /// What the name of a person's key is called in records.
 const SUBJECT_KEY: &str = "subject_key";
 /// What stands there of somebody who has none.
@@ -72,7 +79,7 @@ pub struct AuditPage {
     pub lines: Vec<AuditLine>,
     /// Where the next part begins (`before`, or `from`); none if there is nothing more for now.
     pub next: Option<u64>,
-    /// Entries of the log.
+    /// Entries of the log, as far as there is anything to see: here whoever follows the log goes on if there is no `next`.
     pub size: u64,
 }
 
@@ -122,9 +129,12 @@ impl Path {
     ) -> Result<AuditPage, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
         let size = self.access.audit().log().size();
-        if query.from.is_some_and(|from| from >= size) {
-            // Nothing is read, so nothing is recorded: whoever follows the log would find their own looks in it, for ever.
-            return Ok(AuditPage { lines: Vec::new(), next: None, size });
+        if let Some(from) = query.from
+            && self.is_nothing_but_following(from..size).await?
+        {
+            // Nothing is shown, so nothing is recorded: those who follow the log would find their own looks in it, and those of each other,
+            // for ever. What is not shown now is shown, and recorded, with the next record of something else.
+            return Ok(AuditPage { lines: Vec::new(), next: None, size: from.min(size) });
         }
         let subject_key = match &query.subject {
             Some((tenant, subject)) => {
@@ -187,10 +197,20 @@ impl Path {
         Ok(AuditPage { lines: opened, next, size })
     }
 
+    /// Whether there is nothing, or nothing but records of people who follow the log. If these become many, they are something.
+    async fn is_nothing_but_following(&self, range: Range<u64>) -> Result<bool, PathError> {
+        if range.end.saturating_sub(range.start) > FOLLOWS_MAX {
+            return Ok(false);
+        }
+        let log = self.access.audit().log().clone();
+        let entries = blocking(move || log.entries(range)).await?;
+        Ok(entries.iter().all(|entry| Record::parse(entry).is_ok_and(|record| is_following(&record))))
+    }
+
     /// The newest checkpoint, of all that is recorded by now.
     pub async fn audit_checkpoint(&self, credential: Credential) -> Result<AuditCheckpoint, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
-        decided.read(Facts::none().with("what", "checkpoint")).await?;
+        decided.read(Facts::none().with(WHAT, "checkpoint")).await?;
         let audit = self.access.audit();
         audit.log().checkpoint_now().await.map_err(unavailable)?;
         let checkpoint = audit.log().checkpoint();
@@ -212,7 +232,7 @@ impl Path {
         new: u64,
     ) -> Result<Vec<String>, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
-        decided.read(Facts::none().with("what", "consistency")).await?;
+        decided.read(Facts::none().with(WHAT, "consistency")).await?;
         let log = self.access.audit().log().clone();
         if old > new || new > log.size() {
             let allowed = format!("`old` at most `new`, and that at most {}", log.size());
@@ -269,6 +289,13 @@ impl Path {
     }
 }
 
+/// Whether somebody looked for what was written since they looked last, and nothing else. It says so because the server wrote it.
+fn is_following(record: &Record) -> bool {
+    record.action == ReadAudit::NAME
+        && record.decision.as_deref() == Some("allow")
+        && record.facts.get(WHAT).is_some_and(|what| what == FOLLOW)
+}
+
 /// The tenant of who did it. What nobody did is the machine's own.
 fn whose(record: &Record) -> u64 {
     record.who.as_ref().map_or(0, |who| who.tenant)
@@ -310,7 +337,10 @@ impl AuditQuery {
 
 /// What is recorded of a question to the log.
 fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
-    let facts = Facts::none().with("what", "records");
+    let facts = match query.from {
+        Some(from) => Facts::none().with(WHAT, FOLLOW).with("from", from),
+        None => Facts::none().with(WHAT, RECORDS),
+    };
     let facts = query.request.iter().fold(facts, |facts, request| facts.with("of", request));
     let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", plain(action)));
     let facts = query.user.iter().fold(facts, |facts, user| facts.with("of_user", user));
