@@ -26,6 +26,7 @@ use crate::{
     key::{Form, ID_CHARS, Key, KeyId},
     key_values::check_name,
     pepper::Pepper,
+    recorded::Doing,
     unpaid::Unpaid,
 };
 
@@ -330,8 +331,9 @@ impl Keyring {
             return Ok(None);
         }
         let facts = Facts::none().with("deed", "create_first").with("role", new.role);
-        self.audit.note(Happening { facts, ..Happening::of("manage_keys", "done") }).await?;
-        let (_, text) = self.create_next(new).await?;
+        let about = Happening { facts, ..Happening::of("manage_keys", "") };
+        let doing = Doing::begin(&self.audit, about).await?;
+        let (_, text) = doing.end(self.create_next(new).await).await?;
         Ok(Some(text))
     }
 

@@ -1,9 +1,8 @@
 //! The secret that hashes of keys are keyed with, and the hashing.
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    fs::File,
+    io::{self, ErrorKind, Read},
     path::Path,
 };
 
@@ -15,8 +14,6 @@ use crate::{OpenError, key::Key};
 
 /// Length of the file, in bytes.
 const PEPPER_BYTES: usize = 32;
-/// Read and written by the owner only.
-const FILE_MODE: u32 = 0o600;
 
 /// HMAC-SHA-256 keyed with the pepper (RFC 2104). Has no `Debug`.
 pub(crate) struct Pepper(Hmac<Sha256>);
@@ -35,7 +32,8 @@ impl Pepper {
                 }
                 let mut bytes = Zeroizing::new([0; PEPPER_BYTES]);
                 getrandom::fill(&mut *bytes).map_err(OpenError::Random)?;
-                write(file, &bytes).map_err(failed)?;
+                // On the disk before anything is hashed with it; and never half of it, after which nothing would start.
+                durable::put_new(file, bytes.as_slice()).map_err(failed)?;
                 Ok(Self::keyed(&bytes))
             }
             Err(error) => Err(failed(error)),
@@ -82,17 +80,6 @@ impl Pepper {
     }
 }
 
-/// Writes a new file and its name to the disk before anything is hashed with it.
-fn write(file: &Path, bytes: &[u8; PEPPER_BYTES]) -> io::Result<()> {
-    let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?;
-    open.write_all(bytes)?;
-    open.sync_all()?;
-    match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
-        _ => File::open(".")?.sync_all(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
@@ -103,9 +90,11 @@ mod tests {
     fn it_is_made_once_for_the_owner_only() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pepper");
+        // Half of one, from a start that was killed while it wrote.
+        fs::write(folder.path().join("pepper.new"), [1; PEPPER_BYTES / 2]).unwrap();
         let key = Key::random().unwrap();
         let hash = Pepper::open(&file, false).unwrap().hash(&key);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&file).unwrap().len(), PEPPER_BYTES as u64);
         let again = Pepper::open(&file, true).unwrap();
         assert!(again.matches(&key, &hash));

@@ -1,6 +1,10 @@
 //! What happens outside of requests that are authorised, and is recorded all the same: sign-ins, factors, wrong codes.
 
-use audit::{Audit, AuditUnavailable, Caller, Facts, Happening, LogError, Personal};
+use std::sync::Arc;
+
+use audit::{
+    Audit, AuditUnavailable, Begun, Caller, Facts, Happening, LogError, Outcome, Personal, SealedCaller,
+};
 use types::{DataSubject, Principal, UserId};
 
 use crate::{AccessError, keyring::Keyring};
@@ -24,9 +28,32 @@ pub fn subject_of_user(name: &str) -> Result<DataSubject, types::OutOfRange> {
     DataSubject::try_from(format!("{USER}{name}"))
 }
 
+/// Something that is recorded as begun. Nobody knows yet whether it can be done, so its end is due.
+#[must_use = "its end is due"]
+pub(crate) struct Doing(Begun);
+
+impl Doing {
+    /// Records what is about to be done. On the disk when this returns.
+    ///
+    /// # Errors
+    /// It must not be done then.
+    pub(crate) async fn begin(audit: &Arc<Audit>, about: Happening<'_>) -> Result<Self, AccessError> {
+        Ok(Self(audit.begin_happening(about).await?))
+    }
+
+    /// What became of it is recorded. It is done by now, so that stands also if that fails: the next start ends it then.
+    pub(crate) async fn end<T, E>(self, result: Result<T, E>) -> Result<T, E> {
+        let how = if result.is_ok() { "done" } else { "failed" };
+        if let Err(error) = self.0.end(Outcome { how, ..Outcome::default() }).await {
+            tracing::error!("what became of something is not in the audit log: {error}");
+        }
+        result
+    }
+}
+
 impl Keyring {
     /// Where all that is done is recorded.
-    pub(crate) fn audit(&self) -> &std::sync::Arc<Audit> {
+    pub(crate) fn audit(&self) -> &Arc<Audit> {
         &self.audit
     }
 
@@ -54,14 +81,27 @@ impl Keyring {
         facts: Facts,
         reason: Option<&str>,
     ) -> Result<(), AccessError> {
-        let (principal, caller, personal) = self.concerned(user, break_glass, reason)?;
-        let caller = match caller {
-            Some(caller) => Some(self.audit.caller(caller).await?),
-            None => None,
-        };
+        let (principal, caller, personal) = self.concerned(user, break_glass, reason).await?;
         let principal = Some(&principal);
         let happening = Happening { what, request: None, principal, how, facts, caller, personal };
         Ok(self.audit.note(happening).await?)
+    }
+
+    /// Records what is about to be done for a user. On the disk when this returns.
+    ///
+    /// # Errors
+    /// [`AccessError::Unrecorded`] or [`AccessError::TooOften`]: it must not be done then.
+    pub(crate) async fn begin(
+        &self,
+        user: UserId,
+        break_glass: bool,
+        what: &str,
+        facts: Facts,
+    ) -> Result<Doing, AccessError> {
+        self.unpaid.ask_at_the_door(user)?;
+        let (principal, caller, _) = self.concerned(user, break_glass, None).await?;
+        let about = Happening { principal: Some(&principal), facts, caller, ..Happening::of(what, "") };
+        Doing::begin(&self.audit, about).await
     }
 
     /// The same of what has happened already, and cannot be held back: if it cannot be recorded, the log says so.
@@ -77,26 +117,29 @@ impl Keyring {
         }
     }
 
-    fn concerned(
+    async fn concerned(
         &self,
         user: UserId,
         break_glass: bool,
         reason: Option<&str>,
-    ) -> Result<(Principal, Option<Caller>, Vec<Personal>), AccessError> {
+    ) -> Result<(Principal, Option<SealedCaller>, Vec<Personal>), AccessError> {
         let Some((principal, tenant_name, name)) = self.known(user)? else {
             return Ok((Principal::least(types::TenantId(0), user), None, Vec::new()));
         };
         let (tenant, subject) = (principal.tenant, || subject_of_user(&name));
         let caller = Caller::new((tenant, &tenant_name), (user, &name), subject()?, None);
-        let reason = reason.map(|reason| Ok(Personal::new("reason", tenant, subject()?, reason)));
-        let reason = reason.transpose().map_err(|error: types::OutOfRange| error)?;
-        Ok((Principal { break_glass, ..principal }, Some(caller), reason.into_iter().collect()))
+        let caller = self.audit.caller(caller).await?;
+        let mut personal = Vec::new();
+        if let Some(reason) = reason {
+            personal.push(Personal::new("reason", tenant, subject()?, reason));
+        }
+        Ok((Principal { break_glass, ..principal }, Some(caller), personal))
     }
 }
 
 /// A log in a folder, for tests. The names in it are thrown away.
 #[cfg(test)]
-pub(crate) async fn audit_in(folder: &std::path::Path) -> std::sync::Arc<Audit> {
+pub(crate) async fn audit_in(folder: &std::path::Path) -> Arc<Audit> {
     let (log, key) = (folder.join("audit"), folder.join("audit.key"));
-    Audit::open(&log, &key, std::sync::Arc::new(audit::Erases)).await.unwrap().0
+    Audit::open(&log, &key, Arc::new(audit::Erases)).await.unwrap().0
 }

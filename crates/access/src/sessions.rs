@@ -189,12 +189,15 @@ impl Sessions {
         self.make_room(session.opened.user, now).await?;
         let Opened { user, kind, stage, .. } = &session.opened;
         let facts = Facts::none().with("session", key.id()).with("kind", kind.as_str());
-        let how = name_of(&STAGES, stage);
-        self.keyring.record(*user, kind.is_emergency(), ("session_begin", how), facts, None).await?;
-        self.keyring.store().put_session(record(&session, hash)).await?;
-        let live = Live { hash, seen_at: AtomicU64::new(now), session };
-        self.live.write().map_err(broken)?.insert(key.id(), live);
-        Ok(key.text(form))
+        let facts = facts.with("stage", name_of(&STAGES, stage));
+        let doing = self.keyring.begin(*user, kind.is_emergency(), "session_begin", facts).await?;
+        let begun = async {
+            self.keyring.store().put_session(record(&session, hash)).await?;
+            let live = Live { hash, seen_at: AtomicU64::new(now), session };
+            self.live.write().map_err(broken)?.insert(key.id(), live);
+            Ok(key.text(form))
+        };
+        doing.end(begun.await).await
     }
 
     /// Ends what has expired, and the session of this user that was not used for longest if there are too many.

@@ -159,9 +159,9 @@ pub struct Begun(Option<Open>);
 struct Open {
     audit: Arc<Audit>,
     index: u64,
-    request: RequestId,
+    request: Option<RequestId>,
     action: String,
-    who: Who,
+    who: Option<Who>,
     break_glass: bool,
 }
 
@@ -211,6 +211,25 @@ impl Audit {
         self.end_orphans();
         let record = self.decided(RecordKind::Begin, decision).await?;
         let index = self.append(Kind::Begin, Some(request), record).await?;
+        let (request, who) = (Some(request), Some(who));
+        Ok(Begun(Some(Open { audit: self.clone(), index, request, action, who, break_glass })))
+    }
+
+    /// Records what is about to be done as a part of something else: a factor that is added, a session that begins. What became of it
+    /// (`how`) is not known yet, and is said with its end. On the disk when this returns.
+    ///
+    /// # Errors
+    /// Then it must not begin.
+    pub async fn begin_happening(
+        self: &Arc<Self>,
+        happening: Happening<'_>,
+    ) -> Result<Begun, AuditUnavailable> {
+        let (request, action) = (happening.request, happening.what.to_owned());
+        let who = happening.principal.map(Who::of);
+        let break_glass = happening.principal.is_some_and(|principal| principal.break_glass);
+        self.end_orphans();
+        let record = self.happened(RecordKind::Begin, happening).await?;
+        let index = self.append(Kind::Begin, request, record).await?;
         Ok(Begun(Some(Open { audit: self.clone(), index, request, action, who, break_glass })))
     }
 
@@ -223,15 +242,9 @@ impl Audit {
 
     /// Records what happened. On the disk when this returns.
     pub async fn note(&self, happening: Happening<'_>) -> Result<(), AuditUnavailable> {
-        let Happening { what, request, principal, how, facts, caller, personal } = happening;
-        let mut record = Record::new(RecordKind::Event, now_ms(), what, request);
-        if let Some(principal) = principal {
-            record.who = Some(Who::of(principal));
-            record.break_glass = principal.break_glass;
-        }
-        record.outcome = Some(cut(how));
-        record.facts = facts.into_map();
-        record.sealed = self.sealed(caller, &personal).await?;
+        let (request, how) = (happening.request, cut(happening.how));
+        let mut record = self.happened(RecordKind::Event, happening).await?;
+        record.outcome = Some(how);
         self.append(Kind::Alone, request, record).await.map(drop)
     }
 
@@ -348,6 +361,19 @@ impl Audit {
         Ok(record)
     }
 
+    /// Without what became of it.
+    async fn happened(&self, kind: RecordKind, happening: Happening<'_>) -> Result<Record, AuditUnavailable> {
+        let Happening { what, request, principal, how: _, facts, caller, personal } = happening;
+        let mut record = Record::new(kind, now_ms(), what, request);
+        if let Some(principal) = principal {
+            record.who = Some(Who::of(principal));
+            record.break_glass = principal.break_glass;
+        }
+        record.facts = facts.into_map();
+        record.sealed = self.sealed(caller, &personal).await?;
+        Ok(record)
+    }
+
     async fn sealed(
         &self,
         caller: Option<SealedCaller>,
@@ -408,8 +434,8 @@ impl Open {
     }
 
     fn entry(&self, outcome: Outcome<'_>) -> Entry {
-        let of = (self.action.as_str(), Some(&self.who), self.break_glass);
-        ended(Some(self.request), self.index, of, outcome)
+        let of = (self.action.as_str(), self.who.as_ref(), self.break_glass);
+        ended(self.request, self.index, of, outcome)
     }
 }
 

@@ -11,7 +11,7 @@ use tlog::{
     note::{NOTE_BYTES_MAX, Note, Signature},
 };
 
-use crate::{durable, log::Checkpointed};
+use crate::log::Checkpointed;
 
 /// Where it is, in the folder of the log.
 pub(crate) const FILE: &str = "checkpoint.cosigned";

@@ -11,7 +11,7 @@ use data_encoding::HEXLOWER;
 use tlog::{SEED_BYTES, SecretKey, Signer, VerifierKey};
 use zeroize::Zeroizing;
 
-use crate::{OpenError, durable};
+use crate::OpenError;
 
 /// What stands before the hash of the key in the name of a log.
 pub(crate) const LOG: &str = "llmos/log-";

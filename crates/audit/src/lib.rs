@@ -23,7 +23,6 @@
 
 mod audit;
 mod cosigned;
-mod durable;
 mod export;
 mod files;
 mod key;

@@ -117,12 +117,21 @@ pub struct Options {
     pub id_of: fn(&[u8]) -> Option<u128>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
+    /// Signs nothing before [`Log::begin_signing`]: what is there is to be compared first with what is known of it elsewhere.
+    pub signs_later: bool,
 }
 
 impl Options {
     /// With one key, without ids in entries, and with segments of [`SEGMENT_BYTES`].
     pub fn new(folder: PathBuf, signer: Signer) -> Self {
-        Self { folder, signer, older_keys: Vec::new(), id_of: |_| None, segment_bytes: SEGMENT_BYTES }
+        Self {
+            folder,
+            signer,
+            older_keys: Vec::new(),
+            id_of: |_| None,
+            segment_bytes: SEGMENT_BYTES,
+            signs_later: false,
+        }
     }
 }
 
@@ -341,7 +350,12 @@ impl Log {
         self.shared.checkpoint.subscribe()
     }
 
-    /// Signs all that is on the disk now, and returns when that is on the disk too.
+    /// From now on checkpoints are signed ([`Options::signs_later`]).
+    pub fn begin_signing(&self) {
+        self.shared.ask(|keeping| keeping.may_sign = true);
+    }
+
+    /// Signs all that is on the disk now, and returns when that is on the disk too. If nothing is signed yet, it waits until that begins.
     pub async fn checkpoint_now(&self) -> Result<(), LogError> {
         let (caller, answer) = oneshot::channel();
         self.shared.ask_checkpoint(caller);

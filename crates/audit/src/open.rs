@@ -100,7 +100,8 @@ impl Audit {
     }
 
     /// Opens the log in `folder`, or begins one; `key` is the file with the key that it is signed with (created, 0600), which is kept
-    /// elsewhere. Nothing is written into it yet, so that it can be compared with what is known of it elsewhere.
+    /// elsewhere. Nothing is written into it yet and nothing is signed, so that it can be compared with what is known of it elsewhere
+    /// ([`Outside::look`](crate::Outside::look)): until that has agreed, or [`settle`](Self::settle).
     pub async fn open_as_found(
         folder: &Path,
         key: &Path,
@@ -114,7 +115,8 @@ impl Audit {
             let mut left = LOCK_TRIES;
             loop {
                 let signer = key::open(&key, key::LOG, true)?;
-                match Log::open(Options { id_of, ..Options::new(folder.clone(), signer) }) {
+                match Log::open(Options { id_of, signs_later: true, ..Options::new(folder.clone(), signer) })
+                {
                     // Whoever had it may be on the way out.
                     Err(LogError::Locked { .. }) if left > 0 => std::thread::sleep(LOCK_WAIT),
                     opened => {
@@ -133,6 +135,7 @@ impl Audit {
     /// What had begun and not ended is ended as `interrupted`, with all that was set aside for it; what was cut is noted.
     pub async fn settle(self: &Arc<Self>, Found(found): Found) -> Result<Recovered, OpenError> {
         let audit = self;
+        audit.log().begin_signing();
         let mut recovered = Recovered { interrupted: 0, cut_bytes: 0 };
         for some in found.open.chunks(ENDED_AT_ONCE) {
             let interrupted = |(begin, entry): &(u64, Vec<u8>)| {

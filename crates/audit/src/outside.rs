@@ -175,27 +175,29 @@ impl Outside {
 
     /// Asks each place that answers for what it has, before anything is served, and pushes what is new.
     ///
-    /// Nothing is pushed anywhere before all have been asked, and then first to the one that knows most: a place that has fallen
-    /// behind would take an older copy of the log for the log, and later refuse the log itself.
+    /// Nothing is signed or pushed anywhere before all have been asked, or had their time to answer. What is new goes first to the one
+    /// that knows most: a place that has fallen behind would take an older copy of the log for the log, and later refuse the log itself.
     ///
     /// # Errors
-    /// If the log is smaller than a place knows, or another. Nothing is recorded then: the folder is evidence.
+    /// If the log is smaller than a place knows, or another. Nothing is recorded or signed then: the folder is evidence.
     pub async fn look(&self) -> Result<(), NotTheLog> {
         self.compare_cosigned().await?;
         if self.places.is_empty() {
             return Ok(());
         }
-        let newest = self.newest().await;
-        let looks = join_all(self.places.iter().map(|at| self.compare(at, &newest))).await;
+        let signed = self.audit.log().checkpoint();
+        let looks = join_all(self.places.iter().map(|at| self.compare(at, &signed))).await;
         let mut looked: Vec<_> = self.places.iter().zip(looks).collect();
         for (at, found) in &looked {
             Self::must_agree(at, found.as_ref().err())?;
         }
+        self.audit.log().begin_signing();
+        let newest = self.newest().await;
         looked.sort_by_key(|(at, _)| std::cmp::Reverse(at.state().known));
         for (at, found) in looked {
             let pushed = match found {
-                Ok(Found::Same) => Ok(()),
-                Ok(Found::Older) => self.push(at, &newest, LOOK_WAIT_MAX).await,
+                Ok(Found::Same) if newest.size == signed.size => Ok(()),
+                Ok(Found::Same | Found::Another) => self.push(at, &newest, LOOK_WAIT_MAX).await,
                 Err(error) => Err(error),
             };
             Self::must_agree(at, pushed.as_ref().err())?;
@@ -211,8 +213,8 @@ impl Outside {
         Err(found)
     }
 
-    /// Asks a place for what it has, and changes nothing there.
-    async fn compare(&self, at: &Arc<At>, newest: &Checkpointed) -> Result<Found, PushError> {
+    /// Asks a place for what it has, with the checkpoint that was signed last, and changes nothing there.
+    async fn compare(&self, at: &Arc<At>, signed: &Checkpointed) -> Result<Found, PushError> {
         let compared = async {
             match &at.anchor {
                 Anchor::Folder(folder) => {
@@ -220,19 +222,30 @@ impl Outside {
                     let look = move || folder::look(&folder, audit.log(), audit.key(), true);
                     let kept = blocking(at, look).await?;
                     at.state().known = kept.map(|kept| kept.size());
-                    Ok(Found::Older)
+                    Ok(Found::Another)
                 }
                 // From its own size no proof is needed: a witness that knows this very checkpoint signs it again, and any other
                 // says what it knows.
-                Anchor::Witness { url, key } => match self.ask_from(newest.size, url, newest).await? {
+                Anchor::Witness { url, key } => match self.ask_from(signed.size, url, signed).await? {
                     Meaning::Cosigned(lines) => {
-                        self.keep(key, newest, lines).await?;
-                        at.state().known = Some(newest.size);
+                        self.keep(key, signed, lines).await?;
+                        at.state().known = Some(signed.size);
                         Ok(Found::Same)
                     }
                     Meaning::Again(known) => {
                         at.state().known = Some(known);
-                        Ok(Found::Older)
+                        Ok(Found::Another)
+                    }
+                    // The checkpoint is older than its entries, as in a copy that was made while the server ran: only the proof that comes
+                    // with a new one can show whether they are those that the witness knows.
+                    Meaning::Contradicts(Contradiction::Shorter { known, .. })
+                        if known <= self.audit.log().size() =>
+                    {
+                        at.state().known = Some(known);
+                        Ok(Found::Another)
+                    }
+                    Meaning::Contradicts(Contradiction::Shorter { known, .. }) => {
+                        Err(Contradiction::Shorter { known, size: self.audit.log().size() }.into())
                     }
                     Meaning::Contradicts(contradiction) => Err(contradiction.into()),
                     Meaning::Failed(why) => Err(PushError::Failed(why)),
@@ -455,12 +468,12 @@ impl Outside {
     }
 }
 
-/// What a place has, compared with the newest checkpoint.
+/// What a place has, compared with the checkpoint that was signed last.
 enum Found {
     /// This very one.
     Same,
-    /// An older one, or none.
-    Older,
+    /// Another one of this log, or none.
+    Another,
 }
 
 /// Works at a place on a thread that may block. What hangs there keeps its turn, also if nobody waits any more.

@@ -1,7 +1,10 @@
 //! Receipts: what the log says of one request, with the proof that it does.
 
 use serde::{Deserialize, Serialize};
-use tlog::{note::Note, proof::LogProof};
+use tlog::{
+    note::Note,
+    proof::{LogProof, RECEIPT_ENTRIES_MAX},
+};
 
 use crate::{
     Audit, Record,
@@ -10,8 +13,6 @@ use crate::{
 
 /// The version of the form of receipts.
 const VERSION: u32 = 1;
-/// Most entries of one receipt: a beginning, its end, and what else the request led to.
-const ENTRIES_MAX: usize = 16;
 
 /// What the log says of one request: its records, byte for byte, each with the proof that it is in the log. The proofs need
 /// nothing of the server to be verified, but the log's key.
@@ -39,10 +40,10 @@ pub struct Proved {
 }
 
 impl Audit {
-    /// The records of a request, with their indexes; none if it has none. Blocks.
+    /// The first [`RECEIPT_ENTRIES_MAX`] records of a request, with their indexes; none if it has none. Blocks.
     pub fn records_of(&self, request: types::RequestId) -> Result<Vec<(u64, Record)>, LogError> {
         let mut records = Vec::new();
-        for index in self.log().find(request.0)?.into_iter().take(ENTRIES_MAX) {
+        for index in self.log().find(request.0)?.into_iter().take(RECEIPT_ENTRIES_MAX) {
             if let Ok(record) = Record::parse(&self.log().entry(index)?) {
                 records.push((index, record));
             }
@@ -71,5 +72,38 @@ impl Audit {
         };
         let entries = indexes.iter().map(proved).collect::<Result<_, LogError>>()?;
         Ok(Receipt { version: VERSION, request: request.to_string(), entries, salt: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use types::RequestId;
+
+    use super::*;
+    use crate::{Erases, Happening};
+
+    /// Not more than whoever checks receipts takes.
+    #[tokio::test]
+    async fn a_receipt_has_no_more_entries_than_are_taken() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+        let (audit, _) = Audit::open(&log, &key, Arc::new(Erases)).await.unwrap();
+        let request = RequestId(7);
+        for _ in 0..=RECEIPT_ENTRIES_MAX {
+            let happening = Happening { request: Some(request), ..Happening::of("thing", "done") };
+            audit.note(happening).await.unwrap();
+        }
+        audit.log().checkpoint_now().await.unwrap();
+        let found = audit.records_of(request).unwrap();
+        let indexes: Vec<u64> = found.iter().map(|(index, _)| *index).collect();
+        let first: Vec<u64> = (0..RECEIPT_ENTRIES_MAX as u64).collect();
+        assert_eq!(indexes, first);
+        let receipt = audit.receipt(request, &indexes).unwrap();
+        for Proved { entry, proof } in &receipt.entries {
+            proof.parse::<LogProof>().unwrap().verify(entry.as_bytes(), audit.key()).unwrap();
+        }
+        assert_eq!(receipt.entries.len(), RECEIPT_ENTRIES_MAX);
     }
 }

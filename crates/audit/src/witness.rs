@@ -25,7 +25,7 @@ use tokio::sync::Semaphore;
 
 pub use tlog::witness::REQUEST_BYTES_MAX as WITNESS_REQUEST_BYTES_MAX;
 
-use crate::{Audit, Facts, Happening, OpenError, durable, key};
+use crate::{Audit, Facts, Happening, OpenError, key};
 
 /// Requests that are decided at once. Anybody may ask, and each costs a signature to verify.
 const AT_ONCE_MAX: usize = 4;

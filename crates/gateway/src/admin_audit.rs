@@ -7,10 +7,10 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
 };
 use path::{AuditCheckpoint, AuditLine, AuditQuery};
-use types::{DataSubject, OutOfRange, RequestId};
+use types::{DataSubject, OutOfRange, RequestId, utc};
 
 use crate::{
-    admin_types::{
+    admin_audit_types::{
         AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord,
         AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
     },
@@ -27,6 +27,9 @@ const RECORDS: usize = 100;
 const PREFIXES: [&str; 2] = ["chatcmpl-", "cmpl-"];
 /// Highest index, and highest number of a user.
 const NUMBER_MAX: u64 = i64::MAX.cast_unsigned();
+/// Times that `since` and `until` take.
+const MOMENTS: &str = "a time in RFC 3339 with its offset (`2026-11-23T19:51:46Z`, `2026-11-23T20:51:46.5+01:00`), or a date, from its \
+                       beginning in UTC (`2026-11-23`)";
 /// Digits of a request's id.
 const ID_DIGITS: usize = 32;
 
@@ -119,17 +122,18 @@ pub(crate) async fn checkpoint(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
 ) -> Result<Json<AuditCheckpointBody>, ApiError> {
-    let AuditCheckpoint { key, size, note, cosigned, anchors } =
+    let AuditCheckpoint { key, witness_key, size, note, cosigned, anchors } =
         gateway.path.audit_checkpoint(credential).await?;
     let warning = anchors.is_empty().then(|| audit::outside::NOTHING_OUTSIDE.to_owned());
     let anchor = |status: audit::AnchorStatus| AuditAnchor {
         place: status.place,
         size: status.size,
-        at: status.at_ms.map(types::utc::rfc3339),
+        at: status.at_ms.map(utc::rfc3339),
         error: status.error,
     };
     Ok(Json(AuditCheckpointBody {
         key,
+        witness_key,
         size,
         checkpoint: note.to_string(),
         cosigned: cosigned.map(|note| note.to_string()),
@@ -208,6 +212,12 @@ impl TryFrom<AuditSearch> for AuditQuery {
                 || OutOfRange::new("request", "no id of a request", "as in the header `x-request-id`");
             request_id(&id).ok_or_else(wrong)
         };
+        let moment = |name: &'static str, text: Option<String>| {
+            let read =
+                |text: String| utc::millis_of(&text).ok_or_else(|| OutOfRange::new(name, "no time", MOMENTS));
+            text.map(read).transpose()
+        };
+        let (since, until) = (moment("since", search.since)?, moment("until", search.until)?);
         let subject = match (search.tenant, search.subject) {
             (_, None) => None,
             (Some(tenant), Some(subject)) => Some((tenant, DataSubject::try_from(subject)?)),
@@ -225,8 +235,8 @@ impl TryFrom<AuditSearch> for AuditQuery {
             key,
             decision,
             outcome,
-            since: search.since,
-            until: search.until,
+            since,
+            until,
             subject,
             break_glass: search.break_glass,
         })
@@ -244,6 +254,24 @@ fn request_id(id: &str) -> Option<RequestId> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_moments_or_refused_by_name() {
+        let of = |field: &str, text: &str| {
+            let search = serde_json::from_value::<AuditSearch>(serde_json::json!({ field: text })).unwrap();
+            AuditQuery::try_from(search)
+        };
+        for text in ["2026-11-23T19:51:46Z", "2026-11-23T20:51:46+01:00"] {
+            let both = ["since", "until"].map(|field| of(field, text).unwrap());
+            assert_eq!((both[0].since, both[1].until), (Some(1_795_463_506_000), Some(1_795_463_506_000)));
+        }
+        for field in ["since", "until"] {
+            for wrong in ["2026", "", "tomorrow", "2026-11-23T19:51:46"] {
+                let refused = of(field, wrong).err().unwrap();
+                assert_eq!((refused.parameter, refused.allowed.as_str()), (field, MOMENTS), "{wrong}");
+            }
+        }
+    }
 
     #[test]
     fn a_request_is_named_as_in_its_answer() {

@@ -13,6 +13,7 @@
 
 mod admin;
 mod admin_audit;
+pub mod admin_audit_types;
 mod admin_policies;
 pub mod admin_types;
 mod admin_vault;

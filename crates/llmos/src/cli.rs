@@ -1,9 +1,17 @@
+mod audit;
+mod plan;
+mod vault;
+
 use std::{path::PathBuf, str::FromStr};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, builder::PossibleValuesParser};
-use planner::task_graph::{Algorithm, PROCESSORS_MAX};
 use types::{DataClass, PriorityClass, Role};
 
+pub(crate) use self::{
+    audit::{AuditCommand, AuditSearchArgs},
+    plan::{PlaceArgs, PlanCommand, SearchArgs, SolveArgs},
+    vault::{ExportArgs, ShredArgs, VaultCommand},
+};
 use crate::{exit::Exit, top};
 
 /// Shortest and longest time between two looks at the machine, in seconds.
@@ -276,73 +284,6 @@ pub(crate) enum KeysCommand {
 }
 
 #[derive(Debug, Subcommand)]
-pub(crate) enum PlanCommand {
-    /// Find the cheapest flow of a DIMACS file (`p min`), or the greatest (`p max`). It may be packed by gzip.
-    Flow {
-        /// The file.
-        file: PathBuf,
-    },
-    /// Find out where and when each task runs, so that all are finished soonest.
-    Solve(SolveArgs),
-    /// Find out which replica of which model runs on which devices of which machine.
-    Place(PlaceArgs),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SolveArgs {
-    /// A task graph (`.hdag`, or a workflow of WfCommons, `.json`), a project (PSPLIB's `.rcp`), or a job shop (Taillard's format,
-    /// any other name). It may be packed by gzip.
-    pub(crate) file: PathBuf,
-    /// How it is searched for.
-    #[arg(long, value_name = "NAME", default_value = "auto", value_parser = PossibleValuesParser::new(Algorithm::NAMES.map(|named| named.0)))]
-    pub(crate) algorithm: String,
-    #[command(flatten)]
-    pub(crate) search: SearchArgs,
-    /// Draw the schedule into this file, as SVG.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) gantt: Option<PathBuf>,
-    /// Check the schedule by code that shares nothing with the search.
-    #[arg(long)]
-    pub(crate) verify: bool,
-    /// For WfCommons: so many processors, each a machine of its own, in place of the machines of the file [default, if it names
-    /// none: 8].
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=PROCESSORS_MAX as i64))]
-    pub(crate) processors: Option<u32>,
-    /// For WfCommons: megabytes in a second between two machines [default: 1250].
-    #[arg(long, value_name = "MB", value_parser = clap::value_parser!(u64).range(1..))]
-    pub(crate) link_mb_per_s: Option<u64>,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PlaceArgs {
-    /// The machines: a TOML file, or one machine as `llmos detect --json` prints it.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) inventory: PathBuf,
-    /// The models and their replicas: a TOML file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) models: PathBuf,
-    /// Say for each replica why it is there, what was second best, and what would change it.
-    #[arg(long)]
-    pub(crate) explain: bool,
-    #[command(flatten)]
-    pub(crate) search: SearchArgs,
-}
-
-/// How long a search may go on.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct SearchArgs {
-    /// Milliseconds of one processor that the search may take [default: 1000, without --evaluations].
-    #[arg(long, value_name = "MS")]
-    pub(crate) budget_ms: Option<u64>,
-    /// Plans that it may look at. The number that another search printed gives the same plan again, on any machine.
-    #[arg(long, value_name = "N")]
-    pub(crate) evaluations: Option<u64>,
-    /// Where its chance begins.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub(crate) seed: u64,
-}
-
-#[derive(Debug, Subcommand)]
 pub(crate) enum UsersCommand {
     /// List all users.
     List,
@@ -535,148 +476,6 @@ pub(crate) struct KeyArgs {
     /// Configured name of a model that it is for; may be repeated [default: all].
     #[arg(long = "model", value_name = "NAME")]
     pub(crate) models: Vec<String>,
-}
-
-/// Most records of one answer of a command.
-const RECORDS_MAX: u64 = 100_000;
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuditCommand {
-    /// Show the newest records.
-    Tail {
-        /// How many.
-        #[arg(long, short = 'n', value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=RECORDS_MAX))]
-        lines: u64,
-        /// Go on with what is written from now on, until Ctrl-C. With --json each record is a document.
-        #[arg(long, short)]
-        follow: bool,
-    },
-    /// Show the newest records that all of these fit.
-    Search(Box<AuditSearchArgs>),
-    /// Print the receipt of a request: its records, with the proof that they are in the log.
-    Prove {
-        /// Id of the request, or of its answer.
-        request: String,
-        /// Write it into this file, which must not exist yet.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
-    /// Print the signed checkpoint of all that is recorded by now. Keep it where nobody who runs the server can change it.
-    Checkpoint {
-        /// Write it into this file, which must not exist yet.
-        #[arg(long, value_name = "FILE")]
-        out: Option<PathBuf>,
-    },
-    /// Print the public key that verifies the log.
-    Key,
-    /// Copy the whole log into a new folder, for `llmos-verify log`.
-    Export {
-        /// The folder, which must not exist yet.
-        folder: PathBuf,
-    },
-    /// Check every entry of the log in the data directory. No server need run, and one that runs is not disturbed.
-    Verify {
-        /// A checkpoint of this log that was kept elsewhere; may be repeated. Without one nobody can see that the log was put back or
-        /// written anew.
-        #[arg(long = "checkpoint", value_name = "FILE")]
-        checkpoints: Vec<PathBuf>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct AuditSearchArgs {
-    /// Of this request, by its id or that of its answer.
-    #[arg(long, value_name = "ID")]
-    pub(crate) request: Option<String>,
-    /// Of this action, or of what happened by itself: `generate`, `manage_keys`, `sign_in`, …
-    #[arg(long, value_name = "NAME")]
-    pub(crate) action: Option<String>,
-    /// Of the user with this number, as records have it.
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) user: Option<u64>,
-    /// With the API key of this id.
-    #[arg(long, value_name = "ID")]
-    pub(crate) key: Option<String>,
-    /// What was allowed, or refused.
-    #[arg(long, value_parser = ["allow", "deny"])]
-    pub(crate) decision: Option<String>,
-    /// What ended like this: `done`, `failed`, `stop`, `cancelled`, `interrupted`, …
-    #[arg(long, value_name = "NAME")]
-    pub(crate) outcome: Option<String>,
-    /// Written then or later: a time in UTC as records have it, or its beginning (`2026-11-23`).
-    #[arg(long, value_name = "TIME")]
-    pub(crate) since: Option<String>,
-    /// Written before.
-    #[arg(long, value_name = "TIME")]
-    pub(crate) until: Option<String>,
-    /// The tenant that --subject is of.
-    #[arg(long, value_name = "NAME", default_value = "default", requires = "subject")]
-    pub(crate) tenant: String,
-    /// About this person, as requests name them in `llmos-subject`; `user:NAME` is the user of a key.
-    #[arg(long, value_name = "ID")]
-    pub(crate) subject: Option<String>,
-    /// Only what was done in an emergency.
-    #[arg(long)]
-    pub(crate) break_glass: bool,
-    /// At most so many.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..=RECORDS_MAX))]
-    pub(crate) limit: u64,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum VaultCommand {
-    /// Count its keys, and say where the root key is kept.
-    Status,
-    /// Put a new key in the place of the root key, or of a tenant's. No stored data is touched.
-    Rotate {
-        /// Rotate the key of this tenant, not the root key.
-        #[arg(long, value_name = "NAME")]
-        tenant: Option<String>,
-    },
-    /// Write all keys, wrapped, into a new file. Keep it apart from the data, and from the root key.
-    Backup {
-        /// The file.
-        file: PathBuf,
-        /// Seal the file with age for this recipient; may be repeated.
-        #[arg(long = "recipient", value_name = "age1…")]
-        recipients: Vec<String>,
-    },
-    /// Take in the keys that are missing. What was shredded stays shredded.
-    Restore {
-        /// A file that `llmos vault backup` wrote.
-        file: PathBuf,
-        /// File with the identity of age that it was sealed for.
-        #[arg(long, value_name = "FILE")]
-        identity: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ShredArgs {
-    /// The person, as requests name them in `llmos-subject`; `user:NAME` is the user of a key.
-    #[arg(long, value_name = "ID")]
-    pub(crate) subject: String,
-    /// The tenant whose data it is.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) tenant: String,
-    /// Do not ask.
-    #[arg(long)]
-    pub(crate) yes: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct ExportArgs {
-    /// The person, as requests name them in `llmos-subject`; `user:NAME` is the user of a key.
-    #[arg(long, value_name = "ID")]
-    pub(crate) subject: String,
-    /// The tenant whose data it is.
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub(crate) tenant: String,
-    /// Who can open the file; may be repeated.
-    #[arg(long = "recipient", value_name = "age1…", required = true)]
-    pub(crate) recipients: Vec<String>,
-    /// The file, which must not exist yet.
-    pub(crate) file: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]

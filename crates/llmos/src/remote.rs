@@ -3,8 +3,8 @@
 
 use std::{
     env, fs,
-    io::{ErrorKind, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    io::ErrorKind,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -128,15 +128,7 @@ impl Remote {
         data_dir::make(folder)?;
         let kept = Kept { server: self.url.to_string(), session: answer.access_token };
         let text = Zeroizing::new(serde_json::to_vec(&kept).trying("write the sign-in")?);
-        let new = self.file.with_extension("new");
-        let written = || {
-            let _ = fs::remove_file(&new);
-            let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&new, &self.file)
-        };
-        written().trying("keep the sign-in")
+        durable::put(&self.file, &text).trying("keep the sign-in")
     }
 
     /// Forgets it.

@@ -177,7 +177,21 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     let drop_folder = tempfile::tempdir().unwrap();
     let (by_witness, by_folder) = (countersigner.anchor(&site), folder_anchor(drop_folder.path()));
     configure(&site, &format!("{OUTBOUND}{by_witness}{by_folder}"));
+    // Whoever is a witness says so beside the key of its own log, which stays alone where it is kept in a file.
+    let told = countersigner.site.run(&["audit", "key"]);
+    let own = countersigner.site.run(&["audit", "key", "--json"]).stdout;
+    let own: Value = serde_json::from_str(&own).unwrap();
+    assert_eq!(own["witness_key"], countersigner.key().to_string());
+    assert_eq!(told.stdout, format!("{}\n", own["key"].as_str().unwrap()));
+    assert!(
+        told.stderr.contains(&format!("witness of other logs: {}", countersigner.key())),
+        "{}",
+        told.stderr
+    );
+
     let server = site.serve(&[]);
+    let told = site.run(&["audit", "key"]);
+    assert!(told.stdout == format!("{log_key}\n") && !told.stderr.contains("witness"), "{}", told.stderr);
     let answer = server.chat(&owner, "hi");
     let shown = wait_until_outside(&server, &owner);
     assert!(shown["warning"].is_null() && shown["anchors"].as_array().unwrap().len() == 2, "{shown}");
@@ -246,6 +260,34 @@ fn a_log_is_countersigned_elsewhere_and_an_older_copy_is_not_served() {
     wait_until_outside(&server, &owner);
     drop(server);
     drop(witness);
+}
+
+/// An older copy, with records at its end that were not signed yet when it was made: nothing new vouches for it.
+#[test]
+fn nothing_is_signed_before_the_log_was_compared() {
+    let site = Site::new();
+    let places = tempfile::tempdir().unwrap();
+    configure(&site, &format!("[audit]\npush_every_s = 1\n{}", folder_anchor(places.path())));
+    let (log, older) = (site.data_dir().join("audit"), site.folder().join("older"));
+    let checkpoint = log.join("checkpoint");
+    let run = || {
+        let server = site.serve(&[]);
+        server.chat(server.key(), "hi");
+        stop(server);
+        fs::read(&checkpoint).unwrap()
+    };
+    let signed = run();
+    assert_ne!(run(), signed);
+    copy(&log, &older);
+    fs::write(older.join("checkpoint"), &signed).unwrap();
+    run();
+    fs::rename(&log, site.folder().join("newest")).unwrap();
+    fs::rename(&older, &log).unwrap();
+    let pushed = fs::read_dir(places.path()).unwrap().count();
+    let why = refused(&site);
+    assert!(why.contains("it knows") && why.contains("Somebody put an older copy back"), "{why}");
+    assert_eq!(fs::read(&checkpoint).unwrap(), signed);
+    assert_eq!(fs::read_dir(places.path()).unwrap().count(), pushed);
 }
 
 /// Two servers with a copy of one log each: both sign what comes next, and one of them is found out.

@@ -2,15 +2,16 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    ops::Range,
     path::PathBuf,
     sync::Arc,
 };
 
-use access::{Credential, ExportAudit, ReadAudit, ReadReceipt};
+use access::{Action, Credential, ExportAudit, ReadAudit, ReadReceipt};
 use audit::{
     AnchorStatus, Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who, Witness,
 };
-use types::{DataSubject, Principal, RequestId, Secret, TenantId};
+use types::{DataSubject, Principal, RequestId, Secret, TenantId, utc};
 
 use crate::{Path, PathError, record::plain, told};
 
@@ -18,6 +19,12 @@ use crate::{Path, PathError, record::plain, told};
 const LOOKED_AT_MAX: u64 = 50_000;
 /// Entries that are read at once.
 const READ_AT_ONCE: u64 = 512;
+/// Most records of others who follow the log that whoever follows it does not hear of for now.
+const FOLLOWS_MAX: u64 = READ_AT_ONCE;
+/// What somebody reads, in the records of their reading: a part of the log, or what was written since they looked last.
+const WHAT: &str = "what";
+const RECORDS: &str = "records";
+const FOLLOW: &str = "follow";
 /// What the name of a person's key is called in records.
 const SUBJECT_KEY: &str = "subject_key";
 /// What stands there of somebody who has none.
@@ -46,10 +53,10 @@ pub struct AuditQuery {
     pub decision: Option<String>,
     /// Only what ended like this.
     pub outcome: Option<String>,
-    /// Only what was written then or later (RFC 3339, UTC), or before.
-    pub since: Option<String>,
-    /// See `since`.
-    pub until: Option<String>,
+    /// Only what was written then or later, in milliseconds since 1970.
+    pub since: Option<i64>,
+    /// Only what was written before, in milliseconds since 1970.
+    pub until: Option<i64>,
     /// Only about this person, of this tenant.
     pub subject: Option<(String, DataSubject)>,
     /// Only in an emergency.
@@ -72,7 +79,7 @@ pub struct AuditPage {
     pub lines: Vec<AuditLine>,
     /// Where the next part begins (`before`, or `from`); none if there is nothing more for now.
     pub next: Option<u64>,
-    /// Entries of the log.
+    /// Entries of the log, as far as there is anything to see: here whoever follows the log goes on if there is no `next`.
     pub size: u64,
 }
 
@@ -80,6 +87,8 @@ pub struct AuditPage {
 pub struct AuditCheckpoint {
     /// What verifies it.
     pub key: String,
+    /// What verifies the countersignatures of this server, if it is a witness of other logs.
+    pub witness_key: Option<String>,
     /// Entries that it covers.
     pub size: u64,
     /// The signed note.
@@ -126,9 +135,12 @@ impl Path {
     ) -> Result<AuditPage, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
         let size = self.access.audit().log().size();
-        if query.from.is_some_and(|from| from >= size) {
-            // Nothing is read, so nothing is recorded: whoever follows the log would find their own looks in it, for ever.
-            return Ok(AuditPage { lines: Vec::new(), next: None, size });
+        if let Some(from) = query.from
+            && self.is_nothing_but_following(from..size).await?
+        {
+            // Nothing is shown, so nothing is recorded: those who follow the log would find their own looks in it, and those of each other,
+            // for ever. What is not shown now is shown, and recorded, with the next record of something else.
+            return Ok(AuditPage { lines: Vec::new(), next: None, size: from.min(size) });
         }
         let subject_key = match &query.subject {
             Some((tenant, subject)) => {
@@ -191,15 +203,26 @@ impl Path {
         Ok(AuditPage { lines: opened, next, size })
     }
 
+    /// Whether there is nothing, or nothing but records of people who follow the log. If these become many, they are something.
+    async fn is_nothing_but_following(&self, range: Range<u64>) -> Result<bool, PathError> {
+        if range.end.saturating_sub(range.start) > FOLLOWS_MAX {
+            return Ok(false);
+        }
+        let log = self.access.audit().log().clone();
+        let entries = blocking(move || log.entries(range)).await?;
+        Ok(entries.iter().all(|entry| Record::parse(entry).is_ok_and(|record| is_following(&record))))
+    }
+
     /// The newest checkpoint, of all that is recorded by now.
     pub async fn audit_checkpoint(&self, credential: Credential) -> Result<AuditCheckpoint, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
-        decided.read(Facts::none().with("what", "checkpoint")).await?;
+        decided.read(Facts::none().with(WHAT, "checkpoint")).await?;
         let audit = self.access.audit();
         audit.log().checkpoint_now().await.map_err(unavailable)?;
         let checkpoint = audit.log().checkpoint();
         Ok(AuditCheckpoint {
             key: audit.key().to_string(),
+            witness_key: self.witness.as_ref().map(|witness| witness.key().to_string()),
             size: checkpoint.size,
             note: checkpoint.note,
             cosigned: audit.cosigned_checkpoint().map(|cosigned| cosigned.note),
@@ -215,7 +238,7 @@ impl Path {
         new: u64,
     ) -> Result<Vec<String>, PathError> {
         let decided = self.decided_in_own::<ReadAudit>(&credential).await?;
-        decided.read(Facts::none().with("what", "consistency")).await?;
+        decided.read(Facts::none().with(WHAT, "consistency")).await?;
         let log = self.access.audit().log().clone();
         if old > new || new > log.size() {
             let allowed = format!("`old` at most `new`, and that at most {}", log.size());
@@ -272,6 +295,13 @@ impl Path {
     }
 }
 
+/// Whether somebody looked for what was written since they looked last, and nothing else. It says so because the server wrote it.
+fn is_following(record: &Record) -> bool {
+    record.action == ReadAudit::NAME
+        && record.decision.as_deref() == Some("allow")
+        && record.facts.get(WHAT).is_some_and(|what| what == FOLLOW)
+}
+
 /// The tenant of who did it. What nobody did is the machine's own.
 fn whose(record: &Record) -> u64 {
     record.who.as_ref().map_or(0, |who| who.tenant)
@@ -295,17 +325,28 @@ impl AuditQuery {
             && is(&self.key, who.and_then(|who| who.key.as_deref()))
             && is(&self.decision, record.decision.as_deref())
             && is(&self.outcome, record.outcome.as_deref())
-            // Moments are all written alike, so that their texts are in the order of time.
-            && self.since.as_ref().is_none_or(|since| record.at >= *since)
-            && self.until.as_ref().is_none_or(|until| record.at < *until)
+            && self.is_in_time(record)
             && subject_key.is_none_or(|key| record.facts.get(SUBJECT_KEY).is_some_and(|found| found == key))
             && (!self.break_glass || record.break_glass)
+    }
+
+    fn is_in_time(&self, record: &Record) -> bool {
+        if self.since.is_none() && self.until.is_none() {
+            return true;
+        }
+        let at = utc::millis_of(&record.at);
+        at.is_some_and(|at| {
+            self.since.is_none_or(|since| at >= since) && self.until.is_none_or(|until| at < until)
+        })
     }
 }
 
 /// What is recorded of a question to the log.
 fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
-    let facts = Facts::none().with("what", "records");
+    let facts = match query.from {
+        Some(from) => Facts::none().with(WHAT, FOLLOW).with("from", from),
+        None => Facts::none().with(WHAT, RECORDS),
+    };
     let facts = query.request.iter().fold(facts, |facts, request| facts.with("of", request));
     let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", plain(action)));
     let facts = query.user.iter().fold(facts, |facts, user| facts.with("of_user", user));
@@ -326,4 +367,28 @@ fn unavailable(error: LogError) -> PathError {
 
 fn unrecorded(error: AuditUnavailable) -> PathError {
     access::AccessError::from(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_are_found_by_the_moment_and_not_by_its_text() {
+        let record = br#"{"version":1,"at":"2026-11-23T19:51:46.007Z","kind":"event","action":"generate"}"#;
+        let record = Record::parse(record).unwrap();
+        let at = 1_795_463_506_007;
+        for (since, until, expected) in [
+            (None, None, true),
+            (Some(at), None, true),
+            (Some(at + 1), None, false),
+            (None, Some(at), false),
+            (None, Some(at + 1), true),
+            (Some(at), Some(at + 1), true),
+            (Some(-1), Some(i64::MAX), true),
+        ] {
+            let query = AuditQuery { since, until, ..AuditQuery::default() };
+            assert_eq!(query.matches(&record, None), expected, "{since:?} {until:?}");
+        }
+    }
 }

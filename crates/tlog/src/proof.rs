@@ -17,6 +17,9 @@ mod tests;
 
 /// Longest text of a proof: what it carries, 63 hashes and a note.
 pub const LOG_PROOF_BYTES_MAX: usize = EXTRA_BYTES_MAX.div_ceil(3) * 4 + NOTE_BYTES_MAX + 4096;
+/// Most entries that a receipt proves: a beginning, its end, and what else one request led to. Whoever makes receipts and whoever checks
+/// them go by this.
+pub const RECEIPT_ENTRIES_MAX: usize = 16;
 /// Most bytes that a proof carries for its reader.
 pub const EXTRA_BYTES_MAX: usize = 64 << 10;
 

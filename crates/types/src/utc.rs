@@ -1,6 +1,10 @@
 //! Moments as people and programs write them.
 
+use chrono::DateTime;
+
 const DAY_MS: u64 = 86_400_000;
+/// Characters of a date.
+const DATE_CHARS: usize = 10;
 
 /// Days since 1970-01-01 as (year, month, day), both from 1: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms",
 /// `civil_from_days`.
@@ -23,6 +27,22 @@ pub fn rfc3339(millis: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{millis:03}Z")
 }
 
+/// Milliseconds since 1970 of a moment in RFC 3339, with any offset, or of the beginning of a date, in UTC; less than 0 before 1970. A part of
+/// a millisecond counts as a whole one, so that a moment written by [`rfc3339`] is before this one, or not, as it is before what was read.
+/// None if it is neither.
+pub fn millis_of(text: &str) -> Option<i64> {
+    let midnight;
+    let text = if text.len() == DATE_CHARS {
+        midnight = format!("{text}T00:00:00Z");
+        &midnight
+    } else {
+        text
+    };
+    let moment = DateTime::parse_from_rfc3339(text).ok()?;
+    let is_whole = moment.timestamp_subsec_nanos().is_multiple_of(1_000_000);
+    Some(moment.timestamp_millis() + i64::from(!is_whole))
+}
+
 /// Days since 1970-01-01 of such a moment; none if it is not written like one.
 pub fn day_of(moment: &str) -> Option<u64> {
     let (date, _) = moment.split_once('T')?;
@@ -42,6 +62,49 @@ pub fn day_of(moment: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments_are_read_whatever_their_offset() {
+        let noon = 20_781 * DAY_MS.cast_signed() + 12 * 3_600_000;
+        for (text, millis) in [
+            ("2026-11-24T12:00:00Z", noon),
+            ("2026-11-24t12:00:00z", noon),
+            ("2026-11-24T12:00:00.000Z", noon),
+            ("2026-11-24T14:00:00+02:00", noon),
+            ("2026-11-24T06:30:00.25-05:30", noon + 250),
+            ("2026-11-25T00:00:00+12:00", noon),
+            ("2026-11-24T12:00:00.0000001Z", noon + 1),
+            ("2026-11-24T11:59:59.999999999Z", noon),
+            ("2026-11-24", noon - 12 * 3_600_000),
+            ("2024-02-29", 19_782 * DAY_MS.cast_signed()),
+            ("1969-12-31T23:59:59.5Z", -500),
+        ] {
+            assert_eq!(millis_of(text), Some(millis), "{text}");
+        }
+        for millis in [0, 1, 999, 1_763_999_462_007, 4_102_444_800_000] {
+            assert_eq!(millis_of(&rfc3339(millis)), Some(millis.cast_signed()));
+        }
+        for wrong in [
+            "",
+            "2026",
+            "2026-11",
+            "2026-1-2",
+            "20261124",
+            "2026-02-30",
+            "2026-13-01",
+            "2026-11-24T12:00:00",
+            "2026-11-24T12:00Z",
+            "2026-11-24T25:00:00Z",
+            "2026-11-24T12:00:00+0200",
+            "2026-11-24T12:00:00Z and more",
+            " 2026-11-24",
+            "yesterday",
+            "größer-abc",
+            "1764000000",
+        ] {
+            assert_eq!(millis_of(wrong), None, "{wrong}");
+        }
+    }
 
     #[test]
     fn dates_are_civil() {

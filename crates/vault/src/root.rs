@@ -1,12 +1,6 @@
 //! Where trust begins: the key that wraps the tenant keys.
 
-use std::{
-    fs::{self, File, OpenOptions},
-    io::{Read, Write},
-    num::NonZeroU32,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{fs::File, io::Read, num::NonZeroU32, os::unix::fs::PermissionsExt, path::Path};
 
 use aws_lc_rs::{
     digest::{SHA256, digest},
@@ -32,8 +26,6 @@ use crate::{
 const RSA_BITS: usize = 3072;
 /// Largest file that is read as a root key: one of 3072 bits has about 2.5 KiB.
 const FILE_BYTES_MAX: u64 = 16 << 10;
-/// Read and written by the owner only.
-const FILE_MODE: u32 = 0o600;
 /// What keys are wrapped for, so that what RSA wraps for this program is good for nothing else.
 const LABEL: &[u8] = b"llmos tenant key ";
 
@@ -198,20 +190,8 @@ impl RsaKeyFile {
             Some(passphrase) => pem(UNDER_PASSPHRASE, &under_passphrase(passphrase, &key.0)?),
         };
         let failed = |error| VaultError::RootFile { path: path.to_owned(), error };
-        let mut new = path.as_os_str().to_owned();
-        new.push(".new");
-        // The name is given to what is whole, so a start that was broken off leaves no half of a key behind.
-        let write = || {
-            let mut options = OpenOptions::new();
-            let mut file = options.write(true).create(true).truncate(true).mode(FILE_MODE).open(&new)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            fs::hard_link(&new, path)?;
-            fs::remove_file(&new)?;
-            let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-        };
-        write().map_err(failed)?;
+        // A start that was broken off leaves no half of a key behind.
+        durable::put_new(path, text.as_bytes()).map_err(failed)?;
         Root::of_rsa(&key)
     }
 

@@ -5,15 +5,16 @@
 //!  "salt":"HEX"}
 //! ```
 //!
-//! One entry or two (begin and end). A record is a JSON object whose field `request` is the same ID; its exact bytes are
-//! the log's entry. `salt` is what the commitments in the records are made with (`told`). `consistency` is there only if the two proofs are of checkpoints of different sizes.
+//! Up to [`RECEIPT_ENTRIES_MAX`] entries: begin, end, and what else the request led to. A record is a JSON object whose field `request`
+//! is the same ID; its exact bytes are the log's entry. All proofs are of one checkpoint; only those of two entries may be of checkpoints
+//! of different sizes, and then `consistency` is there. `salt` is what the commitments in the records are made with (`told`).
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use tlog::{
     Checkpoint, VerifierKey,
-    proof::LogProof,
+    proof::{LogProof, RECEIPT_ENTRIES_MAX},
     tree::{Hash, PROOF_HASHES_MAX, verify_consistency},
 };
 
@@ -28,10 +29,8 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-/// Longest receipt: two of the longest entries with every byte escaped, and their proofs.
-const RECEIPT_BYTES_MAX: usize = 2 << 20;
-/// Most records of a request.
-const ENTRIES_MAX: usize = 2;
+/// Longest receipt: the longest entries with every byte escaped, and their proofs, each within a mebibyte.
+const RECEIPT_BYTES_MAX: usize = RECEIPT_ENTRIES_MAX << 20;
 /// Longest id of a request.
 const REQUEST_BYTES_MAX: usize = 256;
 
@@ -117,8 +116,9 @@ fn prove(bytes: &[u8], key: &VerifierKey) -> Result<(Vec<Proved>, Option<String>
     if receipt.request.len() > REQUEST_BYTES_MAX {
         return Err(format!("the id of the request has more than {REQUEST_BYTES_MAX} bytes"));
     }
-    if receipt.entries.is_empty() || receipt.entries.len() > ENTRIES_MAX {
-        return Err(format!("a receipt has one or two entries, and this has {}", receipt.entries.len()));
+    if !(1..=RECEIPT_ENTRIES_MAX).contains(&receipt.entries.len()) {
+        let has = receipt.entries.len();
+        return Err(format!("a receipt has 1 to {RECEIPT_ENTRIES_MAX} entries, and this has {has}"));
     }
     let mut proved: Vec<Proved> = Vec::new();
     for (place, Entry { entry, proof }) in receipt.entries.iter().enumerate() {
@@ -145,7 +145,7 @@ fn prove(bytes: &[u8], key: &VerifierKey) -> Result<(Vec<Proved>, Option<String>
     Ok((proved, receipt.salt))
 }
 
-/// Two proofs must be of one history.
+/// All proofs must be of one history.
 fn agree(proved: &[Proved], consistency: Option<&[String]>) -> Result<(), String> {
     let (one, other) = match proved {
         [Proved { checkpoint: one, .. }, Proved { checkpoint: other, .. }] if one.size() <= other.size() => {
@@ -153,7 +153,7 @@ fn agree(proved: &[Proved], consistency: Option<&[String]>) -> Result<(), String
         }
         [Proved { checkpoint: other, .. }, Proved { checkpoint: one, .. }] => (one, other),
         _ if consistency.is_some() => return Err("a proof of consistency belongs to two entries".to_owned()),
-        _ => return Ok(()),
+        _ => return agree_at_once(proved),
     };
     let hashes = consistency.unwrap_or_default();
     if one.size() == other.size() && one.root() != other.root() {
@@ -163,17 +163,36 @@ fn agree(proved: &[Proved], consistency: Option<&[String]>) -> Result<(), String
         return Err(format!("the proof of consistency has more than {PROOF_HASHES_MAX} hashes"));
     }
     if one.size() != other.size() && consistency.is_none() {
-        return Err(format!(
-            "its checkpoints are of {} and {} entries, and nothing shows that they are of one history; ask for a receipt \
-             with both proofs of one checkpoint",
-            one.size(),
-            other.size()
-        ));
+        return Err(of_two_sizes(one, other));
     }
     let hashes = hashes.iter().map(|hash| hash.parse()).collect::<Result<Vec<Hash>, _>>();
     let hashes = hashes.map_err(|error| format!("in the proof of consistency: {error}"))?;
     verify_consistency(one.size(), one.root(), other.size(), other.root(), &hashes)
         .map_err(|error| format!("its two checkpoints are not of one history: {error}"))
+}
+
+/// Without a proof of consistency they must be of the same checkpoint.
+fn agree_at_once(proved: &[Proved]) -> Result<(), String> {
+    let mut checkpoints = proved.iter().map(|proved| &proved.checkpoint);
+    let Some(first) = checkpoints.next() else { return Ok(()) };
+    for other in checkpoints {
+        if first.size() != other.size() {
+            return Err(of_two_sizes(first, other));
+        }
+        if first.root() != other.root() {
+            return Err(equivocation(first, other));
+        }
+    }
+    Ok(())
+}
+
+fn of_two_sizes(one: &Checkpoint, other: &Checkpoint) -> String {
+    format!(
+        "its checkpoints are of {} and {} entries, and nothing shows that they are of one history; ask for a receipt \
+         with all proofs of one checkpoint",
+        one.size(),
+        other.size()
+    )
 }
 
 /// What a kept checkpoint says about those of the receipt.

@@ -20,8 +20,12 @@ use crate::{
     access::carried_through,
     clock::now_s,
     key_values::check_name,
+    recorded::Doing,
     sessions::{Opened, Session},
 };
+
+#[cfg(test)]
+mod tests;
 
 /// How many recovery codes somebody has.
 pub const RECOVERY_CODES: usize = 10;
@@ -233,24 +237,30 @@ impl SignIn {
         let user = session.opened.user;
         let is_first = self.factors(user).is_empty();
         let (id, kind_name) = (random_id()?, kind.as_str().to_owned());
-        self.record_factor(session, "factor_add", kind.as_str(), &id).await?;
+        let doing = self.begin_change(session, "factor_add", kind.as_str(), &id).await?;
         let record = FactorRecord { id, user, kind: kind_name, label, data, used: step, created_at: now_s() };
-        self.store().add_factors(user, kind.as_str(), vec![record], kept).await.map_err(AccessError::from)?;
-        self.reload().await?;
-        let codes = if is_first { self.new_codes(user).await? } else { Vec::new() };
+        let codes = async {
+            self.store()
+                .add_factors(user, kind.as_str(), vec![record], kept)
+                .await
+                .map_err(AccessError::from)?;
+            self.reload().await?;
+            if is_first { self.new_codes(user).await } else { Ok(Vec::new()) }
+        };
+        let codes = doing.end(codes.await).await?;
         Ok((self.advance(session).await?, codes))
     }
 
-    async fn record_factor(
+    async fn begin_change(
         &self,
         session: &Session,
         what: &str,
         kind: &str,
         id: &str,
-    ) -> Result<(), AccessError> {
+    ) -> Result<Doing, AccessError> {
         let facts = Facts::none().with("factor", id).with("kind", kind);
         let Opened { user, kind, .. } = session.opened;
-        self.0.keyring.record(user, kind.is_emergency(), (what, "done"), facts, None).await
+        self.0.keyring.begin(user, kind.is_emergency(), what, facts).await
     }
 
     /// New recovery codes in the place of those that are left. They are shown this once.
@@ -262,8 +272,9 @@ impl SignIn {
             if sign_in.factors(session.opened.user).is_empty() {
                 return Err(SignInError::UnknownFactor);
             }
-            sign_in.record_factor(&session, "factor_add", FactorKind::Recovery.as_str(), "all").await?;
-            sign_in.new_codes(session.opened.user).await
+            let kind = FactorKind::Recovery.as_str();
+            let doing = sign_in.begin_change(&session, "factor_add", kind, "all").await?;
+            doing.end(sign_in.new_codes(session.opened.user).await).await
         })
         .await
     }
@@ -299,10 +310,13 @@ impl SignIn {
             if sign_in.factors(user).iter().all(|factor| factor.kind == recovery || factor.id == id) {
                 return Err(SignInError::StepUp);
             }
-            sign_in.record_factor(&session, "factor_remove", "any", &id).await?;
-            let is_gone = sign_in.store().delete_factor(user, &id).await.map_err(AccessError::from)?;
-            sign_in.reload().await?;
-            if is_gone { Ok(()) } else { Err(SignInError::UnknownFactor) }
+            let doing = sign_in.begin_change(&session, "factor_remove", "any", &id).await?;
+            let removed = async {
+                let is_gone = sign_in.store().delete_factor(user, &id).await.map_err(AccessError::from)?;
+                sign_in.reload().await?;
+                if is_gone { Ok(()) } else { Err(SignInError::UnknownFactor) }
+            };
+            doing.end(removed.await).await
         })
         .await
     }

@@ -27,10 +27,12 @@ impl Keeper {
         let mut due = Instant::now();
         loop {
             let mut keeping = self.shared.sleep(due);
-            let waiting = std::mem::take(&mut keeping.waiting);
+            // Until it may sign, those who wait for that go on waiting.
+            let may_sign = keeping.may_sign;
+            let waiting = if may_sign { std::mem::take(&mut keeping.waiting) } else { Vec::new() };
             let closing = keeping.closing.take();
             let is_due = Instant::now() >= due && keeping.is_behind;
-            let signs = is_due || !waiting.is_empty() || closing.is_some();
+            let signs = may_sign && (is_due || !waiting.is_empty() || closing.is_some());
             keeping.is_urgent = false;
             keeping.is_behind &= !signs;
             drop(keeping);
@@ -38,7 +40,7 @@ impl Keeper {
                 Some(error) => Err(error.clone()),
                 None => self.round(signs),
             };
-            if signs || outcome.is_err() {
+            if is_due || signs || outcome.is_err() {
                 due = Instant::now() + CHECKPOINT_EVERY;
             }
             self.report(&outcome, signs);

@@ -52,7 +52,7 @@ struct Read {
 }
 
 pub(super) fn open(options: Options, disk: Disk, queue: mpsc::Receiver<Handed>) -> Result<Opened, LogError> {
-    let Options { folder, signer, older_keys, id_of, segment_bytes } = options;
+    let Options { folder, signer, older_keys, id_of, segment_bytes, signs_later } = options;
     let is_whole = segment_bytes.is_multiple_of(PAGE_BYTES as u64);
     if !is_whole || !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes) {
         return Err(LogError::Options(format!(
@@ -109,6 +109,7 @@ pub(super) fn open(options: Options, disk: Disk, queue: mpsc::Receiver<Handed>) 
         checkpoint.clone(),
         lock,
     ));
+    shared.keeping().may_sign = !signs_later;
     if root(checkpoint.size, &*shared)? != signed_root {
         let why = format!("its first {} entries have another root than the signed one", checkpoint.size);
         return Err(LogError::tampered(why));

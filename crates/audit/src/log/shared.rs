@@ -87,6 +87,8 @@ pub(super) struct Keeping {
     pub(super) is_behind: bool,
     /// Memory is getting short.
     pub(super) is_urgent: bool,
+    /// Checkpoints may be signed.
+    pub(super) may_sign: bool,
     pub(super) waiting: Vec<oneshot::Sender<Result<(), LogError>>>,
     pub(super) closing: Option<Vec<oneshot::Sender<()>>>,
     /// Nobody keeps any more.
@@ -187,7 +189,7 @@ impl Shared {
         let mut keeping = self.keeping();
         loop {
             let now = Instant::now();
-            let is_asked = keeping.is_urgent || !keeping.waiting.is_empty();
+            let is_asked = keeping.is_urgent || keeping.may_sign && !keeping.waiting.is_empty();
             // While the disk takes nothing, it is tried again in its time and not more often.
             let is_due =
                 keeping.is_behind && now >= due || is_asked && (keeping.stuck.is_none() || now >= due);

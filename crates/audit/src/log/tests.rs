@@ -442,3 +442,33 @@ async fn another_key_goes_on_if_the_older_one_is_known() {
     let (log, _) = Log::open(with(Vec::new())).unwrap();
     log.close().await;
 }
+
+/// What a server finds at its start is compared with what is known elsewhere first, so nothing new may vouch for it.
+#[tokio::test]
+async fn nothing_is_signed_before_it_may_be() {
+    let folder = TempDir::new().unwrap();
+    let (log, _) = open(&folder);
+    fill(&log, 0..5).await;
+    log.close().await;
+    let note = || fs::read(folder.path().join("audit/checkpoint")).unwrap();
+    let signed = note();
+    let later = || Log::open(Options { signs_later: true, ..options(folder.path()) }).unwrap().0;
+    let log = later();
+    fill(&log, 5..9).await;
+    log.close().await;
+    assert_eq!(note(), signed, "not even when it is closed");
+
+    let log = later();
+    assert_eq!((log.size(), log.checkpoint().size), (9, 5));
+    let asked = tokio::spawn({
+        let log = log.clone();
+        async move { log.checkpoint_now().await }
+    });
+    log.append(alone(9)).await.unwrap();
+    assert_eq!(note(), signed);
+    log.begin_signing();
+    asked.await.unwrap().unwrap();
+    log.checkpoint_now().await.unwrap();
+    assert_eq!((log.checkpoint().size, log.root(10).unwrap()), (10, plain(10).root()));
+    log.close().await;
+}

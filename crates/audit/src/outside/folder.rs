@@ -17,7 +17,7 @@ use super::{
     PushError,
     verdict::{Contradiction, believed, compare},
 };
-use crate::{Log, durable, log::Checkpointed};
+use crate::{Log, log::Checkpointed};
 
 /// The newest checkpoint.
 const LATEST: &str = "latest";

@@ -1,14 +1,12 @@
 //! `llmos audit`, as far as it asks a server.
 
 use std::{
-    fs::OpenOptions,
-    io::{self, ErrorKind, Write},
-    os::unix::fs::OpenOptionsExt,
+    io::ErrorKind,
     path::{Path, absolute},
     time::Duration,
 };
 
-use gateway::admin_types::{
+use gateway::admin_audit_types::{
     AuditCheckpointBody, AuditExport, AuditExportRequest, AuditRecord, AuditRecords, AuditSearch, ReceiptBody,
 };
 use serde_json::json;
@@ -26,8 +24,6 @@ use crate::{
 const PAGE_RECORDS: usize = 1_000;
 /// How often whoever follows the log asks for more.
 const FOLLOW_EVERY: Duration = Duration::from_secs(1);
-/// The owner may read and write, all others nothing.
-const FILE_MODE: u32 = 0o600;
 
 pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) -> Result<(), Failure> {
     match command {
@@ -35,14 +31,7 @@ pub(crate) async fn run(client: &Client, command: AuditCommand, output: Output) 
         AuditCommand::Search(args) => search(client, *args, output).await,
         AuditCommand::Prove { request, out } => prove(client, &request, out.as_deref(), output).await,
         AuditCommand::Checkpoint { out } => checkpoint(client, out.as_deref(), output).await,
-        AuditCommand::Key => {
-            let AuditCheckpointBody { key, .. } = client.get("/api/v1/audit/checkpoint").await?;
-            if output.json {
-                output::document(&json!({ "key": key }))
-            } else {
-                output.text(&format!("{key}\n"))
-            }
-        }
+        AuditCommand::Key => key(client, output).await,
         AuditCommand::Export { folder } => export(client, &folder, output).await,
         AuditCommand::Verify { .. } => {
             Err(Failure::new(Exit::Usage, "the log is verified where it lies, without a server"))
@@ -149,6 +138,18 @@ async fn checkpoint(client: &Client, out: Option<&Path>, output: Output) -> Resu
     if output.json { output::document(&made) } else { output.text(&made.checkpoint) }
 }
 
+async fn key(client: &Client, output: Output) -> Result<(), Failure> {
+    let AuditCheckpointBody { key, witness_key, .. } = client.get("/api/v1/audit/checkpoint").await?;
+    if output.json {
+        return output::document(&json!({ "key": key, "witness_key": witness_key }));
+    }
+    // On stderr: whoever keeps the key of the log in a file wants nothing else in it.
+    if let Some(witness_key) = witness_key {
+        output::note(format_args!("the key of this server as a witness of other logs: {witness_key}"));
+    }
+    output.text(&format!("{key}\n"))
+}
+
 async fn export(client: &Client, folder: &Path, output: Output) -> Result<(), Failure> {
     // The server may run in another folder.
     let folder = absolute(folder).trying("find out which folder this is")?;
@@ -167,12 +168,7 @@ fn told(output: Output, done: &impl serde::Serialize, text: impl std::fmt::Displ
 
 /// Writes a new file. What was kept before is evidence, and is not written over.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let written = || {
-        let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)?;
-        open.write_all(text.as_bytes())?;
-        open.sync_all()
-    };
-    written().map_err(|error: io::Error| {
+    durable::put_new(file, text.as_bytes()).map_err(|error| {
         let what = format!("cannot write {}: {error}", file.display());
         let failure = Failure::new(Exit::Failed, what);
         match error.kind() {

@@ -1,7 +1,7 @@
 //! A record as a line for a person.
 
 use audit::{Record, RecordKind, Used, Who};
-use gateway::admin_types::AuditRecord;
+use gateway::admin_audit_types::AuditRecord;
 use serde::Deserialize;
 
 use crate::output::one_line;

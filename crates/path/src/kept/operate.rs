@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, ErrorKind, Write},
+    io::{BufRead, BufReader, ErrorKind},
     os::unix::fs::OpenOptionsExt,
     path::{Path as File, PathBuf},
 };
@@ -218,20 +218,21 @@ impl Kept {
 
 /// Writes a file that did not exist: whole and on the disk, or not at all.
 fn write_new(file: &File, contents: &[u8]) -> std::io::Result<()> {
-    let mut written = create_new(file)?;
-    let result = written.write_all(contents).and_then(|()| written.sync_all());
-    if result.is_err() {
-        let _ = fs::remove_file(file);
-    }
-    result
+    check_absolute(file)?;
+    durable::put_new(file, contents)
 }
 
 /// A new file that only the owner can read.
 pub(super) fn create_new(file: &File) -> std::io::Result<fs::File> {
-    if !file.is_absolute() {
-        return Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not an absolute path"));
-    }
+    check_absolute(file)?;
     fs::OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(file)
+}
+
+fn check_absolute(file: &File) -> std::io::Result<()> {
+    if file.is_absolute() {
+        return Ok(());
+    }
+    Err(std::io::Error::new(ErrorKind::InvalidInput, "this is not an absolute path"))
 }
 
 async fn in_background<T: Send + 'static>(

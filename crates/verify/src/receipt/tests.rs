@@ -84,8 +84,7 @@ fn what_is_not_in_the_log_is_refused() {
     is_refused(&with(&|r| r["request"] = json!("r-2")), "is of request \"r-1\", and the receipt of \"r-2\"");
     is_refused(&with(&|r| r["entries"].as_array_mut().unwrap().swap(0, 1)), "not after");
     is_refused(&with(&|r| r["entries"][1] = r["entries"][0].clone()), "not after");
-    is_refused(&with(&|r| r["entries"] = json!([])), "one or two entries");
-    is_refused(&with(&|r| r["entries"] = json!(vec![r["entries"][0].clone(); 3])), "one or two entries");
+    is_refused(&with(&|r| r["entries"] = json!([])), "1 to 16 entries");
     is_refused(&with(&|r| r["version"] = json!(2)), "version 2");
     is_refused(&with(&|r| r["more\u{1b}"] = json!(2)), "unknown field `more\\u{1b}`");
     is_refused(&with(&|r| r["request"] = json!("r".repeat(300))), "more than 256");
@@ -135,6 +134,42 @@ fn two_checkpoints_must_be_of_one_history() {
     let mut split = self::receipt(BEGIN, END);
     split["entries"][1]["proof"] = json!(proof_in(&forged, 5));
     is_refused(&split, "equivocation");
+}
+
+/// A request may have led to more than its beginning and its end. The server gives as many as are taken here.
+#[test]
+fn a_receipt_has_as_many_entries_as_the_server_gives() {
+    let other = |index: u64| format!(r#"{{"request":"r-1","what":"{index}"}}"#);
+    // A log whose entries behind the first one are of the request.
+    let log_of = |first: &str, size: u64| {
+        let mut log = MemoryLog::new();
+        log.push(first.as_bytes()).unwrap();
+        for index in 1..size {
+            log.push(other(index).as_bytes()).unwrap();
+        }
+        log
+    };
+    let log = log_of("first", 21);
+    let of = |entries: usize| {
+        let proved = |index| json!({"entry": other(index), "proof": proof_in(&log, index)});
+        let entries: Vec<Value> = (1..=entries as u64).map(proved).collect();
+        json!({"version": 1, "request": "r-1", "entries": entries})
+    };
+    for entries in [3, RECEIPT_ENTRIES_MAX] {
+        let (is_valid, text) = judged(&of(entries), &[]);
+        assert!(is_valid && text.matches("which is in the log").count() == entries, "{entries}: {text}");
+    }
+    is_refused(&of(RECEIPT_ENTRIES_MAX + 1), "1 to 16 entries, and this has 17");
+    let with_last_in = |log: &MemoryLog| {
+        let mut receipt = of(3);
+        receipt["entries"][2]["proof"] = json!(proof_in(log, 3));
+        receipt
+    };
+    is_refused(&with_last_in(&log_of("forged", 21)), "equivocation");
+    let mut of_two_sizes = with_last_in(&log_of("first", 22));
+    is_refused(&of_two_sizes, "of 21 and 22 entries, and nothing shows");
+    of_two_sizes["consistency"] = json!([]);
+    is_refused(&of_two_sizes, "belongs to two entries");
 }
 
 #[test]

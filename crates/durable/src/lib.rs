@@ -1,0 +1,160 @@
+//! Small files that are there whole or not at all, also if the process is killed or the power fails while they are written.
+//!
+//! **Does** what every other crate would else do for itself, a little differently each time: writes beside the file, waits for the disk,
+//! gives the name, waits for the folder. **Never** knows what is in a file, and is not for large ones: their bytes are in memory.
+//!
+//! - [`put_new`]: for what is made once and must not be replaced, such as a key.
+//! - [`put`]: for what is replaced, such as the newest of something.
+//! - [`read`]: for what may be missing.
+//!
+//! Two processes do not write the same file: whoever owns the folder sees to that.
+//!
+//! ```
+//! # let folder = tempfile::tempdir()?;
+//! let file = folder.path().join("secret.key");
+//! durable::put_new(&file, b"seven of nine")?;
+//! assert!(durable::put_new(&file, b"another").is_err());
+//! assert_eq!(durable::read(&file, 100)?.as_deref(), Some(&b"seven of nine"[..]));
+//! # Ok::<(), std::io::Error>(())
+//! ```
+#![forbid(unsafe_code)]
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, ErrorKind, Read, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{CWD, RenameFlags, renameat_with},
+    io::Errno,
+};
+
+/// The owner may read and write, all others nothing.
+const FILE_MODE: u32 = 0o600;
+/// What a file is called beside its place while it is written.
+const UNFINISHED: &str = ".new";
+
+/// Puts these bytes in the place of whatever was in the file (0600). They are on the disk when this returns.
+pub fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = write_beside(file, bytes)?;
+    name(&new, file, |new| fs::rename(new, file))
+}
+
+/// Writes a new file (0600); [`ErrorKind::AlreadyExists`] if there is one. It is on the disk when this returns.
+pub fn put_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    if fs::symlink_metadata(file).is_ok() {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    let new = write_beside(file, bytes)?;
+    name(&new, file, |new| match renameat_with(CWD, new, CWD, file, RenameFlags::NOREPLACE) {
+        // A file system of a network may not know it. Then what was seen above has to do.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(new, file),
+        named => Ok(named?),
+    })
+}
+
+/// A file that may be missing. Of one that is longer than `limit`, one byte more is read, so that it does not pass for whole.
+pub fn read(file: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    match File::open(file).and_then(|file| file.take(limit as u64 + 1).read_to_end(&mut bytes)) {
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A new name, or one that is gone, survives a power cut only once its folder is on the disk.
+pub fn sync_folder_of(file: &Path) -> io::Result<()> {
+    match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
+        _ => File::open(".")?.sync_all(),
+    }
+}
+
+/// What is not finished is beside the file, under a name that is no file of anybody's.
+fn write_beside(file: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    let Some(name) = file.file_name() else {
+        return Err(io::Error::new(ErrorKind::InvalidInput, "this names no file"));
+    };
+    let mut name = name.to_owned();
+    name.push(UNFINISHED);
+    let new = file.with_file_name(name);
+    // What a killed process has left is in the way. It is not written to: others may be able to read it, or it leads elsewhere.
+    match fs::remove_file(&new) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+    let written = open.write_all(bytes).and_then(|()| open.sync_all());
+    if written.is_err() {
+        // A full disk gets back what could be written of it.
+        let _ = fs::remove_file(&new);
+    }
+    written.map(|()| new)
+}
+
+fn name(new: &Path, file: &Path, rename: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    if let Err(error) = rename(new) {
+        let _ = fs::remove_file(new);
+        return Err(error);
+    }
+    sync_folder_of(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_is_put_is_whole_and_what_is_new_replaces_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("latest");
+        assert_eq!(read(&file, 9).unwrap(), None);
+        put(&file, b"one").unwrap();
+        put(&file, b"two").unwrap();
+        assert_eq!(put_new(&file, b"three").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(read(&file, 9).unwrap().unwrap(), b"two");
+        assert_eq!(read(&file, 1).unwrap().unwrap(), b"tw");
+        put_new(&folder.path().join("new"), b"three").unwrap();
+        // Also a name that leads nowhere is one.
+        let nowhere = folder.path().join("nowhere");
+        symlink(folder.path().join("missing"), &nowhere).unwrap();
+        assert_eq!(put_new(&nowhere, b"four").unwrap_err().kind(), ErrorKind::AlreadyExists);
+        assert_eq!(put(Path::new("/"), b"five").unwrap_err().kind(), ErrorKind::InvalidInput);
+        let names = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(names, 3, "nothing unfinished is left");
+    }
+
+    /// Half a file of a process that was killed, one that others can read, and one that leads elsewhere.
+    #[test]
+    fn what_was_left_unfinished_hurts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        fs::write(&elsewhere, b"somebody's").unwrap();
+        let puts: [(&str, fn(&Path, &[u8]) -> io::Result<()>); 2] = [("put", put), ("put_new", put_new)];
+        for (put_name, put) in puts {
+            let leave: [(&str, &dyn Fn(&Path)); 2] = [
+                ("half", &|new| {
+                    fs::write(new, b"ha").unwrap();
+                    fs::set_permissions(new, fs::Permissions::from_mode(0o644)).unwrap();
+                }),
+                ("link", &|new| symlink(&elsewhere, new).unwrap()),
+            ];
+            for (left, leave) in leave {
+                let file = folder.path().join(format!("{put_name}-{left}"));
+                let new = folder.path().join(format!("{put_name}-{left}{UNFINISHED}"));
+                leave(&new);
+                put(&file, b"whole").unwrap();
+                assert_eq!(read(&file, 9).unwrap().unwrap(), b"whole", "{put_name} {left}");
+                let metadata = fs::symlink_metadata(&file).unwrap();
+                assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == FILE_MODE, "{left}");
+                assert!(fs::symlink_metadata(&new).is_err(), "{put_name} {left}");
+            }
+        }
+        assert_eq!(fs::read(&elsewhere).unwrap(), b"somebody's");
+    }
+}
