@@ -5,8 +5,9 @@ use types::{Instant, Principal, UserId};
 
 use crate::{AccessError, rates::Rates};
 
-/// So many of a kind for each user in a minute, all their keys and sessions together, unless the configuration says otherwise.
-const PER_MINUTE: u64 = 600;
+/// So many of a kind for each user in a minute, all their keys and sessions together, unless the configuration says otherwise: 25 in a
+/// second are what identity providers want of a server that they provision with users.
+const PER_MINUTE: u64 = 1_500;
 
 /// What each user has asked for. Whoever is at the local socket is not counted: they could fill the disk anyway.
 pub struct Unpaid {

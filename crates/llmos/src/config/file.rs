@@ -325,7 +325,7 @@ impl File {
                 },
             },
             session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
-            audit: Audit { requests_per_minute: 600, push_every_s: 60 },
+            audit: Audit { requests_per_minute: 1_500, push_every_s: 60 },
             audit_anchor: Vec::new(),
             witnessed_log: Vec::new(),
             provider: Vec::new(),
