@@ -272,7 +272,7 @@ fn nothing_is_signed_before_the_log_was_compared() {
     let checkpoint = log.join("checkpoint");
     let run = || {
         let server = site.serve(&[]);
-        server.chat(server.key(), "hi");
+        server.json(&["keys", "list"]);
         stop(server);
         fs::read(&checkpoint).unwrap()
     };
