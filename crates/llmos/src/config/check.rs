@@ -54,6 +54,10 @@ const NO_STORE_TENANTS_MAX: usize = 1_024;
 const SIMULATOR: &str = "simulator:";
 /// The same, without waiting: to measure and to test what is around a model.
 const INSTANT: &str = "simulator:instant";
+/// Whether they may be configured: in what is shipped they are not there.
+const IS_SIMULATED: bool = cfg!(feature = "simulated");
+/// How an error offers them.
+const OR_SIMULATED: &str = if IS_SIMULATED { ", or \"simulator:\"" } else { "" };
 /// What stands before the name of a model of the store.
 pub(crate) const STORE: &str = "store:";
 /// Networks that are not public and may be reached all the same.
@@ -185,6 +189,20 @@ const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", Loa
 
 /// Whether tenants and teams can be called so.
 pub(super) fn is_name(name: &str) -> bool {
+/// A model without weights, if the text asks for one; refused where they are not built in.
+pub(super) fn simulated(text: &str, is_built_in: bool) -> Option<Result<Source, String>> {
+    if ![SIMULATOR, INSTANT].contains(&text) {
+        return None;
+    }
+    Some(if is_built_in {
+        Ok(Source::Simulator { purpose: Purpose::Generate, instant: text == INSTANT })
+    } else {
+        Err(format!(
+            "`{text}` is for tests, and this llmos was built without the `simulated` feature; write the path of a GGUF file"
+        ))
+    })
+}
+
     !name.trim().is_empty() && name.len() <= access::NAME_BYTES_MAX
 }
 
@@ -474,16 +492,15 @@ impl Check<'_> {
     }
 
     fn source(&mut self, key: &str, text: &str, sha256: Option<String>) -> Option<Source> {
-        if [SIMULATOR, INSTANT].contains(&text) {
+        if let Some(simulated) = simulated(text, IS_SIMULATED) {
             if sha256.is_some() {
                 let message = format!("a model with the source {text} has no file, so remove its `sha256`");
                 self.refuse(&key.replace("source", "sha256"), message);
             }
-            return Some(Source::Simulator { purpose: Purpose::Generate, instant: text == INSTANT });
+            return simulated.map_err(|message| self.refuse(key, message)).ok();
         }
         if text.is_empty() {
-            let message =
-                format!("this model has no `source`; write the path of a GGUF file, or \"{SIMULATOR}\"");
+            let message = format!("this model has no `source`; write the path of a GGUF file{OR_SIMULATED}");
             self.refuse(key, message);
             return None;
         }
@@ -493,7 +510,7 @@ impl Check<'_> {
         if let Some(scheme) = scheme(text) {
             let message = format!(
                 "`{scheme}:` is not a known kind of source; write the path of a GGUF file (`./{text}` if this is \
-                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`, or \"{SIMULATOR}\""
+                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`{OR_SIMULATED}"
             );
             self.refuse(key, message);
             return None;

@@ -79,6 +79,17 @@ fn models_become_specs() {
     assert!(config.problems_of_serving()[0].message.contains("there is no file"));
 }
 
+/// What is shipped is built so (`make release`).
+#[test]
+fn where_simulated_models_are_left_out_none_is_served() {
+    for text in ["simulator:", "simulator:instant"] {
+        let refused = check::simulated(text, false).unwrap().err().unwrap();
+        assert!(refused.contains("is for tests") && refused.contains("path of a GGUF file"), "{refused}");
+        assert!(matches!(check::simulated(text, true), Some(Ok(Source::Simulator { .. }))));
+    }
+    assert!(check::simulated("m.gguf", false).is_none());
+}
+
 #[test]
 fn every_bad_value_is_reported_with_line_and_remedy() {
     for (text, message) in [
