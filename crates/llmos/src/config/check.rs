@@ -187,8 +187,6 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 /// When a model is loaded.
 const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
 
-/// Whether tenants and teams can be called so.
-pub(super) fn is_name(name: &str) -> bool {
 /// A model without weights, if the text asks for one; refused where they are not built in.
 pub(super) fn simulated(text: &str, is_built_in: bool) -> Option<Result<Source, String>> {
     if ![SIMULATOR, INSTANT].contains(&text) {
@@ -205,6 +203,8 @@ pub(super) fn simulated(text: &str, is_built_in: bool) -> Option<Result<Source, 
 
     !name.trim().is_empty() && name.len() <= access::NAME_BYTES_MAX
 }
+/// Whether tenants and teams can be called so.
+pub(super) fn is_name(name: &str) -> bool {
 
 pub(super) struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
