@@ -201,10 +201,10 @@ pub(super) fn simulated(text: &str, is_built_in: bool) -> Option<Result<Source, 
     })
 }
 
-    !name.trim().is_empty() && name.len() <= access::NAME_BYTES_MAX
-}
 /// Whether tenants and teams can be called so.
 pub(super) fn is_name(name: &str) -> bool {
+    !name.trim().is_empty() && name.len() <= access::NAME_BYTES_MAX
+}
 
 pub(super) struct Check<'a> {
     origins: &'a BTreeMap<String, Origin>,
