@@ -200,7 +200,7 @@ test('a18: who is signed out or sent away is away at once, with what is running'
 async function recoverWithPasskey(page) {
   if (await heading(page) !== 'Prove that it is you') return;
   const forgotten = await llmos.run('users', 'forget-factors', '--tenant', 'clinic', '--user', 'corp:ada',
-    '--config', 'llmos.toml');
+    '--reason', 'they are in this room', '--config', 'llmos.toml');
   assert.equal(forgotten.code, 0, forgotten.stderr);
   await page.goto(`${llmos.url}/auth`);
   await atProvider(page, 'corp', signInAtProvider);

@@ -213,6 +213,40 @@ fn every_way_in_is_written_down() {
     }
 }
 
+/// Whoever has lost their factors comes back as they came at first; and who lets them says how they made sure who asked.
+#[test]
+fn lost_factors_are_forgotten_for_a_reason_and_added_as_at_first() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let half = form(&server, "/auth/setup", "", &[("token", &invite(&server))]).cookie.unwrap();
+    let added = add_app(&server, &half);
+    let code = between(&added.body, "<li><code>", "</code>").to_owned();
+    let whole = added.cookie.unwrap();
+    let forget =
+        |reason: &[&str]| site.run(&[&["users", "forget-factors", "--user", "owner"], reason].concat());
+    for (reason, says) in [(&[][..], "--reason"), (&["--reason", "lost"], "8 to 200 characters")] {
+        let refused = forget(reason);
+        assert!(refused.code != Some(0) && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    assert_eq!(opens(&server, &whole), 200, "nothing is forgotten");
+    let reason = "she came to the desk with her passport";
+    assert_eq!(forget(&["--reason", reason]).code, Some(0));
+    assert_eq!(opens(&server, &whole), 401);
+    // A new token, which a person brings, opens nothing until there is a new factor; the old ones open nothing any more.
+    let again = form(&server, "/auth/setup", "", &[("token", &invite(&server))]).cookie.unwrap();
+    assert_eq!(opens(&server, &again), 403);
+    let proved = form(&server, "/auth/proofs/recovery", &again, &[("code", &code)]);
+    assert!(proved.status >= 400 && proved.cookie.is_none(), "{}", proved.body);
+    let back = add_app(&server, &again).cookie.unwrap();
+    assert_eq!(opens(&server, &back), 200);
+
+    // The reason stands in the record of it, and nobody reads it in the files.
+    let records = server.records(&["--action", "manage_factors"]);
+    let reasons: Vec<_> = records.iter().filter_map(|found| found["opened"]["reason"].as_str()).collect();
+    assert_eq!(reasons, [reason], "{records:?}");
+    assert!(records.iter().all(|found| !found["record"].to_string().contains("passport")), "{records:?}");
+}
+
 /// Names that are HTML, on the pages that show them.
 #[test]
 fn names_are_shown_as_what_they_are() {

@@ -9,7 +9,7 @@
 
 use std::{net::IpAddr, ops::Deref};
 
-use access::{Access, AccessError, Action, Authorized, Credential, Refusal, Shown, subject_of_user};
+use access::{Access, AccessError, Action, Authorized, Credential, Reason, Refusal, Shown, subject_of_user};
 use audit::{Begun, Decision, Facts, Outcome, Personal, Used};
 use types::{Declared, Principal, RequestId, TenantId};
 
@@ -232,6 +232,14 @@ impl<A: Action<Resource = TenantId>> Decided<'_, A> {
             self.personal.push(Personal::new("user", id, subject, user));
         }
         Ok(self)
+    }
+
+    /// And why: sealed as the name is that it goes with.
+    pub(crate) fn because(mut self, user: &str, reason: &Reason) -> Self {
+        if let (Some(id), Ok(subject)) = (self.concerned, subject_of_user(user)) {
+            self.personal.push(Personal::new("reason", id, subject, reason.as_str()));
+        }
+        self
     }
 }
 
