@@ -8,7 +8,7 @@ use std::{
 
 use ::{audit::Anchor, path::Retention};
 use engine::Purpose;
-use outbound::{Network, Rules, Url};
+use outbound::{Listed, Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
 use store::PostgresAddress;
 use toml::Table;
@@ -62,6 +62,8 @@ const OR_SIMULATED: &str = if IS_SIMULATED { ", or \"simulator:\"" } else { "" }
 pub(crate) const STORE: &str = "store:";
 /// Networks that are not public and may be reached all the same.
 const PRIVATE_MAX: usize = 64;
+/// Hosts that models may come from.
+const HOSTS_MAX: usize = 256;
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 
@@ -337,7 +339,22 @@ impl Check<'_> {
             }
         }
         let ca_file = outbound.ca_file.as_deref().and_then(|path| self.path("outbound.ca_file", path));
-        Some(Outbound { rules: Rules { private, ca_file }, hub: self.hub(&outbound.hub)? })
+        if outbound.hosts.len() > HOSTS_MAX {
+            let message = format!("there are {} hosts; at most {HOSTS_MAX}", outbound.hosts.len());
+            self.refuse("outbound.hosts", message);
+        }
+        let mut hosts = Vec::new();
+        for text in outbound.hosts.iter().take(HOSTS_MAX) {
+            match Listed::from_str(text) {
+                Ok(host) => hosts.push(host),
+                Err(error) => self.refuse("outbound.hosts", error.to_string()),
+            }
+        }
+        Some(Outbound {
+            rules: Rules { private, ca_file, hosts: None },
+            hub: self.hub(&outbound.hub)?,
+            hosts,
+        })
     }
 
     fn postgres(&mut self, text: Option<&str>) -> Option<PostgresAddress> {

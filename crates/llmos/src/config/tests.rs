@@ -120,6 +120,7 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         ("[outbound]\nhub = 'https://me:pw@hub.test'", "without user"),
         ("[outbound]\nprivate = ['10.0.0.1/8']", "line 2: `10.0.0.1/8` is not a network"),
         ("[outbound]\nprivate = ['everything']", "`everything` is not a network"),
+        ("[outbound]\nhosts = ['https://hub.test']", "line 2: `https://hub.test` is not a host"),
         ("[outbound]\nca_file = '~/ca.pem'", "write the whole path"),
         (
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",
