@@ -24,7 +24,7 @@ endif
 XTASK := cargo xtask
 title = @printf '\n\033[1m== %s\033[0m\n' $(1) >&2
 
-.PHONY: help run test test-full fuzz bench verifier fmt clean
+.PHONY: help run test test-full fuzz bench release verifier fmt clean
 .PHONY: build-and-run checks tests build-and-bench
 
 help:
@@ -33,6 +33,7 @@ help:
 	@echo 'make test-full  the same, with the slow tests, the fuzzing and llama-server beside ours'
 	@echo 'make fuzz       look for bytes that break what the vault promises, FUZZ_SECONDS (60) long'
 	@echo 'make bench      measure every figure, beside its peers; writes docs/benchmarks.md'
+	@echo 'make release    build what is shipped, without simulated models, and the list of what is in it'
 	@echo 'make verifier   build llmos-verify as one file, to be carried to another machine'
 	@echo 'make fmt        format the code'
 	@echo 'make clean      remove what was built; downloads and data stay'
@@ -110,6 +111,12 @@ build-and-bench:
 	@cargo build --release --locked -p llmos -p bench
 	$(call title,'measure')
 	@PATH="$(TARGET)/release:$$PATH" llmos-bench all --write docs/benchmarks.md
+
+release:
+	$(call title,'build what is shipped')
+	@cargo build --release --locked -p llmos --no-default-features --features llama
+	@$(XTASK) verifier
+	@$(XTASK) sbom
 
 verifier:
 	@$(XTASK) verifier

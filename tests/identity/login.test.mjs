@@ -90,8 +90,11 @@ const asks = (page, place = '/v1/models', options = {}) => page.evaluate(async (
 }, [place, options]);
 
 async function atProvider(page, name, signIn, who = ada) {
-  // Whoever is signed in at the provider comes back at once.
-  await page.goto(new URL(await page.getAttribute(`text=Sign in with ${name}`, 'href'), llmos.url).href);
+  const leads = page.waitForEvent('framenavigated', (frame) => frame.url().endsWith(`/auth/login/${name}`));
+  await page.click(`text=Sign in with ${name}`);
+  await leads;
+  // That page goes on by itself. Whoever is signed in at the provider comes back at once.
+  await page.waitForURL((url) => !url.pathname.startsWith('/auth/login/'));
   if (new URL(page.url()).origin !== llmos.url) {
     await signIn(page, who.name, who.password);
     await page.waitForURL(`${llmos.url}/**`);
@@ -197,7 +200,7 @@ test('a18: who is signed out or sent away is away at once, with what is running'
 async function recoverWithPasskey(page) {
   if (await heading(page) !== 'Prove that it is you') return;
   const forgotten = await llmos.run('users', 'forget-factors', '--tenant', 'clinic', '--user', 'corp:ada',
-    '--config', 'llmos.toml');
+    '--reason', 'they are in this room', '--config', 'llmos.toml');
   assert.equal(forgotten.code, 0, forgotten.stderr);
   await page.goto(`${llmos.url}/auth`);
   await atProvider(page, 'corp', signInAtProvider);
@@ -226,8 +229,9 @@ test('a13, a16, a21, a22: what a provider says is checked', limit, async () => {
   assert.deepEqual(await forged(mint({ sub: 'someone', email: ada.email, groups: ['clinic', 'admin'] })), out);
 
   // Every sign-in is begun with PKCE (S256), state and nonce of its own.
-  const begun = await Promise.all([1, 2].map(() => llmos.ask('/auth/login/corp')));
-  const queries = begun.map(({ headers }) => new URL(headers.location).searchParams);
+  const begun = await Promise.all([1, 2].map(() => llmos.ask('/auth/login/corp',
+    { body: new URLSearchParams({ next: '/auth' }), headers: { origin: llmos.url } })));
+  const queries = begun.map(({ headers }) => new URL(headers.refresh.slice('0; url='.length)).searchParams);
   for (const query of queries) assert.equal(query.get('code_challenge_method'), 'S256');
   for (const name of ['state', 'nonce', 'code_challenge']) assert.notEqual(queries[0].get(name), queries[1].get(name));
 
@@ -244,6 +248,60 @@ test('a13, a16, a21, a22: what a provider says is checked', limit, async () => {
     assert.equal(answer.status, 401);
     assert.ok(!JSON.stringify(answer.headers['set-cookie'] ?? '').includes('__Host-llmos='));
   }
+});
+
+test('a link of another site signs nobody in', limit, async () => {
+  const page = await open();
+  await atProvider(page, 'corp', signInAtProvider);
+  await page.click('text=Sign out >> nth=-1');
+  const isIn = async () => (await page.context().cookies()).some(({ name }) => name === '__Host-llmos');
+  assert.equal(await isIn(), false, 'at the provider they are still signed in');
+  assert.equal((await page.goto(`${llmos.url}/auth/login/corp`)).status(), 405);
+  // Any page elsewhere; this one is at the provider.
+  await page.goto(`${provider.issuer}/.well-known/openid-configuration`);
+  const [answer] = await Promise.all([
+    page.waitForResponse((one) => one.url().startsWith(llmos.url)),
+    page.evaluate((action) => {
+      const form = document.createElement('form');
+      Object.assign(form, { method: 'post', action });
+      document.body.append(form);
+      form.submit();
+    }, `${llmos.url}/auth/login/corp`),
+  ]);
+  assert.equal(answer.status(), 403);
+  for (const origin of [undefined, 'null', 'https://evil.test']) {
+    const forged = await llmos.ask('/auth/login/corp', { body: new URLSearchParams({ next: '/auth' }), headers: origin ? { origin } : {} });
+    assert.ok([401, 403].includes(forged.status) && !forged.headers['set-cookie'] && !forged.headers.refresh, origin);
+  }
+  assert.equal(await isIn(), false);
+  // A click of their own does.
+  await page.goto(`${llmos.url}/auth`);
+  await atProvider(page, 'corp', signInAtProvider);
+  assert.equal(await isIn(), true);
+});
+
+test('tokens of a provider stay in the server', limit, async () => {
+  const tokens = [];
+  provider.change('/token', ({ body }) => {
+    tokens.push(...[body?.access_token, body?.id_token, body?.refresh_token].filter(Boolean));
+  });
+  const page = await open();
+  const seen = [];
+  page.context().on('request', (one) => seen.push(one.url(), one.postData(), one.allHeaders().then(JSON.stringify)));
+  // What is redirected has no body.
+  page.context().on('response', (one) => seen.push(one.allHeaders().then(JSON.stringify), one.text().catch(() => '')));
+  await addAuthenticator(page);
+  await atProvider(page, 'corp', signInAtProvider);
+  provider.change('/token');
+  await page.goto(`${llmos.url}/auth`);
+  await asks(page, '/auth/session');
+  const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie]));
+  const cookies = await page.context().cookies();
+  const all = [...await Promise.all(seen), kept, JSON.stringify(cookies), await page.content(), llmos.log()].join('\n');
+  const session = cookies.find(({ name }) => name === '__Host-llmos').value;
+  assert.ok(all.includes(`set-cookie":"__Host-llmos=${session}`), 'what came with answers is looked at');
+  assert.ok(tokens.length >= 2, 'an identity token and an access token');
+  for (const token of tokens) assert.ok(!all.includes(token));
 });
 
 test('a second factor at the provider is demanded, and counts as presence', limit, async () => {

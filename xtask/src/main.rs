@@ -16,6 +16,7 @@ mod node;
 mod peer;
 mod python;
 mod run;
+mod sbom;
 mod setup;
 mod shell;
 mod verifier;
@@ -35,6 +36,7 @@ usage: cargo xtask COMMAND
                            Node.js or llama-server is
   check                    the rules of this repository that the compiler does not know
   verifier                 builds llmos-verify as one file without libraries, and prints where it is
+  sbom                     writes what is in the programs that are shipped (CycloneDX), and prints where it is
   deny                     licences, banned crates, sources and known vulnerabilities of the dependencies
   golden [--check]         writes, or compares, the token ids that llama-server makes of fixed conversations";
 
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         ["path", "peer"] => print(peer::path()),
         ["check"] => check::check(),
         ["verifier"] => verifier::build(),
+        ["sbom"] => sbom::write(),
         ["deny"] => deny::deny(),
         ["golden"] => golden::write(),
         ["golden", "--check"] => golden::check(),

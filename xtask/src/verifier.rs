@@ -37,7 +37,7 @@ pub(crate) fn build() -> Result<()> {
 }
 
 /// What rustc builds for if nothing else is said.
-fn host() -> Result<String> {
+pub(crate) fn host() -> Result<String> {
     let rustc: PathBuf = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()).into();
     let output = Command::new(&rustc).arg("-vV").output();
     let output = output.with_context(|| format!("cannot start {}", rustc.display()))?;

@@ -53,8 +53,8 @@ pub use rules::{Explanation, Inquiry, Who};
 pub use scim::{Pushed, SCIM_MEMBERS_MAX, ScimError, ScimPage, ScimView, ScimWanted};
 pub use sessions::{SESSIONS_MAX, SESSIONS_OF_USER_MAX, SessionKind, SessionLimits, Stage};
 pub use sign_in::{
-    DeviceCodes, DeviceError, DeviceView, FactorKind, FactorView, OwnSession, RECOVERY_CODES, RoleMapping,
-    SessionView, SignIn, SignInError, SignInSettings, SignedIn,
+    DeviceCodes, DeviceError, DeviceView, FactorKind, FactorView, OwnSession, RECOVERY_CODES, Reason,
+    RoleMapping, SessionView, SignIn, SignInError, SignInSettings, SignedIn,
 };
 pub use store::{ScimAccount, ScimColumn, ScimGroup, UsageRecord};
 pub use unpaid::Unpaid;

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use access::{KeyView, NewKey, UsageRecord, UserChange, UserView};
+use access::{KeyView, NewKey, Reason, UsageRecord, UserChange, UserView};
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -15,7 +15,7 @@ use types::{ModelName, OutOfRange, PurposeOfUse, Purposes, Scope, SequenceId};
 
 use crate::{
     admin_types::{
-        CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, NamedUser, Processes,
+        CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, LostFactors, NamedUser, Processes,
         PurposesChange, Replica, Sequence, Usage, UsageReport, User, UserRequest, Users, Version,
     },
     body::JsonBody,
@@ -418,18 +418,20 @@ pub(crate) async fn invite(
     post,
     path = "/api/v1/users/forgotten-factors",
     tag = "admin",
-    request_body = NamedUser,
+    request_body = LostFactors,
     responses(
         (status = 204, description = "They are forgotten"),
-        (status = "4XX", description = "Not allowed, or no such user", body = ErrorBody),
+        (status = "4XX", description = "Not allowed, no such user, or no reason", body = ErrorBody),
     ),
 )]
 pub(crate) async fn forget_factors(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
-    JsonBody(request): JsonBody<NamedUser>,
+    JsonBody(request): JsonBody<LostFactors>,
 ) -> Result<StatusCode, ApiError> {
-    gateway.path.forget_factors(credential, &request.tenant, &request.user).await?;
+    let LostFactors { tenant, user, reason } = request;
+    let reason = Reason::try_from(reason.as_str())?;
+    gateway.path.forget_factors(credential, &tenant, &user, &reason).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -267,6 +267,18 @@ pub struct NamedUser {
     pub user: String,
 }
 
+/// Body of `POST /api/v1/users/forgotten-factors`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LostFactors {
+    /// Name of the tenant.
+    pub tenant: String,
+    /// Name of the user in it.
+    pub user: String,
+    /// How it was made sure that the user themselves asks for it, in 8 to 200 characters. It is sealed in the audit log.
+    pub reason: String,
+}
+
 /// Answer of `POST /api/v1/users/invitations`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Invitation {

@@ -296,7 +296,7 @@ pub(crate) enum UsersCommand {
     /// Make a one-time token, good for a day, with which a local account adds a passkey or an app in a browser.
     Invite(UserName),
     /// Forget the passkeys, app and recovery codes that a user has lost, and end their sessions.
-    ForgetFactors(UserName),
+    ForgetFactors(LostFactorsArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -403,6 +403,15 @@ pub(crate) struct UserName {
     /// In which tenant.
     #[arg(long, default_value = "default")]
     pub(crate) tenant: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LostFactorsArgs {
+    #[command(flatten)]
+    pub(crate) name: UserName,
+    /// How you made sure that it is the user who asks for it, in 8 to 200 characters; it is sealed in the audit log.
+    #[arg(long)]
+    pub(crate) reason: String,
 }
 
 #[derive(Debug, Args)]

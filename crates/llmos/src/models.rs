@@ -43,7 +43,7 @@ pub(crate) fn pull(config: &Config, args: PullArgs, output: Output) -> Result<()
     let (name, aliases) = names(args.names)?;
     let digest = args.sha256.as_deref().map(digest).transpose()?;
     let token = std::env::var(HUB_TOKEN).ok().filter(|token| !token.is_empty()).map(Secret::from);
-    let doors = Doors { rules: config.outbound.rules.clone(), hub: config.outbound.hub.clone(), token };
+    let doors = Doors { rules: config.outbound.for_models(), hub: config.outbound.hub.clone(), token };
     let pull = Pull { source, name, aliases, digest };
     let store = open(config)?;
     let left = store.clone();

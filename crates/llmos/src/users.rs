@@ -1,9 +1,9 @@
 //! `llmos users`.
 
-use gateway::admin_types::{Invitation, NamedUser, PurposesChange, User, UserRequest, Users};
+use gateway::admin_types::{Invitation, LostFactors, NamedUser, PurposesChange, User, UserRequest, Users};
 
 use crate::{
-    cli::{UserArgs, UserChanges, UserName, UsersCommand},
+    cli::{LostFactorsArgs, UserArgs, UserChanges, UserName, UsersCommand},
     client::Client,
     exit::Failure,
     output::{self, Output, date},
@@ -25,8 +25,11 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
             UserRequest { role, class_max, data_class_max, purposes, team, ..of(name) }
         }
         UsersCommand::Invite(name) => return invite(client, name, output).await,
-        UsersCommand::ForgetFactors(name) => {
-            return client.post("/api/v1/users/forgotten-factors", &named(name)).await;
+        UsersCommand::ForgetFactors(args) => {
+            let LostFactorsArgs { name: UserName { tenant, user }, reason } = args;
+            return client
+                .post("/api/v1/users/forgotten-factors", &LostFactors { tenant, user, reason })
+                .await;
         }
         UsersCommand::Suspend(name) => UserRequest { suspended: Some(true), ..of(name) },
         UsersCommand::Resume(name) => UserRequest { suspended: Some(false), ..of(name) },

@@ -59,8 +59,12 @@ fn body(method: &str, path: &str) -> Option<Value> {
             "data_class_max": "public",
         }),
         ("post", "/api/v1/keys/{id}/rotations") => json!({ "overlap_s": 0 }),
-        ("post", "/api/v1/users/invitations" | "/api/v1/users/forgotten-factors")
-        | ("patch", "/api/v1/users") => json!({ "tenant": "clinic", "user": "nobody" }),
+        ("post", "/api/v1/users/invitations") | ("patch", "/api/v1/users") => {
+            json!({ "tenant": "clinic", "user": "nobody" })
+        }
+        ("post", "/api/v1/users/forgotten-factors") => {
+            json!({ "tenant": "clinic", "user": "nobody", "reason": "they showed their badge" })
+        }
         ("put", "/api/v1/policies/{tenant}/{name}") => {
             json!({ "text": "permit (principal, action, resource);" })
         }

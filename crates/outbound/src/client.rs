@@ -29,7 +29,7 @@ use types::Secret;
 use url::{Host, Url};
 
 use crate::{
-    Body, Extent, Network, OutboundError, Place,
+    Body, Extent, Listed, Network, OutboundError, Place,
     address::{self, Checked},
     body::Line,
     head::{self, Asked, Verdict},
@@ -65,6 +65,19 @@ pub struct Rules {
     pub private: Vec<Network>,
     /// Certificates (PEM) of one's own authority, believed as the system's are.
     pub ca_file: Option<PathBuf>,
+    /// The only hosts that may be asked, redirects included; none: all.
+    pub hosts: Option<Vec<Listed>>,
+}
+
+impl Rules {
+    /// Whether a host may be asked, as far as there is a list.
+    pub fn lists(&self, host: &Host) -> bool {
+        is_listed(self.hosts.as_deref(), host)
+    }
+}
+
+fn is_listed(hosts: Option<&[Listed]>, host: &Host) -> bool {
+    hosts.is_none_or(|hosts| hosts.iter().any(|listed| listed.has(host)))
 }
 
 /// What is asked for.
@@ -142,6 +155,7 @@ const WAITS: Waits = Waits {
 #[derive(Clone)]
 pub struct Outbound {
     private: Vec<Network>,
+    hosts: Option<Vec<Listed>>,
     tls: TlsConnector,
     lookup: Lookup,
     waits: Waits,
@@ -151,7 +165,8 @@ impl Outbound {
     /// Reads the certificates, which blocks for some milliseconds. Connects to nobody.
     pub fn new(rules: Rules) -> Result<Self, OutboundError> {
         let tls = trust::connector(rules.ca_file.as_deref())?;
-        Ok(Self { private: rules.private, tls, lookup: Arc::new(system_lookup), waits: WAITS })
+        let Rules { private, hosts, .. } = rules;
+        Ok(Self { private, hosts, tls, lookup: Arc::new(system_lookup), waits: WAITS })
     }
 
     /// Asks for what is at `url`, an `https` address, and returns when the answer begins. Redirects are followed up to
@@ -229,6 +244,9 @@ impl Outbound {
     /// The addresses of a host, all of which may be connected to. The name is looked up this one time.
     async fn resolve(&self, target: &Target) -> Result<Vec<Checked>, OutboundError> {
         let (place, port) = (target.place(), target.port());
+        if !is_listed(self.hosts.as_deref(), target.host()) {
+            return Err(OutboundError::NotListed { place });
+        }
         let addresses = match target.host() {
             Host::Ipv4(v4) => vec![SocketAddr::new(IpAddr::V4(*v4), port)],
             Host::Ipv6(v6) => vec![SocketAddr::new(IpAddr::V6(*v6), port)],

@@ -19,6 +19,25 @@ pub enum OutboundError {
         /// What is wrong with it.
         why: String,
     },
+    /// Not a host that may stand on a list.
+    #[error(
+        "`{text}` is not a host: {why}; write it like models.example.org, or *.example.org for all below"
+    )]
+    BadHost {
+        /// What was written.
+        text: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is a list of hosts that may be asked, and this one is not on it.
+    #[error(
+        "`{place}` is not fetched: its host is not one of those that models may come from; if you trust it, add it to \
+         `outbound.hosts`"
+    )]
+    NotListed {
+        /// The address (URL) that leads there.
+        place: Place,
+    },
     /// The file of additional certificates cannot be used.
     #[error(
         "cannot use the certificates in `{}`: {why}; name a file that holds the certificate of your own authority \

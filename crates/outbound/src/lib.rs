@@ -9,7 +9,8 @@
 //!
 //! # The way of a request
 //!
-//! 1. `location.rs`: may this URL be fetched at all? `https`, no user in it, a host.
+//! 1. `location.rs`: may this URL be fetched at all? `https`, no user in it, a host; where there is a list of hosts, one on it
+//!    (`hosts.rs`).
 //! 2. The host is looked up, once.
 //! 3. `address.rs`: every address that came back must be public, or in a network that the operator named. One that is
 //!    not refuses the host. Only what passed can be connected to: it is a type.
@@ -62,6 +63,7 @@ mod call;
 mod client;
 mod error;
 mod head;
+mod hosts;
 mod location;
 mod trust;
 
@@ -71,5 +73,6 @@ pub use call::{Call, Reply};
 pub use client::{Answer, Fetch, Outbound, REDIRECTS_MAX, Rules};
 pub use error::OutboundError;
 pub use head::Extent;
+pub use hosts::Listed;
 pub use location::Place;
-pub use url::Url;
+pub use url::{Host, Url};

@@ -3,8 +3,8 @@ use std::time::Duration;
 use access::{
     Action, Authorized, Credential, ExplainAccess, Explanation, Inquiry, KeyView, KillSequence, ListModels,
     ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers,
-    Pushed, ReadApi, ReadMetrics, ReadUsage, ScimError, ScimPage, ScimView, ScimWanted, SignIn, TenantPolicy,
-    UsageRecord, UserChange, UserView,
+    Pushed, ReadApi, ReadMetrics, ReadUsage, Reason, ScimError, ScimPage, ScimView, ScimWanted, SignIn,
+    TenantPolicy, UsageRecord, UserChange, UserView,
 };
 use audit::Facts;
 use engine::SequenceStatus;
@@ -89,14 +89,16 @@ impl Path {
         acting.end(done).await
     }
 
-    /// Takes all second factors from a user who has lost them.
+    /// Takes all second factors from a user who has lost them. The reason says how it was made sure who asks for it.
     pub async fn forget_factors(
         &self,
         credential: Credential,
         tenant: &str,
         user: &str,
+        reason: &Reason,
     ) -> Result<(), PathError> {
         let decided = self.decided_in_own::<ManageFactors>(&credential).await?.about(tenant, user).await?;
+        let decided = decided.because(user, reason);
         let acting = decided.act(Facts::none().with("deed", "forget_factors")).await?;
         let done = self.access.forget_factors(&acting, tenant, user).await;
         acting.end(done).await

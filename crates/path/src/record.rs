@@ -10,7 +10,8 @@
 use std::{net::IpAddr, ops::Deref};
 
 use access::{
-    Access, AccessError, Action, Authorized, Credential, ModelUse, Refusal, Shown, Unpaid, subject_of_user,
+    Access, AccessError, Action, Authorized, Credential, ModelUse, Reason, Refusal, Shown, Unpaid,
+    subject_of_user,
 };
 use audit::{Begun, Decision, Facts, Outcome, Personal, SealedCaller, Used};
 use types::{Declared, Input, Principal, RequestId, TenantId};
@@ -278,6 +279,14 @@ impl<A: Action<Resource = TenantId>> Decided<'_, A> {
             self.personal.push(Personal::new("user", id, subject, user));
         }
         Ok(self)
+    }
+
+    /// And why: sealed as the name is that it goes with.
+    pub(crate) fn because(mut self, user: &str, reason: &Reason) -> Self {
+        if let (Some(id), Ok(subject)) = (self.concerned, subject_of_user(user)) {
+            self.personal.push(Personal::new("reason", id, subject, reason.as_str()));
+        }
+        self
     }
 }
 

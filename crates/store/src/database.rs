@@ -98,6 +98,7 @@ impl Database {
         schema: &'static Schema,
     ) -> Result<Self, StoreError> {
         let name = Name::Postgres(address.to_string().into());
+        address.check_key().map_err(|why| StoreError::Unreachable { database: name.to_string(), why })?;
         let failed = |error| name.error(error);
         let mut first = connect(address.url()).await.map_err(failed)?;
         postgres::prepare(&mut first, true).await.map_err(failed)?;

@@ -1,4 +1,4 @@
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{fmt, fs, net::IpAddr, os::unix::fs::PermissionsExt, str::FromStr};
 
 use sqlx::{AnyConnection, Executor, query_scalar};
 use url::{Host, Url};
@@ -8,7 +8,9 @@ const SERVER_LOCK: i64 = 0x6c6c_6d6f;
 /// Longest that a statement may take, and that it may wait for a lock, in milliseconds.
 const STATEMENT_MS_MAX: u32 = 30_000;
 /// What may stand behind the `?` of an address; all else would silently do nothing.
-const PARAMETERS: [&str; 5] = ["sslmode", "sslrootcert", "host", "port", "user"];
+const PARAMETERS: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "user"];
+/// Permissions of others than the owner.
+const OTHERS: u32 = 0o077;
 
 /// Where a PostgreSQL database is: `postgres://user@host:port/database`. It holds no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,6 +21,21 @@ impl PostgresAddress {
     pub(crate) fn url(&self) -> &str {
         self.0.as_str()
     }
+
+    /// Refuses a private key that others can read, as the one of the server's own certificate is.
+    pub(crate) fn check_key(&self) -> Result<(), String> {
+        let Some(key) = parameter(&self.0, "sslkey") else { return Ok(()) };
+        let mode = fs::metadata(&key).map_err(|error| format!("its key `{key}` cannot be read ({error})"))?;
+        if mode.permissions().mode() & OTHERS == 0 {
+            Ok(())
+        } else {
+            Err(format!("others can read its key `{key}`; `chmod 600 {key}`"))
+        }
+    }
+}
+
+fn parameter(url: &Url, wanted: &str) -> Option<String> {
+    url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
 }
 
 impl fmt::Display for PostgresAddress {
@@ -55,9 +72,10 @@ impl FromStr for PostgresAddress {
         if let Some((name, _)) = unknown {
             return Err(format!("it has the parameter `{name}`; known: {}", PARAMETERS.join(", ")));
         }
-        let parameter = |wanted: &str| {
-            url.query_pairs().find(|(name, _)| name == wanted).map(|(_, value)| value.into_owned())
-        };
+        let parameter = |wanted: &str| parameter(&url, wanted);
+        if parameter("sslcert").is_some() != parameter("sslkey").is_some() {
+            return Err("a certificate needs its key: write both, sslcert=FILE and sslkey=FILE".to_owned());
+        }
         let stays_here = match (parameter("host"), url.host()) {
             (Some(host), _) => host.starts_with('/') || is_loopback(&host),
             (None, Some(Host::Domain(host))) => host.is_empty() || is_loopback(host),
@@ -143,6 +161,8 @@ mod tests {
             ("postgres://localhost/llmos?sslmod=disable", "`sslmod`"),
             ("postgres://db.example.org/llmos?sslmode=require", "does not check whom"),
             ("postgres://localhost/llmos?host=db.example.org&sslmode=disable", "does not check whom"),
+            ("postgres://db.example.org/llmos?sslcert=/a.pem", "write both"),
+            ("postgres://db.example.org/llmos?sslkey=/a.key", "write both"),
         ] {
             let error = text.parse::<PostgresAddress>().unwrap_err();
             assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");

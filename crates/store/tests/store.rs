@@ -4,9 +4,10 @@
 
 mod postgres;
 
-use std::{future::Future, path::Path, pin::Pin};
+use std::{fs, future::Future, os::unix::fs::PermissionsExt, path::Path, pin::Pin};
 
 use postgres::Postgres;
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
 use store::{
     Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PolicyRecord, PostgresAddress, Rights,
     ScimAccount, ScimColumn, ScimQuery, ScimRecord, Store, StoreError, UserState,
@@ -50,6 +51,94 @@ async fn on_postgres() {
     what_is_not_ours_or_newer_is_refused(&postgres).await;
     the_schema_moves_forward_after_a_backup(&postgres).await;
     what_was_acknowledged_survives_the_death_of_the_database(&mut postgres).await;
+}
+
+/// Over a network both sides prove who they are by certificates, and a password is not needed.
+#[tokio::test]
+async fn only_whom_a_certificate_proves_is_talked_to_and_let_in() {
+    let mut postgres = Postgres::start();
+    postgres.database("remote");
+    let folder = tempfile::tempdir().unwrap();
+    let (house, other) = (Authority::new("house"), Authority::new("other"));
+    let (certificate, key) = house.certify("localhost", "localhost");
+    let port = postgres.secure(&certificate, &key, &house.pem);
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path.display().to_string()
+    };
+    let (ours, theirs) = (file("house.pem", &house.pem), file("other.pem", &other.pem));
+    let shown = |name: &str, (certificate, key): (String, String)| {
+        let [certificate, key] =
+            [(".pem", certificate), (".key", key)].map(|(end, text)| file(&format!("{name}{end}"), &text));
+        format!("&sslcert={certificate}&sslkey={key}")
+    };
+    let llmos = shown("llmos", house.certify("llmos", "x"));
+    let address =
+        |host: &str, rest: &str| format!("postgres://llmos@{host}:{port}/remote?sslmode=verify-full{rest}");
+    let trusted = format!("&sslrootcert={ours}");
+    let store = open(&address("localhost", &format!("{trusted}{llmos}"))).await.unwrap();
+    store.insert_key(new_key("k", "clinic", "anna", 1)).await.unwrap();
+    assert_eq!(
+        postgres.sql(
+            "remote",
+            "SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE usename = 'llmos'"
+        ),
+        "t"
+    );
+    store.close().await;
+
+    let open_to_all = shown("open", house.certify("llmos", "x"));
+    fs::set_permissions(folder.path().join("open.key"), fs::Permissions::from_mode(0o644)).unwrap();
+    for (address, says) in [
+        // Who we talk to.
+        (address("localhost", &format!("&sslrootcert={theirs}{llmos}")), "UnknownIssuer"),
+        (address("localhost", &llmos), "UnknownIssuer"),
+        (address("127.0.0.1", &format!("{trusted}{llmos}")), "not valid for name"),
+        // Who we are.
+        (address("localhost", &trusted), "requires a valid client certificate"),
+        (address("localhost", &format!("{trusted}{}", shown("stranger", other.certify("llmos", "x")))), ""),
+        (
+            address("localhost", &format!("{trusted}{}", shown("bob", house.certify("bob", "x")))),
+            "certificate authentication failed",
+        ),
+        (address("localhost", &format!("{trusted}{open_to_all}")), "others can read its key"),
+        (
+            address("localhost", &trusted).replace("sslmode=verify-full", "sslmode=disable"),
+            "no pg_hba.conf entry",
+        ),
+    ] {
+        let error = open(&address).await.err().unwrap();
+        assert!(matches!(error, StoreError::Unreachable { .. }), "{address}: {error}");
+        assert!(error.to_string().contains(says), "{address}: {error}");
+    }
+}
+
+/// Makes certificates.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let mut params = CertificateParams::new([]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A certificate and its key, for an account of the database and a host.
+    fn certify(&self, account: &str, host: &str) -> (String, String) {
+        let mut params = CertificateParams::new([host.to_owned()]).unwrap();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, account);
+        let key = KeyPair::generate().unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+    }
 }
 
 async fn open(address: &str) -> Result<Store, StoreError> {
@@ -461,7 +550,7 @@ async fn databases_of_every_past_schema_are_opened() {
     let folder = tempfile::tempdir().unwrap();
     for past in ["state-1", "state-2", "state-3", "state-4", "state-5", "state-6", "state-7", "state-8"] {
         let file = folder.path().join(past);
-        std::fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
+        fs::copy(fixtures.join(format!("{past}.db")), &file).unwrap();
         let store = Store::open(&file).await.unwrap();
         let keys = store.keys().await.unwrap();
         let users: Vec<_> = keys.iter().map(|record| record.key.user.as_str()).collect();
@@ -491,7 +580,7 @@ async fn databases_of_every_past_schema_are_opened() {
         }
         let version = past.strip_prefix("state-").unwrap();
         let backup = folder.path().join(format!("{past}.schema-{version}.backup"));
-        let header = &std::fs::read(backup).unwrap()[60..64];
+        let header = &fs::read(backup).unwrap()[60..64];
         assert_eq!(header, u32::to_be_bytes(version.parse().unwrap()), "the version in the header");
     }
 }

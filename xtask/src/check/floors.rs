@@ -1,4 +1,5 @@
-//! The floor rule: a crate uses only crates on floors below its own. What only its tests use is not judged.
+//! The floor rule: a crate uses only crates on floors below its own, and none of others that makes random numbers of its own. What
+//! only its tests use is not judged.
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -55,6 +56,10 @@ const HOUSE: [(&str, Place); 21] = [
     ("verify", Place::Beside(&["tlog"])),
     ("xtask", Place::Beside(&["modelfile"])),
 ];
+/// Crates of others that make numbers which can be guessed, or would be one more maker to trust: what is secret or unique comes
+/// from `getrandom` or `aws-lc-rs`.
+const GENERATORS: [&str; 7] =
+    ["fastrand", "nanorand", "oorandom", "rand", "rand_chacha", "rand_core", "rand_xoshiro"];
 /// Programs for those who build llmos: no part of it.
 const TOOLS: [&str; 2] = ["bench", "xtask"];
 
@@ -93,6 +98,14 @@ pub(super) fn findings(crates: &[Crate]) -> Vec<Finding> {
             findings.push(Finding { place: format!("crate {}", one.name), problem: problem.to_owned() });
             continue;
         };
+        let is_tool = TOOLS.contains(&one.name.as_str());
+        let makes_numbers =
+            |used: &&Dependency| used.kind.is_none() && GENERATORS.contains(&used.name.as_str());
+        for used in one.dependencies.iter().filter(makes_numbers).filter(|_| !is_tool) {
+            let problem =
+                format!("uses {}; what is secret or unique comes from getrandom or aws-lc-rs", used.name);
+            findings.push(Finding { place: format!("crate {}", one.name), problem });
+        }
         let ours = |used: &&Dependency| crates.iter().any(|other| other.name == used.name);
         for used in one.dependencies.iter().filter(|used| used.kind.is_none()).filter(ours) {
             if !allows(place, &used.name) {
@@ -153,6 +166,16 @@ mod tests {
     fn tests_may_use_any_crate_and_strangers_are_not_judged() {
         assert!(findings(&[uses("engine", "simulator", Some("dev")), alone("simulator")]).is_empty());
         assert!(findings(&[uses("types", "thiserror", None)]).is_empty());
+    }
+
+    #[test]
+    fn nobody_brings_a_maker_of_numbers_along() {
+        for (user, kind, found) in
+            [("access", None, 1), ("planner", None, 1), ("access", Some("dev"), 0), ("bench", None, 0)]
+        {
+            assert_eq!(findings(&[uses(user, "rand", kind)]).len(), found, "{user}");
+        }
+        assert!(findings(&[uses("access", "getrandom", None)]).is_empty());
     }
 
     #[test]

@@ -57,6 +57,25 @@ const MAY_MAKE_STATEMENTS: [&str; 4] = [
     "crates/store/src/postgres.rs",
     "crates/store/src/scim.rs",
 ];
+/// What makes numbers that can be guessed. Secrets, ids and nonces are made by the operating system, through `getrandom`
+/// or `aws-lc-rs`, and by nothing else.
+const GUESSABLE: [&str; 12] = [
+    "planner::Random",
+    " Random::new(",
+    "SplitMix64",
+    "Xoshiro",
+    "fastrand::",
+    "rand::random",
+    "rand::rng(",
+    "thread_rng(",
+    "SmallRng",
+    "StdRng",
+    "RandomState",
+    "new_v4(",
+];
+/// Where they may be: what is repeated from a seed, and hashes that spread what is remembered over its shelves.
+const MAY_GUESS: [&str; 4] =
+    ["crates/planner/", "crates/simulator/", "crates/bench/", "crates/access/src/policy/memo.rs"];
 /// The only crate that may contain unsafe code.
 const UNSAFE_CRATE: &str = "crates/engine/";
 const FORBID_UNSAFE: &str = "#![forbid(unsafe_code)]";
@@ -96,6 +115,15 @@ pub(super) fn findings(path: &str, text: &str) -> Vec<Finding> {
             find(
                 place(),
                 "makes a statement of text; bind values, or name the file in xtask/src/check/sources.rs",
+            );
+        }
+        if index < product_ends
+            && GUESSABLE.iter().any(|maker| code.contains(maker))
+            && !MAY_GUESS.iter().any(|allowed| path.starts_with(allowed))
+        {
+            find(
+                place(),
+                "makes what can be guessed; what is secret or unique comes from getrandom or aws-lc-rs",
             );
         }
         if path.starts_with(UNSAFE_CRATE) && opens_unsafe(code) && !is_justified(&lines[..index]) {
@@ -189,6 +217,13 @@ mod tests {
             ("crates/path/src/steps.rs", "use sqlx::AssertSqlSafe as Fine;", 1),
             ("crates/store/src/scim.rs", "query(AssertSqlSafe(sql))", 0),
             ("crates/store/tests/store.rs", "query(AssertSqlSafe(sql))", 0),
+            ("crates/access/src/key.rs", "let id = fastrand::u128(..);", 1),
+            ("crates/access/src/key.rs", "use planner::Random;", 1),
+            ("crates/access/src/key.rs", "let id = Uuid::new_v4();", 1),
+            ("crates/access/src/key.rs", "// not by rand::random", 0),
+            ("crates/access/src/key.rs", "getrandom::fill(&mut id)?; rand::fill(&mut salt)?;", 0),
+            ("crates/access/tests/death.rs", "let mut random = Random::new(7);", 0),
+            ("crates/planner/src/search.rs", "let mut random = Random::new(seed);", 0),
             ("crates/path/src/utils.rs", "", 1),
             ("crates/path/src/common/mod.rs", "", 1),
             ("tests/helpers.py", "", 1),

@@ -1,5 +1,6 @@
 use identity::IdentityError;
 
+use super::reason::{REASON_CHARS_MAX, REASON_CHARS_MIN};
 use crate::AccessError;
 
 /// Why somebody is not signed in.
@@ -34,10 +35,8 @@ pub enum SignInError {
     /// Too many wrong ones.
     #[error("too many wrong codes; try again in {0} s")]
     LockedOut(u64),
-    /// A sign-in without the provider says why.
-    #[error(
-        "say in {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters why you sign in without the provider; it is written to the log"
-    )]
+    /// What nobody can check says why.
+    #[error("say why, in {REASON_CHARS_MIN} to {REASON_CHARS_MAX} characters; it is written to the log")]
     NoReason,
     /// It needs somebody who is there themselves.
     #[error("this needs a proof of the second factor that is at most 15 minutes old; give one at `/auth`")]
@@ -55,11 +54,6 @@ pub enum SignInError {
     #[error("passkeys need a name: set `public_url` to an address with one, as in https://llm.example.org")]
     NoPasskeys,
 }
-
-/// Least characters of a reason.
-pub(crate) const REASON_CHARS_MIN: usize = 8;
-/// Most characters of a reason.
-pub(crate) const REASON_CHARS_MAX: usize = 200;
 
 /// What a device is told that waits (RFC 8628, section 3.5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod factors;
 mod mapping;
 mod own_sessions;
 mod provider;
+mod reason;
 mod standing;
 mod waiting;
 
@@ -28,15 +29,14 @@ use store::FactorRecord;
 use types::{Role, Secret, UserId};
 use url::Url;
 
-use self::{
-    device::Devices, error::REASON_CHARS_MAX, error::REASON_CHARS_MIN, factors::Ceremony, waiting::Waiting,
-};
+use self::{device::Devices, factors::Ceremony, waiting::Waiting};
 pub use self::{
     device::{DeviceCodes, DeviceView},
     error::{DeviceError, SignInError},
     factors::{FactorKind, FactorView, RECOVERY_CODES},
     mapping::RoleMapping,
     own_sessions::OwnSession,
+    reason::Reason,
 };
 use crate::{
     AccessError, SessionKind, SessionLimits, Stage,
@@ -335,12 +335,8 @@ impl SignIn {
         if self.0.providers.is_empty() {
             return Ok(SessionKind::Browser);
         }
-        let reason = reason.unwrap_or_default().trim();
-        if !(REASON_CHARS_MIN..=REASON_CHARS_MAX).contains(&reason.chars().count())
-            || reason.chars().any(char::is_control)
-        {
-            return Err(SignInError::NoReason);
-        }
+        let reason = Reason::try_from(reason.unwrap_or_default())?;
+        let reason = reason.as_str();
         self.0.keyring.record(user, true, ("break_glass", "begun"), Facts::none(), Some(reason)).await?;
         let (tenant, user) = names;
         tracing::warn!(alarm = "break_glass", %tenant, %user, reason, "somebody signs in without the provider");

@@ -7,6 +7,8 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use types::Secret;
 
+use crate::error::ApiError;
+
 /// What pages may do: show themselves, run our script, and send forms to us.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -53,6 +55,29 @@ fn button(action: &str, label: &str, fields: &str) -> String {
     format!("<form method=\"post\" action=\"{action}\">{fields}<button>{}</button></form>\n", text(label))
 }
 
+/// A button that begins a sign-in.
+fn to_provider(provider: &str, label: &str, fields: &str) -> String {
+    button(&format!("/auth/login/{}", text(provider)), label, fields)
+}
+
+/// The same for somebody who has signed in, and is asked again.
+fn again(provider: &str) -> String {
+    let fields = "<input type=\"hidden\" name=\"anew\" value=\"1\">";
+    to_provider(provider, &format!("Sign in with {provider} again"), fields)
+}
+
+/// Goes on to a provider by itself. Not a redirect: a form leads to this server only, and browsers hold what it is redirected to
+/// to that too.
+pub(crate) fn leave(provider: &str, url: &str) -> Response {
+    let Ok(refresh) = HeaderValue::from_str(&format!("0; url={url}")) else {
+        return ApiError::Internal.into_response();
+    };
+    let body = format!("<p><a class=\"button\" href=\"{}\">Go on to {}</a></p>", text(url), text(provider));
+    let mut page = page(StatusCode::OK, "One moment", &body);
+    page.headers_mut().insert(header::REFRESH, refresh);
+    page
+}
+
 /// What went wrong, for people.
 pub(crate) fn failed(status: StatusCode, error: &SignInError) -> Response {
     let body =
@@ -78,14 +103,8 @@ fn sentence(words: &str) -> String {
 /// Where nobody has signed in.
 pub(crate) fn sign_in(providers: &[&str], passkeys: bool, next: &str) -> Response {
     let mut body = String::new();
-    let query: String =
-        url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
     for provider in providers {
-        let (name, query) = (text(provider), text(&query));
-        let _ = writeln!(
-            body,
-            "<p><a class=\"button\" href=\"/auth/login/{name}?{query}\">Sign in with {name}</a></p>"
-        );
+        body.push_str(&to_provider(provider, &format!("Sign in with {provider}"), &onward(next)));
     }
     let emergency = !providers.is_empty();
     if emergency {
@@ -119,10 +138,10 @@ pub(crate) fn account(view: &SessionView, own: &[OwnSession], passkeys: bool, ne
     let who = format!("<p>{} of {}, {}</p>\n", text(&view.user), text(&view.tenant), view.role);
     match (&view.second_factor_at, view.stage) {
         (Some(provider), Stage::FirstFactor) => {
-            let provider = text(provider);
             let body = format!(
-                "{who}<p>{provider} has not asked you for a second factor.</p>\n<p><a class=\"button\" \
-                 href=\"/auth/login/{provider}?anew=1\">Sign in with {provider} again</a></p>\n{}",
+                "{who}<p>{} has not asked you for a second factor.</p>\n{}{}",
+                text(provider),
+                again(provider),
                 sign_out()
             );
             page(StatusCode::OK, "A second factor is missing", &body)
@@ -143,12 +162,8 @@ pub(crate) fn account(view: &SessionView, own: &[OwnSession], passkeys: bool, ne
             let mut body = who;
             match elsewhere {
                 Some(provider) => {
-                    let provider = text(provider);
-                    let _ = writeln!(
-                        body,
-                        "<p>For what cannot be undone: <a href=\"/auth/login/{provider}?anew=1\">sign in with {provider} \
-                         again</a>.</p>"
-                    );
+                    body.push_str("<p>For what cannot be undone, prove once more that it is you:</p>\n");
+                    body.push_str(&again(provider));
                 }
                 None => body.push_str(&factors(view, passkeys, next)),
             }

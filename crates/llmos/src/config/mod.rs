@@ -26,7 +26,7 @@ use ::path::Retention;
 use access::{Location, Price, Quota, RoleMapping, SessionLimits};
 pub(crate) use check::STORE;
 use identity::ProviderSettings;
-use outbound::{Rules, Url};
+use outbound::{Listed, Rules, Url};
 pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN, SERVER};
 use resources::{ModelSpec, Source, model_store::ModelStore};
 use serde_json::json;
@@ -105,6 +105,16 @@ pub(crate) struct Outbound {
     pub(crate) rules: Rules,
     /// The hub of models that `hf:` stands for.
     pub(crate) hub: Url,
+    /// Hosts that models may come from, beside the hub.
+    pub(crate) hosts: Vec<Listed>,
+}
+
+impl Outbound {
+    /// Where models may come from. Whom else we connect to is configured one by one: providers, witnesses.
+    pub(crate) fn for_models(&self) -> Rules {
+        let hub = self.hub.host().map(Listed::one);
+        Rules { hosts: Some(self.hosts.iter().cloned().chain(hub).collect()), ..self.rules.clone() }
+    }
 }
 
 /// What happens with the audit log.

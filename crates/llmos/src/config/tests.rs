@@ -79,6 +79,17 @@ fn models_become_specs() {
     assert!(config.problems_of_serving()[0].message.contains("there is no file"));
 }
 
+/// What is shipped is built so (`make release`).
+#[test]
+fn where_simulated_models_are_left_out_none_is_served() {
+    for text in ["simulator:", "simulator:instant"] {
+        let refused = check::simulated(text, false).unwrap().err().unwrap();
+        assert!(refused.contains("is for tests") && refused.contains("path of a GGUF file"), "{refused}");
+        assert!(matches!(check::simulated(text, true), Some(Ok(Source::Simulator { .. }))));
+    }
+    assert!(check::simulated("m.gguf", false).is_none());
+}
+
 #[test]
 fn every_bad_value_is_reported_with_line_and_remedy() {
     for (text, message) in [
@@ -109,6 +120,7 @@ fn every_bad_value_is_reported_with_line_and_remedy() {
         ("[outbound]\nhub = 'https://me:pw@hub.test'", "without user"),
         ("[outbound]\nprivate = ['10.0.0.1/8']", "line 2: `10.0.0.1/8` is not a network"),
         ("[outbound]\nprivate = ['everything']", "`everything` is not a network"),
+        ("[outbound]\nhosts = ['https://hub.test']", "line 2: `https://hub.test` is not a host"),
         ("[outbound]\nca_file = '~/ca.pem'", "write the whole path"),
         (
             "[[model]]\nname = 'a'\nsource = 'simulator:'\ncontext = 0",

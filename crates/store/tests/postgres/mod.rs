@@ -3,6 +3,8 @@
 
 use std::{
     fs,
+    net::TcpListener,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread::sleep,
@@ -18,11 +20,16 @@ const KEEPER: &str = "keeper";
 /// The account that the server has: it owns its database, and that is all.
 const USER: &str = "llmos";
 
+/// The port that a server has if it is asked on its socket only.
+const PORT: u16 = 5432;
+
 /// A server that runs. Dropping it ends it.
 pub(crate) struct Postgres {
     folder: tempfile::TempDir,
     programs: PathBuf,
     running: Option<Child>,
+    port: u16,
+    settings: Vec<String>,
 }
 
 impl Postgres {
@@ -33,7 +40,13 @@ impl Postgres {
         versions.sort();
         let programs = versions.pop().expect("PostgreSQL is not installed; `make test` installs it");
         let folder = tempfile::Builder::new().prefix("pg").tempdir().unwrap();
-        let mut postgres = Self { folder, programs, running: None };
+        let mut postgres = Self {
+            folder,
+            programs,
+            running: None,
+            port: PORT,
+            settings: vec!["-h".to_owned(), String::new()],
+        };
         if is_root() {
             let chowned = Command::new("chown").arg("postgres").arg(postgres.folder.path()).status().unwrap();
             assert!(chowned.success());
@@ -56,8 +69,9 @@ impl Postgres {
         let log = fs::OpenOptions::new().create(true).append(true).open(self.log()).unwrap();
         let server = self
             .program("postgres")
-            .args(["-h", "", "-c", "max_connections=40", "-k"])
+            .args(["-c", "max_connections=40", "-k"])
             .arg(self.folder.path())
+            .args(&self.settings)
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
@@ -73,6 +87,31 @@ impl Postgres {
             assert!(started.elapsed() < PATIENCE, "PostgreSQL does not start: {log}");
             sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Starts it anew for the network, with TLS: it shows a certificate, lets in who shows one that this authority has made for
+    /// the account, and nobody else. All in PEM. Returns its port.
+    pub(crate) fn secure(&mut self, certificate: &str, key: &str, authority: &str) -> u16 {
+        self.kill();
+        let entries = "local all all trust\nhostssl all all 127.0.0.1/32 cert\n";
+        for (name, text) in [
+            ("server.crt", certificate),
+            ("server.key", key),
+            ("clients.crt", authority),
+            ("pg_hba.conf", entries),
+        ] {
+            let file = self.data().join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+            if is_root() {
+                assert!(Command::new("chown").arg("postgres").arg(&file).status().unwrap().success());
+            }
+        }
+        self.port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        self.settings =
+            ["-h", "127.0.0.1", "-c", "ssl=on", "-c", "ssl_ca_file=clients.crt"].map(str::to_owned).into();
+        self.start_again();
+        self.port
     }
 
     /// Ends the server at once, without a checkpoint: the next start has to recover.
@@ -125,7 +164,7 @@ impl Postgres {
         } else {
             Command::new(program)
         };
-        command.env("PGDATA", self.data()).current_dir(Path::new("/"));
+        command.env("PGDATA", self.data()).env("PGPORT", self.port.to_string()).current_dir(Path::new("/"));
         command
     }
 }

@@ -52,6 +52,29 @@ async fn a_loop_of_hosts_ends_and_names_them() {
 }
 
 #[tokio::test]
+async fn only_listed_hosts_are_asked_also_by_redirects() {
+    let server = Server::start(redirecting).await;
+    let hosts = Some(["models.test", "*.cdn.test"].map(|host| host.parse().unwrap()).into());
+    let outbound = Outbound { hosts, ..door_to(&server) };
+    let port = server.address.port();
+    let to = |host: &str| format!("https://models.test:{port}/to?https://{host}:{port}/0");
+    for (url, asked) in [(at(&server, "a.cdn.test", "/0"), 1), (to("b.cdn.test").parse().unwrap(), 2)] {
+        read(&outbound, &url, &from_byte(0)).await.unwrap();
+        assert_eq!(server.requests().len(), asked, "{url}");
+    }
+    for (url, asked) in [
+        (at(&server, "other.test", "/0"), 0),
+        (to("other.test").parse().unwrap(), 1),
+        (to("cdn.test").parse().unwrap(), 1),
+    ] {
+        let error = read(&outbound, &url, &from_byte(0)).await.unwrap_err();
+        assert!(matches!(error, OutboundError::NotListed { .. }), "{error}");
+        contains(&error.to_string(), "add it to `outbound.hosts`");
+        assert_eq!(server.requests().len(), asked, "{url}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_leads_to_nothing_that_a_first_request_may_not() {
     let server = Server::start(redirecting).await;
     let outbound = door_to(&server);
