@@ -527,6 +527,7 @@ fn user_view(record: UserRecord, live: &Live) -> UserView {
         suspended_at,
         shut_out,
     }
+        id: user_id,
 }
 
 /// What is no id may be a whole key, pasted by mistake: its secret must not come back in an error.

@@ -221,6 +221,9 @@ pub struct UsageReport {
 /// A user of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
+    /// Their number, by which policies (`User::"7"`, `ServiceAccount::"7"`) and records of the audit log name them.
+    #[serde(default)]
+    pub number: u64,
     /// Name of the tenant.
     pub tenant: String,
     /// Name of the user in it.
