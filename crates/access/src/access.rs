@@ -350,6 +350,7 @@ impl Access {
         let refused = |why, policies| Refusal {
             why: Box::new(why),
             on: NO_SUCH_TENANT.to_owned(),
+            tenant: None,
             policies,
             version: own.version().clone(),
         };
@@ -405,31 +406,6 @@ impl Access {
                 return Err(AccessError::UnknownTenant(key.tenant));
             }
             keyring.create(&granter, key).await
-        })
-        .await
-    }
-
-    /// Gives a key a new secret, which is shown this once; the one before is accepted for `overlap_s` seconds more.
-    pub async fn rotate_key(
-        &self,
-        by: &Authorized<ManageKeys>,
-        id: &str,
-        overlap_s: u64,
-    ) -> Result<(KeyView, Secret), AccessError> {
-        let (keyring, granter, id) = (Arc::clone(&self.keyring), self.granter(by), id.to_owned());
-        carried_through(async move {
-            granter.check_renewal(&granter.held(&keyring, &id).await?)?;
-            keyring.rotate(&id, overlap_s).await
-        })
-        .await
-    }
-
-    /// Revokes a key, at once; revoking twice is not an error, and the first time stands.
-    pub async fn revoke_key(&self, by: &Authorized<ManageKeys>, id: &str) -> Result<KeyView, AccessError> {
-        let (keyring, granter, id) = (Arc::clone(&self.keyring), self.granter(by), id.to_owned());
-        carried_through(async move {
-            granter.check_revocation(&granter.held(&keyring, &id).await?)?;
-            keyring.revoke(&id).await
         })
         .await
     }
@@ -526,7 +502,7 @@ impl Access {
         }
     }
 
-    fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
+    pub(crate) fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
         Granter::new(by.principal().clone(), Arc::clone(&self.policies))
     }
 }
