@@ -18,7 +18,7 @@ use crate::{
     key::{Form, Key, KeyId},
     keyring::{Keyring, LOCAL},
     location::{Location, Locations},
-    policy::Policies,
+    policy::{Policies, WALL},
     quota::{Account, Cost, Ledger, MONTH, Price, Quota, Reservation},
     recorded::subject_of_user,
     rules,
@@ -363,14 +363,18 @@ impl Access {
         let refused = |why, policies| Refusal {
             why: Box::new(why),
             on: NO_SUCH_TENANT.to_owned(),
+            tenant: None,
             policies,
             version: own.version().clone(),
         };
         let unknown = || AccessError::UnknownTenant(tenant.to_owned());
         match self.keyring.tenant(tenant).await {
-            Ok(Some(named)) => self
-                .authorize::<A>(principal, named)
-                .map_err(|refusal| Refusal { why: Box::new(unknown()), ..refusal }),
+            Ok(Some(named)) => self.authorize::<A>(principal, named).map_err(|refusal| {
+                // Neither what they are told nor what they may read in the log says whether there is one.
+                let is_unseen = refusal.policies.iter().any(|policy| policy == WALL);
+                let shown = if is_unseen { refused(unknown(), Arc::new([])) } else { refusal };
+                Refusal { why: Box::new(unknown()), ..shown }
+            }),
             Ok(None) => Err(refused(unknown(), Arc::new([]))),
             Err(error) => Err(refused(error, Arc::new([]))),
         }
@@ -418,31 +422,6 @@ impl Access {
                 return Err(AccessError::UnknownTenant(key.tenant));
             }
             keyring.create(&granter, key).await
-        })
-        .await
-    }
-
-    /// Gives a key a new secret, which is shown this once; the one before is accepted for `overlap_s` seconds more.
-    pub async fn rotate_key(
-        &self,
-        by: &Authorized<ManageKeys>,
-        id: &str,
-        overlap_s: u64,
-    ) -> Result<(KeyView, Secret), AccessError> {
-        let (keyring, granter, id) = (Arc::clone(&self.keyring), self.granter(by), id.to_owned());
-        carried_through(async move {
-            granter.check_renewal(&granter.held(&keyring, &id).await?)?;
-            keyring.rotate(&id, overlap_s).await
-        })
-        .await
-    }
-
-    /// Revokes a key, at once; revoking twice is not an error, and the first time stands.
-    pub async fn revoke_key(&self, by: &Authorized<ManageKeys>, id: &str) -> Result<KeyView, AccessError> {
-        let (keyring, granter, id) = (Arc::clone(&self.keyring), self.granter(by), id.to_owned());
-        carried_through(async move {
-            granter.check_revocation(&granter.held(&keyring, &id).await?)?;
-            keyring.revoke(&id).await
         })
         .await
     }
@@ -539,7 +518,7 @@ impl Access {
         }
     }
 
-    fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
+    pub(crate) fn granter<A: Action>(&self, by: &Authorized<A>) -> Granter {
         Granter::new(by.principal().clone(), Arc::clone(&self.policies))
     }
 }

@@ -1,9 +1,9 @@
 use std::sync::Arc;
 
-use types::{DataClass, Declared, ModelName, Principal, PriorityClass, SequenceId, TenantId};
+use types::{DataClass, Declared, ModelName, Principal, PriorityClass, Scope, SequenceId, TenantId};
 
 use crate::{
-    AccessError,
+    AccessError, ApiKey,
     policy::{Decision, Policies, Question, Target},
 };
 
@@ -43,6 +43,8 @@ pub struct Refusal {
     pub why: Box<AccessError>,
     /// What it would have been done to.
     pub on: String,
+    /// The tenant that this belongs to, if it is one's and may be named.
+    pub tenant: Option<TenantId>,
     /// The policies that forbid it; none if no policy permits it.
     pub policies: Arc<[String]>,
     /// Which version of them.
@@ -65,12 +67,13 @@ impl<A: Action> Authorized<A> {
     ) -> Result<Self, Refusal> {
         let settled = A::settle(principal, &mut resource);
         let target = A::target(principal, &resource);
-        let on = target.name();
+        let (on, tenant) = (target.name(), target.tenant());
         if let Err(why) = settled {
             let limit = why.refused_by().unwrap_or_else(|| "limit".to_owned());
             return Err(Refusal {
                 why: Box::new(why),
                 on,
+                tenant,
                 policies: Arc::new([limit]),
                 version: policies.version(principal),
             });
@@ -85,7 +88,7 @@ impl<A: Action> Authorized<A> {
         }
         let (named, version) = (decision.policies.clone(), decision.version.clone());
         let why = AccessError::denied(A::NAME, principal, decision, policies.roles_for(A::NAME));
-        Err(Refusal { why: Box::new(why), on, policies: named, version })
+        Err(Refusal { why: Box::new(why), on, tenant, policies: named, version })
     }
 
     /// It was allowed, but what it costs is not.
@@ -94,6 +97,7 @@ impl<A: Action> Authorized<A> {
         Refusal {
             why: Box::new(why),
             on: self.on(),
+            tenant: self.tenant(),
             policies: Arc::new([quota]),
             version: self.version.clone(),
         }
@@ -102,6 +106,11 @@ impl<A: Action> Authorized<A> {
     /// What it is done to, as records name it.
     pub fn on(&self) -> String {
         A::target(&self.principal, &self.resource).name()
+    }
+
+    /// The tenant that this belongs to, if it is one's.
+    pub fn tenant(&self) -> Option<TenantId> {
+        A::target(&self.principal, &self.resource).tenant()
     }
 
     /// Which version of the policies.
@@ -250,9 +259,21 @@ impl Action for ManageVault {
     }
 }
 
-/// What is done to a tenant, or to something of it.
+/// Give a key a new secret, or revoke it.
+pub struct ChangeKey;
+
+impl Action for ChangeKey {
+    type Resource = ApiKey;
+    const NAME: &'static str = "change_key";
+
+    fn target(_: &Principal, key: &ApiKey) -> Target {
+        Target::Key(key.clone())
+    }
+}
+
+/// What is done to a tenant, or to something that each tenant has one of.
 macro_rules! of_tenant {
-    ($($(#[$doc:meta])* $action:ident = $name:literal;)+) => {
+    ($target:ident: $($(#[$doc:meta])* $action:ident = $name:literal;)+) => {
         $(
             $(#[$doc])*
             pub struct $action;
@@ -262,7 +283,7 @@ macro_rules! of_tenant {
                 const NAME: &'static str = $name;
 
                 fn target(_: &Principal, tenant: &TenantId) -> Target {
-                    Target::Tenant(*tenant)
+                    Target::$target(*tenant)
                 }
             }
         )+
@@ -270,9 +291,10 @@ macro_rules! of_tenant {
 }
 
 of_tenant! {
+    Tenant:
     /// See what a tenant has used.
     ReadUsage = "read_usage";
-    /// Make, list, rotate and revoke the API keys of a tenant.
+    /// Make and list the API keys of a tenant.
     ManageKeys = "manage_keys";
     /// See the users of a tenant, and change what they may do.
     ManageUsers = "manage_users";
@@ -288,6 +310,10 @@ of_tenant! {
     EraseSubject = "erase_subject";
     /// Write all that is stored about a person into a file.
     ExportSubject = "export_subject";
+}
+
+of_tenant! {
+    AuditLog:
     /// Read the receipts of requests: of one's own, if nothing else is allowed.
     ReadReceipt = "read_receipt";
     /// Read what is recorded of a tenant.
@@ -396,10 +422,12 @@ pub(crate) enum Kind {
     Server,
     Tenant,
     Model,
+    Key,
+    AuditLog,
 }
 
 /// All actions, in the order of the table of roles.
-const ALL: [(&str, Kind); 25] = [
+const ALL: [(&str, Kind); 26] = [
     (Generate::NAME, Kind::Model),
     (Embed::NAME, Kind::Model),
     (StoreChatCompletion::NAME, Kind::Tenant),
@@ -414,6 +442,7 @@ const ALL: [(&str, Kind); 25] = [
     (ManageVault::NAME, Kind::Server),
     (ReadUsage::NAME, Kind::Tenant),
     (ManageKeys::NAME, Kind::Tenant),
+    (ChangeKey::NAME, Kind::Key),
     (ManageUsers::NAME, Kind::Tenant),
     (ManageFactors::NAME, Kind::Tenant),
     (ManagePolicies::NAME, Kind::Tenant),
@@ -422,8 +451,8 @@ const ALL: [(&str, Kind); 25] = [
     (EraseSubject::NAME, Kind::Tenant),
     (ExportSubject::NAME, Kind::Tenant),
     (ProvisionUsers::NAME, Kind::Server),
-    (ReadReceipt::NAME, Kind::Tenant),
-    (ReadAudit::NAME, Kind::Tenant),
+    (ReadReceipt::NAME, Kind::AuditLog),
+    (ReadAudit::NAME, Kind::AuditLog),
     (ExportAudit::NAME, Kind::Server),
 ];
 
@@ -441,6 +470,17 @@ pub const ACTIONS: [&str; ALL.len()] = {
 /// An action of this name, and the kind of what it is done to.
 pub(crate) fn named(action: &str) -> Option<(&'static str, Kind)> {
     ALL.iter().copied().find(|(name, _)| *name == action)
+}
+
+/// The action that this one is a part of: what names the whole with `in`, or as the scope of a credential, means the part too. To
+/// rotate and to revoke was `manage_keys` before keys were something of their own, and whoever was given that has it still.
+pub(crate) fn whole_of(action: &str) -> Option<&'static str> {
+    (action == ChangeKey::NAME).then_some(ManageKeys::NAME)
+}
+
+/// Whether a credential with this scope is for an action.
+pub(crate) fn in_scope(scope: &Scope, action: &str) -> bool {
+    scope.covers_action(action) || whole_of(action).is_some_and(|whole| scope.covers_action(whole))
 }
 
 #[cfg(test)]

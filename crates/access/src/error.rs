@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use store::StoreError;
 use types::{Principal, Role};
 
-use crate::policy::Decision;
+use crate::{action, policy::Decision};
 
 /// Why somebody was not let through.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -172,7 +172,7 @@ impl AccessError {
             Some(policy) if !has(&role) && !policy.starts_with("tenant.") => {
                 Self::Denied { action, role, needs }
             }
-            Some("key.scope") if !principal.scope.covers_action(action) => {
+            Some("key.scope") if !action::in_scope(&principal.scope, action) => {
                 Self::OutOfScope { what: "action", name: action.to_owned() }
             }
             Some("presence.step_up") => Self::StepUp { action },

@@ -5,12 +5,7 @@ use std::sync::Arc;
 use store::Rights;
 use types::{Principal, Role, Scope, TenantId};
 
-use crate::{
-    AccessError, Action, Authorized, ManageKeys, NewKey,
-    clock::now_s,
-    keyring::{Held, Keyring, shortened},
-    policy::Policies,
-};
+use crate::{AccessError, Action, Authorized, NewKey, action, clock::now_s, keyring::Held, policy::Policies};
 
 /// Who has no more, in a sentence.
 const OWNER: &str = "the user may have";
@@ -40,12 +35,6 @@ impl Granter {
     /// Whether they may do something in this tenant.
     pub(crate) fn covers<A: Action<Resource = TenantId>>(&self, tenant: TenantId) -> bool {
         Authorized::<A>::decide(&self.policies, &self.principal, tenant, now_s()).is_ok()
-    }
-
-    /// A key of a tenant whose keys they look after.
-    pub(crate) async fn held(&self, keyring: &Keyring, id: &str) -> Result<Held, AccessError> {
-        let held = keyring.held(id).await?.filter(|held| self.covers::<ManageKeys>(held.tenant));
-        held.ok_or_else(|| AccessError::UnknownKey(shortened(id)))
     }
 
     /// Whether one role allows all that another one does.
@@ -126,7 +115,7 @@ impl Granter {
             Err(AccessError::OutOfScope { what, name })
         };
         if !own.actions().is_empty() {
-            let outside = asked.actions().iter().find(|action| !own.covers_action(action));
+            let outside = asked.actions().iter().find(|action| !action::in_scope(own, action));
             if asked.actions().is_empty() || outside.is_some() {
                 return out("action", outside.cloned());
             }

@@ -1,4 +1,4 @@
-use types::{DataClass, OutOfRange, PriorityClass, Purposes, Role, Scope};
+use types::{DataClass, OutOfRange, PriorityClass, Purposes, Role, Scope, UserId};
 
 use crate::action::ACTIONS;
 
@@ -60,6 +60,8 @@ impl NewKey {
 /// A user as an administrator sees them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserView {
+    /// Their number, which policies and records go by.
+    pub id: UserId,
     /// Name of the tenant.
     pub tenant: String,
     /// Name of the user in it.

@@ -1,7 +1,7 @@
 //! Who somebody is, and what they may do.
 //!
 //! **Does**: turns a [`Credential`] into a `Principal`, and a principal and an [`Action`] into a proof of the
-//! decision; makes, lists and revokes API keys. **Must never** let a caller through on an error: whatever goes
+//! decision; makes, lists, rotates and revokes API keys. **Must never** let a caller through on an error: whatever goes
 //! wrong on the way means no.
 //!
 //! The three types to know: [`Access`], [`Credential`], [`Authorized`]. What there is to be done stands in
@@ -20,6 +20,7 @@ mod clock;
 mod error;
 mod granter;
 mod key;
+mod key_changes;
 mod key_values;
 mod keyring;
 mod location;
@@ -36,13 +37,14 @@ mod unpaid;
 
 pub use access::{Access, Credential, Shown, Standing};
 pub use action::{
-    ACTIONS, Action, Authorized, ChangeChatCompletions, Embed, EraseSubject, ExplainAccess, ExportAudit,
-    ExportSubject, Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys,
+    ACTIONS, Action, Authorized, ChangeChatCompletions, ChangeKey, Embed, EraseSubject, ExplainAccess,
+    ExportAudit, ExportSubject, Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys,
     ManagePolicies, ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadAudit,
     ReadChatCompletions, ReadMetrics, ReadReceipt, ReadUsage, Refusal, RotateTenantKey, StoreChatCompletion,
 };
 pub use book::Book;
 pub use error::{AccessError, OpenError};
+pub use key_changes::ApiKey;
 pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
 pub use location::Location;

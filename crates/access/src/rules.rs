@@ -4,11 +4,12 @@ use store::{PolicyRecord, Store};
 use types::{Declared, Principal, PurposeOfUse, TenantId};
 
 use crate::{
-    Access, AccessError, Authorized, Decision, ExplainAccess, ManagePolicies, ModelUse, OpenError, Target,
-    TenantPolicy,
+    Access, AccessError, ApiKey, Authorized, Decision, ExplainAccess, ManagePolicies, ModelUse, OpenError,
+    Target, TenantPolicy,
     access::{ANY_TENANT, carried_through},
     action::{self, Kind},
     clock::now_s,
+    key_changes::shortened,
     key_values::check_name,
     policy::{Policies, Question},
 };
@@ -34,7 +35,7 @@ pub struct Inquiry {
     pub who: Who,
     /// The name of the action.
     pub action: String,
-    /// `server`, `model:NAME` or `tenant:NAME`; without it, what the action is done to, of their own.
+    /// `server`, `model:NAME`, `tenant:NAME`, `key:ID` or `audit:TENANT`; without it, what the action is done to, of their own.
     pub resource: Option<String>,
     /// What a model is used for.
     pub purpose: Option<PurposeOfUse>,
@@ -131,7 +132,7 @@ impl Access {
         principal.location = location.map(Into::into);
         let (action, kind) = action::named(&action)
             .ok_or_else(|| types::OutOfRange::new("action", "an unknown name", crate::ACTIONS.join(", ")))?;
-        let target = self.target(&principal, kind, resource.as_deref(), purpose).await?;
+        let target = self.target(by, &principal, (kind, resource.as_deref()), purpose).await?;
         let question = Question { principal, suspended, action, target, now: now_s() };
         let decision = self.policies.decide_fresh(&question);
         let texts = self.policies.texts(question.principal.tenant, &decision.policies);
@@ -150,7 +151,7 @@ impl Access {
             ),
             Who::Key(id) => (
                 self.keyring.principal_of_key(id)?.map(|principal| (principal, false)),
-                AccessError::UnknownKey(id.chars().take(64).collect()),
+                AccessError::UnknownKey(shortened(id)),
             ),
         };
         found.filter(|(principal, _)| self.covers(by, principal.tenant)).ok_or(unknown)
@@ -158,17 +159,27 @@ impl Access {
 
     async fn target(
         &self,
+        by: &Authorized<ExplainAccess>,
         principal: &Principal,
-        kind: Kind,
-        resource: Option<&str>,
+        (kind, resource): (Kind, Option<&str>),
         purpose: Option<PurposeOfUse>,
     ) -> Result<Target, AccessError> {
         match (kind, resource.map(|resource| resource.split_once(':').unwrap_or((resource, "")))) {
             (Kind::Server, None | Some(("server", ""))) => Ok(Target::Server),
             (Kind::Tenant, None) => Ok(Target::Tenant(principal.tenant)),
+            // Whoever may not see another tenant learns no more than that it is none of theirs, be it there or not.
             (Kind::Tenant, Some(("tenant", name))) => {
-                // Whoever may not see another tenant learns no more than that it is none of theirs, be it there or not.
                 Ok(Target::Tenant(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+            }
+            (Kind::AuditLog, None) => Ok(Target::AuditLog(principal.tenant)),
+            (Kind::AuditLog, Some(("audit", name))) => {
+                Ok(Target::AuditLog(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+            }
+            (Kind::Key, None) => Ok(Target::Key(ApiKey::of(principal))),
+            (Kind::Key, Some(("key", id))) => {
+                let held = self.keyring.held(id).await?;
+                let seen = held.map(|held| held.api_key).filter(|key| self.covers(by, key.tenant));
+                seen.map(Target::Key).ok_or_else(|| AccessError::UnknownKey(shortened(id)))
             }
             (Kind::Model, Some(("model", name))) => {
                 let declared = Declared { purpose, ..Declared::default() };
@@ -181,6 +192,8 @@ impl Access {
                     Kind::Server => "`server`",
                     Kind::Tenant => "`tenant:NAME`",
                     Kind::Model => "`model:NAME`",
+                    Kind::Key => "`key:ID`",
+                    Kind::AuditLog => "`audit:TENANT`",
                 };
                 Err(types::OutOfRange::new("resource", "nothing that this is done to", allowed).into())
             }

@@ -75,8 +75,10 @@ pub struct Decision<'a> {
     pub principal: &'a Principal,
     /// What for: the name of the action.
     pub action: &'a str,
-    /// What it is done to: `model:NAME`, `tenant:NUMBER` or `server`.
+    /// What it is done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `audit:TENANT` or `server`.
     pub on: String,
+    /// The tenant that this belongs to, if it is one's.
+    pub tenant: Option<TenantId>,
     /// What the caller says of it, as it was allowed.
     pub declared: Option<&'a Declared>,
     /// Whether it is allowed.
@@ -160,7 +162,14 @@ struct Open {
     audit: Arc<Audit>,
     index: u64,
     request: Option<RequestId>,
+    of: Beginning,
+}
+
+/// What an end says again of its beginning.
+#[derive(Clone)]
+struct Beginning {
     action: String,
+    tenant: Option<u64>,
     who: Option<Who>,
     break_glass: bool,
 }
@@ -206,13 +215,12 @@ impl Audit {
     /// # Errors
     /// Then it must not begin.
     pub async fn begin(self: &Arc<Self>, decision: Decision<'_>) -> Result<Begun, AuditUnavailable> {
-        let (request, action) = (decision.request, decision.action.to_owned());
-        let (who, break_glass) = (Who::of(decision.principal), decision.principal.break_glass);
+        let request = decision.request;
         self.end_orphans();
         let record = self.decided(RecordKind::Begin, decision).await?;
+        let of = Beginning::of(&record);
         let index = self.append(Kind::Begin, Some(request), record).await?;
-        let (request, who) = (Some(request), Some(who));
-        Ok(Begun(Some(Open { audit: self.clone(), index, request, action, who, break_glass })))
+        Ok(Begun(Some(Open { audit: self.clone(), index, request: Some(request), of })))
     }
 
     /// Records what is about to be done as a part of something else: a factor that is added, a session that begins. What became of it
@@ -224,13 +232,12 @@ impl Audit {
         self: &Arc<Self>,
         happening: Happening<'_>,
     ) -> Result<Begun, AuditUnavailable> {
-        let (request, action) = (happening.request, happening.what.to_owned());
-        let who = happening.principal.map(Who::of);
-        let break_glass = happening.principal.is_some_and(|principal| principal.break_glass);
+        let request = happening.request;
         self.end_orphans();
         let record = self.happened(RecordKind::Begin, happening).await?;
+        let of = Beginning::of(&record);
         let index = self.append(Kind::Begin, request, record).await?;
-        Ok(Begun(Some(Open { audit: self.clone(), index, request, action, who, break_glass })))
+        Ok(Begun(Some(Open { audit: self.clone(), index, request, of })))
     }
 
     /// Records a decision that nothing comes after: a refusal, or a look. On the disk when this returns.
@@ -347,6 +354,7 @@ impl Audit {
         record.who = Some(Who::of(decision.principal));
         record.break_glass = decision.principal.break_glass;
         record.on = Some(cut(&decision.on));
+        record.tenant = decision.tenant.map(|tenant| tenant.0);
         if let Some(declared) = decision.declared {
             record.purpose = declared.purpose.as_ref().map(ToString::to_string);
             record.data_class = declared.data_class.map(|class| class.to_string());
@@ -434,32 +442,30 @@ impl Open {
     }
 
     fn entry(&self, outcome: Outcome<'_>) -> Entry {
-        let of = (self.action.as_str(), self.who.as_ref(), self.break_glass);
-        ended(self.request, self.index, of, outcome)
+        ended(self.request, self.index, self.of.clone(), outcome)
+    }
+}
+
+impl Beginning {
+    fn of(record: &Record) -> Self {
+        let Record { action, tenant, who, break_glass, .. } = record;
+        Self { action: action.clone(), tenant: *tenant, who: who.clone(), break_glass: *break_glass }
     }
 }
 
 /// The end of something whose record is this one.
 pub(crate) fn ending(begin: u64, record: Option<&Record>, outcome: Outcome<'_>) -> Entry {
-    let (request, of) = match record {
-        Some(record) => {
-            (record.request_id(), (record.action.as_str(), record.who.as_ref(), record.break_glass))
-        }
-        None => (None, ("unknown", None, false)),
-    };
-    ended(request, begin, of, outcome)
+    let nothing = || Beginning { action: "unknown".to_owned(), tenant: None, who: None, break_glass: false };
+    let of = record.map_or_else(nothing, Beginning::of);
+    ended(record.and_then(Record::request_id), begin, of, outcome)
 }
 
-fn ended(
-    request: Option<RequestId>,
-    begin: u64,
-    (action, who, break_glass): (&str, Option<&Who>, bool),
-    outcome: Outcome<'_>,
-) -> Entry {
-    let mut record = Record::new(RecordKind::End, now_ms(), action, request);
+fn ended(request: Option<RequestId>, begin: u64, of: Beginning, outcome: Outcome<'_>) -> Entry {
+    let mut record = Record::new(RecordKind::End, now_ms(), &of.action, request);
     record.begin = Some(begin);
-    record.who = who.cloned();
-    record.break_glass = break_glass;
+    record.tenant = of.tenant;
+    record.who = of.who;
+    record.break_glass = of.break_glass;
     record.outcome = Some(cut(outcome.how));
     record.error = outcome.error.map(cut);
     if let Some(policy) = outcome.refused_by {

@@ -41,9 +41,12 @@ pub struct Record {
     pub begin: Option<u64>,
     /// What was done, or tried: the name of an action, or of what happened.
     pub action: String,
-    /// What it was done to: `model:NAME`, `tenant:NUMBER` or `server`.
+    /// What it was done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `audit:TENANT` or `server`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
+    /// The tenant that this belongs to; none if it is no tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<u64>,
     /// Who.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub who: Option<Who>,
@@ -177,6 +180,7 @@ impl Record {
             begin: None,
             action: cut(action),
             on: None,
+            tenant: None,
             who: None,
             purpose: None,
             data_class: None,

@@ -483,6 +483,7 @@ impl From<UsageRecord> for Usage {
 impl From<UserView> for User {
     fn from(view: UserView) -> Self {
         Self {
+            number: view.id.0,
             tenant: view.tenant,
             user: view.user,
             role: view.role.to_string(),

@@ -221,6 +221,9 @@ pub struct UsageReport {
 /// A user of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {
+    /// Their number, by which policies (`User::"7"`, `ServiceAccount::"7"`) and records of the audit log name them.
+    #[serde(default)]
+    pub number: u64,
     /// Name of the tenant.
     pub tenant: String,
     /// Name of the user in it.
@@ -498,7 +501,7 @@ pub struct DecisionRequest {
     pub key: Option<String>,
     /// Name of the action.
     pub action: String,
-    /// `server`, `model:NAME` or `tenant:NAME`; without it, what is their own.
+    /// `server`, `model:NAME`, `tenant:NAME`, `key:ID` or `audit:TENANT`; without it, what is their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// What a model is used for.

@@ -41,8 +41,18 @@ pub(crate) async fn run(client: &Client, command: UsersCommand, output: Output) 
     output.table(&HEADERS, &[row(&user)])
 }
 
-const HEADERS: [&str; 9] =
-    ["TENANT", "USER", "TEAM", "ROLE", "CLASS MAX", "DATA CLASS MAX", "PURPOSES", "LET IN", "SUSPENDED"];
+const HEADERS: [&str; 10] = [
+    "TENANT",
+    "USER",
+    "NUMBER",
+    "TEAM",
+    "ROLE",
+    "CLASS MAX",
+    "DATA CLASS MAX",
+    "PURPOSES",
+    "LET IN",
+    "SUSPENDED",
+];
 
 async fn list(client: &Client, output: Output) -> Result<(), Failure> {
     let users: Users = client.get("/api/v1/users").await?;
@@ -74,6 +84,7 @@ fn of(name: UserName) -> UserRequest {
 
 fn row(user: &User) -> Vec<String> {
     let User {
+        number,
         tenant,
         user,
         team,
@@ -90,5 +101,6 @@ fn row(user: &User) -> Vec<String> {
     let purposes = purposes.map_or("any".to_owned(), |purposes| purposes.join(" "));
     let let_in = if shut_out { "no" } else { "yes" }.to_owned();
     let suspended = suspended_at.map_or("-".to_owned(), date);
-    vec![tenant, user, team, role, class_max, data_class_max, purposes, let_in, suspended]
+    let number = number.to_string();
+    vec![tenant, user, number, team, role, class_max, data_class_max, purposes, let_in, suspended]
 }

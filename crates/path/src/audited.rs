@@ -307,9 +307,9 @@ fn whose(record: &Record) -> u64 {
     record.who.as_ref().map_or(0, |who| who.tenant)
 }
 
-/// The tenant that it was done to.
+/// The tenant that it was done to. Records of before have it in `on` alone.
 fn on_tenant(record: &Record) -> Option<u64> {
-    record.on.as_deref()?.strip_prefix("tenant:")?.parse().ok()
+    record.tenant.or_else(|| record.on.as_deref()?.strip_prefix("tenant:")?.parse().ok())
 }
 
 impl AuditQuery {

@@ -241,9 +241,9 @@ impl Path {
         id: &str,
         overlap_s: u64,
     ) -> Result<(KeyView, Secret), PathError> {
-        let facts = Facts::none().with("deed", "rotate").with("key", plain(id)).with("overlap_s", overlap_s);
-        let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
-        let done = self.access.rotate_key(&acting, id, overlap_s).await;
+        let facts = Facts::none().with("deed", "rotate").with("overlap_s", overlap_s);
+        let acting = self.decided_key(&credential, id).await?.act(facts).await?;
+        let done = self.access.rotate_key(&acting, overlap_s).await;
         acting.end(done).await
     }
 
@@ -277,9 +277,9 @@ impl Path {
 
     /// Revokes a key.
     pub async fn revoke_key(&self, credential: Credential, id: &str) -> Result<KeyView, PathError> {
-        let facts = Facts::none().with("deed", "revoke").with("key", plain(id));
-        let acting = self.decided_in_own::<ManageKeys>(&credential).await?.act(facts).await?;
-        let done = self.access.revoke_key(&acting, id).await;
+        let decided = self.decided_key(&credential, id).await?;
+        let acting = decided.act(Facts::none().with("deed", "revoke")).await?;
+        let done = self.access.revoke_key(&acting).await;
         acting.end(done).await
     }
 

@@ -10,7 +10,7 @@
 use std::{net::IpAddr, ops::Deref};
 
 use access::{
-    Access, AccessError, Action, Authorized, Credential, ModelUse, Reason, Refusal, Shown, Unpaid,
+    Access, AccessError, Action, Authorized, ChangeKey, Credential, ModelUse, Reason, Refusal, Shown, Unpaid,
     subject_of_user,
 };
 use audit::{Begun, Decision, Facts, Outcome, Personal, SealedCaller, Used};
@@ -111,6 +111,17 @@ impl Path {
         self.asker(credential).decided(&principal, decided).await
     }
 
+    /// May they change the key of this id?
+    pub(crate) async fn decided_key(
+        &self,
+        credential: &Credential,
+        id: &str,
+    ) -> Result<Decided<'_, ChangeKey>, PathError> {
+        let principal = self.asking(credential).await?;
+        let decided = self.access.authorize_key(&principal, id).await;
+        self.asker(credential).decided(&principal, decided).await
+    }
+
     /// May they, in the tenant of this name?
     pub(crate) async fn decided_in<A: Action<Resource = TenantId>>(
         &self,
@@ -172,23 +183,24 @@ impl<'a> Asker<'a> {
         action: &'static str,
         refusal: Refusal,
     ) -> PathError {
-        let Refusal { why, on, policies, version } = refusal;
+        let Refusal { why, on, tenant, policies, version } = refusal;
         let none = [NO_PERMIT.to_owned()];
         let policies = if policies.is_empty() { &none[..] } else { &policies };
-        self.note_refusal((principal, action), self.on(on), policies, &version).await;
+        self.note_refusal((principal, action), (self.on(on), tenant), policies, &version).await;
         (*why).into()
     }
 
     /// The same of what is no right, but a rule of the configuration.
     pub(crate) async fn refused_by<A: Action>(self, authorized: &Authorized<A>, rule: &'static str) {
-        let (who, on) = ((authorized.principal(), A::NAME), self.on(authorized.on()));
+        let who = (authorized.principal(), A::NAME);
+        let on = (self.on(authorized.on()), authorized.tenant());
         self.note_refusal(who, on, &[rule.to_owned()], authorized.version()).await;
     }
 
     async fn note_refusal(
         self,
         (principal, action): (&Principal, &'static str),
-        on: String,
+        (on, tenant): (String, Option<TenantId>),
         policies: &[String],
         version: &str,
     ) {
@@ -200,6 +212,7 @@ impl<'a> Asker<'a> {
             principal,
             action,
             on,
+            tenant,
             declared: None,
             allowed: false,
             policies,
@@ -256,6 +269,7 @@ impl<'a> Asker<'a> {
             principal,
             action: A::NAME,
             on: self.on(authorized.on()),
+            tenant: authorized.tenant(),
             declared,
             allowed: true,
             policies: authorized.policies(),
@@ -313,7 +327,9 @@ impl<A: Action> Decided<'_, A> {
     pub(crate) async fn act(self, facts: Facts) -> Result<Acting<A>, PathError> {
         let Self { authorized, asker, concerned, personal } = self;
         let mut decision = asker.allowed(&authorized, (None, None), facts, personal).await?;
-        decision.on = concerned.map_or(decision.on, |tenant| format!("tenant:{tenant}"));
+        if let Some(tenant) = concerned {
+            (decision.on, decision.tenant) = (format!("tenant:{tenant}"), Some(tenant));
+        }
         let begun = asker.access.audit().begin(decision).await.map_err(AccessError::from)?;
         Ok(Acting { authorized, begun })
     }

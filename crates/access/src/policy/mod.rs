@@ -37,13 +37,16 @@ use types::{DataClass, ModelName, Principal, PriorityClass, PurposeOfUse, Role, 
 
 use self::memo::Memo;
 use crate::{
-    AccessError,
+    AccessError, ApiKey,
     action::{self, ACTIONS, Kind},
+    key_changes,
 };
 
 const SCHEMA: &str = include_str!("schema.cedarschema");
 const SHIPPED: &str = include_str!("shipped.cedar");
 
+/// The policy that keeps tenants apart.
+pub(crate) const WALL: &str = "wall.tenant";
 /// Most policies that are looked at for one decision, the shipped ones included: Cedar's time grows with their number.
 pub const POLICIES_MAX: usize = 65;
 /// Longest policy, in bytes.
@@ -58,8 +61,12 @@ const VERSION_BYTES: usize = 8;
 pub enum Target {
     /// The installation.
     Server,
-    /// A tenant, or something of it.
+    /// A tenant, or something of it that is nothing of its own.
     Tenant(TenantId),
+    /// The part of the audit log that is a tenant's.
+    AuditLog(TenantId),
+    /// An API key.
+    Key(ApiKey),
     /// A model, and what is sent to it.
     Model {
         /// Its configured name.
@@ -155,6 +162,8 @@ struct Names {
     tenant: EntityTypeName,
     server: EntityTypeName,
     model: EntityTypeName,
+    key: EntityTypeName,
+    audit_log: EntityTypeName,
     action: EntityTypeName,
 }
 
@@ -164,7 +173,18 @@ impl Target {
         match self {
             Self::Server => "server".to_owned(),
             Self::Tenant(tenant) => format!("tenant:{tenant}"),
+            Self::AuditLog(tenant) => format!("audit:{tenant}"),
+            Self::Key(key) => key_changes::named(&key.id),
             Self::Model { name, .. } => format!("model:{name}"),
+        }
+    }
+
+    /// The tenant that it belongs to, if it is one's.
+    pub fn tenant(&self) -> Option<TenantId> {
+        match self {
+            Self::Tenant(tenant) | Self::AuditLog(tenant) => Some(*tenant),
+            Self::Key(key) => Some(key.tenant),
+            Self::Server | Self::Model { .. } => None,
         }
     }
 }
@@ -192,6 +212,8 @@ impl Policies {
             tenant: name("Tenant")?,
             server: name("Server")?,
             model: name("Model")?,
+            key: name("Key")?,
+            audit_log: name("AuditLog")?,
             action: name("Action")?,
         };
         Ok(Self {
@@ -361,7 +383,7 @@ impl Policies {
     }
 
     fn entities(&self, question: &Question, role: Role) -> Result<Entities, String> {
-        let Question { principal, suspended, .. } = question;
+        let Question { principal, suspended, action, target, .. } = question;
         let tenant = RestrictedExpression::new_entity_uid(self.tenant(principal.tenant));
         let mut attributes = HashMap::from([
             ("tenant".to_owned(), tenant),
@@ -376,12 +398,46 @@ impl Policies {
         groups.extend(principal.team.as_ref().map(|team| uid(&self.names.team, team)));
         let user =
             Entity::new(self.user(principal), attributes, groups).map_err(|error| described(&error))?;
-        Entities::from_entities([user], None).map_err(|error| described(&error))
+        let part = action::whole_of(action).map(|whole| {
+            let whole = HashSet::from([uid(&self.names.action, whole)]);
+            Entity::new_no_attrs(uid(&self.names.action, action), whole)
+        });
+        let all = [Some(user), self.belongings(target)?, part];
+        Entities::from_entities(all.into_iter().flatten(), None).map_err(|error| described(&error))
+    }
+
+    /// What there is to know of the resource: what it is in.
+    fn belongings(&self, target: &Target) -> Result<Option<Entity>, String> {
+        match target {
+            Target::Key(key) => {
+                // Whoever owns it is not there themselves, so what they are in is named here.
+                let ApiKey { tenant, owner, is_service, team, role, .. } = key;
+                let mut parents = HashSet::from([
+                    self.tenant(*tenant),
+                    self.somebody(*owner, *is_service),
+                    uid(&self.names.role, role.as_str()),
+                ]);
+                parents.extend(team.as_ref().map(|team| uid(&self.names.team, team)));
+                let attributes = HashMap::from([boolean("service", *is_service)]);
+                Entity::new(self.resource(target), attributes, parents)
+                    .map(Some)
+                    .map_err(|error| described(&error))
+            }
+            Target::AuditLog(tenant) => {
+                let parents = HashSet::from([self.tenant(*tenant)]);
+                Ok(Some(Entity::new_no_attrs(self.resource(target), parents)))
+            }
+            Target::Server | Target::Tenant(_) | Target::Model { .. } => Ok(None),
+        }
     }
 
     fn user(&self, principal: &Principal) -> EntityUid {
-        let kind = if principal.is_service { &self.names.service_account } else { &self.names.user };
-        uid(kind, &principal.user.0.to_string())
+        self.somebody(principal.user, principal.is_service)
+    }
+
+    fn somebody(&self, user: UserId, is_service: bool) -> EntityUid {
+        let kind = if is_service { &self.names.service_account } else { &self.names.user };
+        uid(kind, &user.0.to_string())
     }
 
     fn tenant(&self, tenant: TenantId) -> EntityUid {
@@ -392,6 +448,8 @@ impl Policies {
         match target {
             Target::Server => uid(&self.names.server, "server"),
             Target::Tenant(tenant) => self.tenant(*tenant),
+            Target::AuditLog(tenant) => uid(&self.names.audit_log, &tenant.0.to_string()),
+            Target::Key(key) => uid(&self.names.key, &key.id),
             Target::Model { name, .. } => uid(&self.names.model, name.as_str()),
         }
     }
@@ -448,6 +506,8 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
     Some(match action::named(action)?.1 {
         Kind::Server => Target::Server,
         Kind::Tenant => Target::Tenant(principal.tenant),
+        Kind::AuditLog => Target::AuditLog(principal.tenant),
+        Kind::Key => Target::Key(ApiKey::of(principal)),
         Kind::Model => {
             let name = ModelName::from_str("any").ok()?;
             let (class, data_class) = (principal.class_max, principal.data_class_max);
@@ -457,10 +517,10 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
 }
 
 fn in_scope(principal: &Principal, action: &str, target: &Target) -> bool {
-    principal.scope.covers_action(action)
+    action::in_scope(&principal.scope, action)
         && match target {
             Target::Model { name, .. } => principal.scope.covers_model(name),
-            Target::Server | Target::Tenant(_) => true,
+            Target::Server | Target::Tenant(_) | Target::AuditLog(_) | Target::Key(_) => true,
         }
 }
 

@@ -5,6 +5,8 @@ use super::*;
 
 /// The table of what each role may do: in the repository, so that a change of it is seen.
 const ROLES: &str = include_str!("roles.csv");
+/// Where policies are explained, with examples.
+const DOCUMENTATION: &str = include_str!("../../../../docs/concepts/access.md");
 
 fn principal(tenant: u64, role: Role) -> Principal {
     Principal {
@@ -23,6 +25,20 @@ fn question(principal: Principal, action: &str, target: Target) -> Question {
 
 fn sent(data_class: DataClass) -> Target {
     Target::Model { name: "m".parse().unwrap(), class: PriorityClass::Normal, data_class, purpose: None }
+}
+
+fn key_of(owner: Principal) -> Target {
+    Target::Key(ApiKey { id: "0123456789ab".to_owned(), ..ApiKey::of(&owner) })
+}
+
+/// What an action of this kind can be done to in a tenant.
+fn in_tenant(kind: Kind, tenant: u64) -> Option<Target> {
+    match kind {
+        Kind::Tenant => Some(Target::Tenant(TenantId(tenant))),
+        Kind::AuditLog => Some(Target::AuditLog(TenantId(tenant))),
+        Kind::Key => Some(key_of(principal(tenant, Role::Member))),
+        Kind::Server | Kind::Model => None,
+    }
 }
 
 fn policy(name: &str, text: &str) -> TenantPolicy {
@@ -83,12 +99,11 @@ fn every_question_fits_the_schema() {
 fn there_is_a_wall_between_tenants() {
     let policies = Policies::new().unwrap();
     for action in ACTIONS {
-        if action::named(action).unwrap().1 != Kind::Tenant {
-            continue;
-        }
+        let Some(target) = in_tenant(action::named(action).unwrap().1, 2) else { continue };
         for &role in Role::ALL {
-            let decision =
-                policies.decide_fresh(&question(principal(1, role), action, Target::Tenant(TenantId(2))));
+            let decision = policies.decide_fresh(&question(principal(1, role), action, target.clone()));
+            let is_walled = decision.policies.iter().any(|policy| policy == WALL);
+            assert_eq!(is_walled, role != Role::Owner, "{role} {action}");
             let crosses = role == Role::Owner
                 && !action.ends_with("chat_completions")
                 && action != "store_chat_completion";
@@ -112,6 +127,9 @@ fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
     let own = Target::Tenant(TenantId(1));
     // It gives what its tenant can give.
     assert!(ask(member(), "manage_keys", own.clone()).0);
+    assert!(ask(member(), "change_key", key_of(principal(1, Role::Member))).0);
+    assert_eq!(ask(member(), "change_key", key_of(principal(2, Role::Member))), no(WALL));
+    assert_eq!(ask(member(), "read_audit", Target::AuditLog(TenantId(2))), no(WALL));
     assert_eq!(ask(member(), "manage_keys", Target::Tenant(TenantId(2))), no("wall.tenant"));
     for action in ["list_sequences", "kill_sequence", "read_metrics", "move_model", "manage_vault"] {
         assert_eq!(ask(member(), action, Target::Server).1, "wall.server".to_owned(), "{action}");
@@ -261,6 +279,126 @@ fn policies_speak_of_teams_programs_places_and_purposes() {
     }
 }
 
+/// A key is in its tenant, in whoever owns it, and in what that one is in.
+#[test]
+fn policies_speak_of_keys() {
+    let policies = Policies::new().unwrap();
+    let anna = || principal(1, Role::Member);
+    let robot = || Principal { user: UserId(8), is_service: true, team: Some("lab".into()), ..anna() };
+    let chief = || Principal { user: UserId(9), ..principal(1, Role::Administrator) };
+    let narrow = |action: &str| Scope::new(None, vec![action.to_owned()], Vec::new());
+    let cases: [(&str, Principal, Principal, bool); 15] = [
+        ("", chief(), anna(), true),
+        ("", anna(), anna(), false),
+        (
+            "permit (principal, action == Action::\"change_key\", resource) when { resource in principal };",
+            anna(),
+            anna(),
+            true,
+        ),
+        (
+            "permit (principal, action == Action::\"change_key\", resource) when { resource in principal };",
+            anna(),
+            robot(),
+            false,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource in ServiceAccount::\"8\");",
+            chief(),
+            robot(),
+            false,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource in Team::\"lab\");",
+            chief(),
+            robot(),
+            false,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource in Team::\"lab\");",
+            chief(),
+            anna(),
+            true,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource in Role::\"administrator\");",
+            chief(),
+            chief(),
+            false,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource in Role::\"administrator\");",
+            chief(),
+            anna(),
+            true,
+        ),
+        (
+            "forbid (principal, action == Action::\"change_key\", resource == Key::\"0123456789ab\");",
+            chief(),
+            anna(),
+            false,
+        ),
+        // It is a part of managing keys, where a policy says `in`, and in a scope.
+        ("forbid (principal, action in Action::\"manage_keys\", resource);", chief(), anna(), false),
+        ("forbid (principal, action == Action::\"manage_keys\", resource);", chief(), anna(), true),
+        ("", Principal { scope: narrow("manage_keys"), ..chief() }, anna(), true),
+        ("", Principal { scope: narrow("change_key"), ..chief() }, anna(), true),
+        ("", Principal { scope: narrow("manage_users"), ..chief() }, anna(), false),
+    ];
+    for (text, caller, owner, allowed) in cases {
+        let own: Vec<TenantPolicy> = (!text.is_empty()).then(|| policy("p", text)).into_iter().collect();
+        policies.check(&own).unwrap();
+        policies.set(TenantId(1), &own).unwrap();
+        let decision = policies.decide_fresh(&question(caller, "change_key", key_of(owner.clone())));
+        assert_eq!(decision.allowed, allowed, "{text} {owner:?}: {:?}", decision.policies);
+    }
+    // The part is not the whole.
+    let scoped = Principal { scope: narrow("change_key"), ..chief() };
+    let decision = policies.decide_fresh(&question(scoped, "manage_keys", Target::Tenant(TenantId(1))));
+    assert_eq!(&*decision.policies, ["key.scope"]);
+}
+
+/// What the documentation shows is what can be put in force, all of it together, and does what it says.
+#[test]
+fn the_examples_in_the_documentation_hold() {
+    let policies = Policies::new().unwrap();
+    let examples = DOCUMENTATION.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    let all: Vec<TenantPolicy> =
+        examples.enumerate().map(|(number, text)| policy(&number.to_string(), text)).collect();
+    assert_eq!(all.len(), 4);
+    policies.check(&all).unwrap();
+    policies.set(TenantId(1), &all).unwrap();
+    let chief = |user: u64| Principal { user: UserId(user), ..principal(1, Role::Administrator) };
+    let auditor = |place: &str| Principal { location: Some(place.into()), ..principal(1, Role::Auditor) };
+    let robot = || Principal { is_service: true, user: UserId(8), ..principal(1, Role::Member) };
+    let log = || Target::AuditLog(TenantId(1));
+    for (caller, action, target, says) in [
+        (chief(7), "change_key", key_of(robot()), None),
+        (chief(9), "change_key", key_of(robot()), Some("only ann changes the keys of programs")),
+        // A program is never ann, whatever its number.
+        (
+            Principal { is_service: true, ..chief(7) },
+            "change_key",
+            key_of(robot()),
+            Some("only ann changes the keys of programs"),
+        ),
+        (chief(9), "change_key", key_of(principal(1, Role::Member)), None),
+        (auditor("office"), "read_audit", log(), None),
+        (auditor("office"), "read_receipt", log(), None),
+        (auditor("home"), "read_audit", log(), Some("auditors read the log in the office only")),
+        (auditor("home"), "read_receipt", log(), Some("auditors read the log in the office only")),
+        (principal(1, Role::Auditor), "read_audit", log(), Some("auditors read the log in the office only")),
+        (chief(9), "read_audit", log(), None),
+    ] {
+        let decision = policies.decide_fresh(&question(caller.clone(), action, target));
+        assert_eq!(
+            (decision.allowed, decision.says.as_deref()),
+            (says.is_none(), says),
+            "{action} {caller:?}"
+        );
+    }
+}
+
 /// What is remembered is what would be decided: over a million random questions, while policies and clocks change.
 #[test]
 fn memoised_and_fresh_decisions_agree() {
@@ -271,7 +409,9 @@ fn memoised_and_fresh_decisions_agree() {
         vec![policy(
             "b",
             "permit (principal, action == Action::\"read_usage\", resource) when { context.weekday == 3 };
-             forbid (principal in Team::\"lab\", action, resource) when { context has location };",
+             forbid (principal in Team::\"lab\", action, resource) when { context has location };
+             permit (principal, action == Action::\"change_key\", resource) when { resource in principal };
+             forbid (principal, action, resource is Key) when { resource.service };",
         )],
     ];
     let rounds = if std::env::var_os("LLMOS_TEST_FULL").is_some() { 1_000_000 } else { 50_000 };
@@ -312,6 +452,12 @@ fn memoised_and_fresh_decisions_agree() {
         let target = match kind {
             Kind::Server => Target::Server,
             Kind::Tenant => Target::Tenant(TenantId(random(2) + 1)),
+            Kind::AuditLog => Target::AuditLog(TenantId(random(2) + 1)),
+            Kind::Key => {
+                let is_service = random(2) == 0;
+                let owner = Principal { is_service, ..principal(random(2) + 1, role(random(7))) };
+                key_of(Principal { user: UserId(random(3)), ..owner })
+            }
             Kind::Model => {
                 let (name, class) = ("m".parse().unwrap(), PriorityClass::Normal);
                 let data_class = DataClass::ALL[random(4) as usize];

@@ -10,7 +10,7 @@ use url::Url;
 use super::{Flow, SignIn, SignInError, SignedIn, locked};
 use crate::{
     AccessError, SessionKind, Stage,
-    action::ACTIONS,
+    action::{self, ACTIONS},
     clock::now_s,
     sessions::{Opened, Session},
 };
@@ -137,8 +137,8 @@ impl SignIn {
         let asked: Vec<String> =
             scope.split(' ').filter(|name| !name.is_empty()).map(str::to_owned).collect();
         let own = actions(&claimed.scope);
-        let outside =
-            |name: &&String| !ACTIONS.contains(&name.as_str()) || (!own.is_empty() && !own.contains(name));
+        let all = Scope::new(None, own.clone(), Vec::new());
+        let outside = |name: &&String| !ACTIONS.contains(&name.as_str()) || !action::in_scope(&all, name);
         if let Some(name) = asked.iter().find(outside) {
             let name = name.chars().take(64).collect();
             return Err(AccessError::OutOfScope { what: "action", name }.into());

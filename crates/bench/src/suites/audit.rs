@@ -134,6 +134,7 @@ async fn waits(folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
                     principal,
                     action: "generate",
                     on: "model:m".to_owned(),
+                    tenant: None,
                     declared: Some(&declared),
                     allowed: true,
                     policies,
