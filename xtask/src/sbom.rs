@@ -29,27 +29,14 @@ struct Bundled {
     version: Option<(&'static str, &'static str)>,
 }
 
-const BUNDLED: [Bundled; 5] = [
+/// Of what llama.cpp brings along itself (JSON, HTTP, sound, pictures) nothing is linked: `nm` finds none of it.
+const BUNDLED: [Bundled; 3] = [
     Bundled {
         by: "llama-cpp-sys-2",
         name: "llama.cpp",
         licence: "MIT",
         from: "https://github.com/ggml-org/llama.cpp",
         version: None,
-    },
-    Bundled {
-        by: "llama-cpp-sys-2",
-        name: "nlohmann-json",
-        licence: "MIT",
-        from: "https://github.com/nlohmann/json",
-        version: Some(("llama.cpp/vendor/nlohmann/json.hpp", "|  version ")),
-    },
-    Bundled {
-        by: "llama-cpp-sys-2",
-        name: "cpp-httplib",
-        licence: "MIT",
-        from: "https://github.com/yhirose/cpp-httplib",
-        version: Some(("llama.cpp/vendor/cpp-httplib/httplib.h", "#define CPPHTTPLIB_VERSION \"")),
     },
     Bundled {
         by: "libsqlite3-sys",
