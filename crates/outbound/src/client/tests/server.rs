@@ -25,7 +25,7 @@ use tokio_rustls::{
 };
 
 /// Names that the server can prove to have.
-const NAMES: [&str; 4] = ["localhost", "models.test", "cdn.test", "127.0.0.1"];
+const NAMES: [&str; 5] = ["localhost", "models.test", "cdn.test", "*.cdn.test", "127.0.0.1"];
 /// Between two repetitions of [`Act::Repeat`].
 const PAUSE: Duration = Duration::from_millis(10);
 /// Longest request that a test sends.
