@@ -11,6 +11,8 @@ use crate::{AccessError, keyring::Keyring};
 
 /// What stands before a user's name, where it names the key of a person.
 const USER: &str = "user:";
+/// What somebody asks too often for, in records: to sign in, or to change how they do.
+const AT_THE_DOOR: &str = "at_the_door";
 
 impl From<AuditUnavailable> for AccessError {
     fn from(error: AuditUnavailable) -> Self {
@@ -69,8 +71,19 @@ impl Keyring {
         facts: Facts,
         reason: Option<&str>,
     ) -> Result<(), AccessError> {
-        self.unpaid.ask_at_the_door(user)?;
+        self.may_be_at_the_door(user).await?;
         self.write(user, break_glass, event, facts, reason).await
+    }
+
+    /// Who comes too often is only counted.
+    async fn may_be_at_the_door(&self, user: UserId) -> Result<(), AccessError> {
+        let may = self.unpaid.ask_at_the_door(user);
+        if may.is_err()
+            && let Some((principal, ..)) = self.known(user)?
+        {
+            self.audit.note_too_often(None, &principal, AT_THE_DOOR).await;
+        }
+        may
     }
 
     async fn write(
@@ -98,7 +111,7 @@ impl Keyring {
         what: &str,
         facts: Facts,
     ) -> Result<Doing, AccessError> {
-        self.unpaid.ask_at_the_door(user)?;
+        self.may_be_at_the_door(user).await?;
         let (principal, caller, _) = self.concerned(user, break_glass, None).await?;
         let about = Happening { principal: Some(&principal), facts, caller, ..Happening::of(what, "") };
         Doing::begin(&self.audit, about).await

@@ -186,12 +186,13 @@ impl Sessions {
         let expires_at = until.map_or(now + lasts, |until| until.min(now + lasts));
         let session = Session { id: key.id(), opened, created_at: now, seen_at: now, expires_at };
         let hash = self.keyring.pepper().hash(&key);
-        self.make_room(session.opened.user, now).await?;
         let Opened { user, kind, stage, .. } = &session.opened;
+        let user = *user;
         let facts = Facts::none().with("session", key.id()).with("kind", kind.as_str());
         let facts = facts.with("stage", name_of(&STAGES, stage));
-        let doing = self.keyring.begin(*user, kind.is_emergency(), "session_begin", facts).await?;
+        let doing = self.keyring.begin(user, kind.is_emergency(), "session_begin", facts).await?;
         let begun = async {
+            self.make_room(user, now).await?;
             self.keyring.store().put_session(record(&session, hash)).await?;
             let live = Live { hash, seen_at: AtomicU64::new(now), session };
             self.live.write().map_err(broken)?.insert(key.id(), live);

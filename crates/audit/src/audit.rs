@@ -5,7 +5,7 @@ use std::{
 };
 
 use tlog::{VerifierKey, commitment::Salt};
-use types::{Declared, ModelName, Principal, RequestId, TenantId, UserId};
+use types::{Declared, ModelName, Principal, RequestId, TenantId};
 
 use crate::{
     AnchorStatus, Caller, Personal, Record, RecordKind, SealedCaller, Seals, Used, Who,
@@ -24,6 +24,7 @@ const DENY: &str = "deny";
 const ABANDONED: &str = "abandoned";
 /// What is recorded of users who ask for more than their rate allows.
 const TOO_OFTEN: &str = "ask_too_often";
+const REFUSED: &str = "refused";
 
 /// Why nothing is recorded, and so nothing may be done.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -147,10 +148,18 @@ pub struct Audit {
     sealer: Sealer,
     /// Those whose credential is good for nothing.
     strangers: Sampled<()>,
-    /// What users ask for more often than their rate allows.
-    too_often: Sampled<(TenantId, UserId, &'static str)>,
+    /// What is asked for more often than a rate allows.
+    too_often: Sampled<Beyond>,
     cosigned: Cosigned,
     anchors: Mutex<Vec<AnchorStatus>>,
+}
+
+/// Who asks too often, and for what.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct Beyond {
+    who: Who,
+    break_glass: bool,
+    of: &'static str,
 }
 
 /// A decision that is on the disk. Its end is due: dropped, it ends as `abandoned`; and if the server dies first, it is ended
@@ -264,11 +273,11 @@ impl Audit {
     }
 
     /// Takes note of somebody who is refused because they ask too often, or of a refusal of theirs too many: `of` says which. One in a second
-    /// of each user gets a record, with the number of all since the one before.
-    pub async fn note_too_often(&self, request: RequestId, principal: &Principal, of: &'static str) {
-        let whose = (principal.tenant, principal.user, of);
-        if let Some(count) = self.too_often.count(whose, Instant::now()) {
-            self.note_excess(Some(request), principal, of, count).await;
+    /// of each gets a record, with the number of all since the one before.
+    pub async fn note_too_often(&self, request: Option<RequestId>, principal: &Principal, of: &'static str) {
+        let whose = Beyond { who: Who::of(principal), break_glass: principal.break_glass, of };
+        if let Some(count) = self.too_often.count(whose.clone(), Instant::now()) {
+            self.note_excess(request, whose, count).await;
         }
     }
 
@@ -277,27 +286,35 @@ impl Audit {
         for ((), count) in self.strangers.rest() {
             self.note_strangers(None, Facts::none(), count).await;
         }
-        for ((tenant, user, of), count) in self.too_often.rest() {
-            self.note_excess(None, &Principal::least(tenant, user), of, count).await;
+        for (whose, count) in self.too_often.rest() {
+            self.note_excess(None, whose, count).await;
         }
         self.log.close().await;
     }
 
-    async fn note_excess(&self, request: Option<RequestId>, principal: &Principal, of: &str, count: u64) {
-        let (facts, principal) = (Facts::none().with("of", of).with("count", count), Some(principal));
-        let noted = Happening { request, principal, facts, ..Happening::of(TOO_OFTEN, "refused") };
+    async fn note_excess(&self, request: Option<RequestId>, whose: Beyond, count: u64) {
+        let mut record = Record::new(RecordKind::Event, now_ms(), TOO_OFTEN, request);
+        (record.who, record.break_glass) = (Some(whose.who.clone()), whose.break_glass);
+        record.outcome = Some(REFUSED.to_owned());
+        record.facts = Facts::none().with("of", whose.of).with("count", count).into_map();
         // They are refused, whatever becomes of the record.
-        if let Err(error) = self.note(noted).await {
-            tracing::error!(of, count, "what somebody asked for too often is not in the audit log: {error}");
+        if let Err(error) = self.append(Kind::Alone, request, record).await {
+            tracing::error!(
+                of = whose.of,
+                count,
+                "what somebody asked for too often is not in the audit log: {error}"
+            );
+            self.too_often.put_back(&whose, count);
         }
     }
 
     async fn note_strangers(&self, request: Option<RequestId>, facts: Facts, count: u64) {
         let facts = facts.with("count", count);
-        let noted = Happening { request, facts, ..Happening::of("authenticate", "refused") };
+        let noted = Happening { request, facts, ..Happening::of("authenticate", REFUSED) };
         // They are refused, whatever becomes of the record.
         if let Err(error) = self.note(noted).await {
             tracing::error!(count, "callers without a credential are not in the audit log: {error}");
+            self.strangers.put_back(&(), count);
         }
     }
 

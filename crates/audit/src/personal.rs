@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -105,11 +108,13 @@ type Kept = HashMap<(TenantId, UserId, Option<IpAddr>), (SealedCaller, Instant)>
 pub(crate) struct Sealer {
     seals: Arc<dyn Seals>,
     kept: Mutex<Kept>,
+    /// How often what is kept was thrown away.
+    forgotten: AtomicU64,
 }
 
 impl Sealer {
     pub(crate) fn new(seals: Arc<dyn Seals>) -> Self {
-        Self { seals, kept: Mutex::default() }
+        Self { seals, kept: Mutex::default(), forgotten: AtomicU64::new(0) }
     }
 
     /// The field as it stands in a record: its name and its value.
@@ -122,6 +127,7 @@ impl Sealer {
     /// A caller as they stand in a record, under the name [`CALLER`].
     pub(crate) async fn caller(&self, caller: Caller) -> Result<SealedCaller, AuditUnavailable> {
         let Caller { who, subject, mut value } = caller;
+        let forgotten = self.forgotten.load(Ordering::Acquire);
         if let Some(kept) = self.kept(who) {
             return Ok(kept);
         }
@@ -135,10 +141,13 @@ impl Sealer {
         let (_, text) = self.sealed(&personal).await?;
         let sealed = SealedCaller { text: text.into(), secret };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= CALLERS_MAX {
-            kept.clear();
+        // It may be sealed with a key that was destroyed meanwhile.
+        if self.forgotten.load(Ordering::Acquire) == forgotten {
+            if kept.len() >= CALLERS_MAX {
+                kept.clear();
+            }
+            kept.insert(who, (sealed.clone(), Instant::now()));
         }
-        kept.insert(who, (sealed.clone(), Instant::now()));
         Ok(sealed)
     }
 
@@ -149,7 +158,9 @@ impl Sealer {
 
     /// Forgets what is kept: somebody's key was destroyed.
     pub(crate) fn forget(&self) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
+        kept.clear();
     }
 
     /// The value of a field of a record. Of a caller, without what makes salts.

@@ -96,7 +96,7 @@ pub struct Record {
 }
 
 /// Who did it. The numbers are of this installation, and lead to a person only as long as they are known here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Who {
     /// The tenant; 0 is the machine's own.
     pub tenant: u64,

@@ -48,6 +48,14 @@ impl<K: Eq + Hash> Sampled<K> {
         Some(1)
     }
 
+    /// So many could not be recorded: they come with the next ones.
+    pub(crate) fn put_back(&self, kind: &K, count: u64) {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counted) = kinds.get_mut(kind) {
+            counted.since_last += count;
+        }
+    }
+
     /// Those that are in no record yet.
     pub(crate) fn rest(&self) -> Vec<(K, u64)> {
         let kinds = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -68,7 +76,8 @@ mod tests {
             [0, 10, 999, 1_000, 1_001].iter().map(|ms| sampled.count("ann", at(*ms))).collect();
         assert_eq!(counts, [Some(1), None, None, Some(3), None]);
         assert_eq!(sampled.count("ben", at(1_001)), Some(1));
-        assert_eq!((sampled.rest(), sampled.rest()), (vec![("ann", 1)], vec![]));
+        sampled.put_back(&"ann", 3);
+        assert_eq!((sampled.rest(), sampled.rest()), (vec![("ann", 4)], vec![]));
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! - [`put`]: for what is replaced, such as the newest of something.
 //! - [`read`]: for what may be missing.
 //!
-//! Two processes do not write the same file: whoever owns the folder sees to that.
+//! Of two processes that write the same file, one is the last, and its file is whole.
 //!
 //! ```
 //! # let folder = tempfile::tempdir()?;
@@ -24,6 +24,8 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    process,
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 use rustix::{
@@ -33,8 +35,10 @@ use rustix::{
 
 /// The owner may read and write, all others nothing.
 const FILE_MODE: u32 = 0o600;
-/// What a file is called beside its place while it is written.
+/// How the name of a file ends while it is written.
 const UNFINISHED: &str = ".new";
+/// Names for it that are tried: processes that were killed may have had the same number.
+const NAMES_TRIED_MAX: usize = 1_000;
 
 /// Puts these bytes in the place of whatever was in the file (0600). They are on the disk when this returns.
 pub fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -44,13 +48,17 @@ pub fn put(file: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Writes a new file (0600); [`ErrorKind::AlreadyExists`] if there is one. It is on the disk when this returns.
 pub fn put_new(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    if fs::symlink_metadata(file).is_ok() {
-        return Err(ErrorKind::AlreadyExists.into());
+    match fs::symlink_metadata(file) {
+        Ok(_) => return Err(ErrorKind::AlreadyExists.into()),
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        Err(_) => {}
     }
     let new = write_beside(file, bytes)?;
     name(&new, file, |new| match renameat_with(CWD, new, CWD, file, RenameFlags::NOREPLACE) {
-        // A file system of a network may not know it. Then what was seen above has to do.
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => fs::rename(new, file),
+        // A file system of a network may not know it. A second name replaces nothing either.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::hard_link(new, file).and_then(|()| fs::remove_file(new))
+        }
         named => Ok(named?),
     })
 }
@@ -73,20 +81,25 @@ pub fn sync_folder_of(file: &Path) -> io::Result<()> {
     }
 }
 
-/// What is not finished is beside the file, under a name that is no file of anybody's.
+/// What is not finished is beside the file, under a name that nobody has: what a killed process has left, or others have there, is
+/// neither written to nor removed.
 fn write_beside(file: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
     let Some(name) = file.file_name() else {
         return Err(io::Error::new(ErrorKind::InvalidInput, "this names no file"));
     };
-    let mut name = name.to_owned();
-    name.push(UNFINISHED);
-    let new = file.with_file_name(name);
-    // What a killed process has left is in the way. It is not written to: others may be able to read it, or it leads elsewhere.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut open = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new)?;
+    let (mut open, new) = (0..NAMES_TRIED_MAX)
+        .find_map(|_| {
+            let mut name = name.to_owned();
+            name.push(format!(".{}-{}{UNFINISHED}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed)));
+            let new = file.with_file_name(name);
+            match OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(&new) {
+                Ok(open) => Some(Ok((open, new))),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => None,
+                Err(error) => Some(Err(error)),
+            }
+        })
+        .unwrap_or_else(|| Err(ErrorKind::AlreadyExists.into()))?;
     let written = open.write_all(bytes).and_then(|()| open.sync_all());
     if written.is_err() {
         // A full disk gets back what could be written of it.
@@ -129,32 +142,22 @@ mod tests {
         assert_eq!(names, 3, "nothing unfinished is left");
     }
 
-    /// Half a file of a process that was killed, one that others can read, and one that leads elsewhere.
+    /// What a killed process has left, and what somebody else has there, stays what it is.
     #[test]
-    fn what_was_left_unfinished_hurts_nothing() {
+    fn what_lies_beside_a_file_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
-        let elsewhere = folder.path().join("elsewhere");
-        fs::write(&elsewhere, b"somebody's").unwrap();
-        let puts: [(&str, fn(&Path, &[u8]) -> io::Result<()>); 2] = [("put", put), ("put_new", put_new)];
-        for (put_name, put) in puts {
-            let leave: [(&str, &dyn Fn(&Path)); 2] = [
-                ("half", &|new| {
-                    fs::write(new, b"ha").unwrap();
-                    fs::set_permissions(new, fs::Permissions::from_mode(0o644)).unwrap();
-                }),
-                ("link", &|new| symlink(&elsewhere, new).unwrap()),
-            ];
-            for (left, leave) in leave {
-                let file = folder.path().join(format!("{put_name}-{left}"));
-                let new = folder.path().join(format!("{put_name}-{left}{UNFINISHED}"));
-                leave(&new);
-                put(&file, b"whole").unwrap();
-                assert_eq!(read(&file, 9).unwrap().unwrap(), b"whole", "{put_name} {left}");
-                let metadata = fs::symlink_metadata(&file).unwrap();
-                assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == FILE_MODE, "{left}");
-                assert!(fs::symlink_metadata(&new).is_err(), "{put_name} {left}");
-            }
+        let file = folder.path().join("latest");
+        let beside: Vec<PathBuf> = (0..500)
+            .map(|number| folder.path().join(format!("latest.{}-{number}{UNFINISHED}", process::id())))
+            .chain([folder.path().join(format!("latest{UNFINISHED}"))])
+            .collect();
+        for file in &beside {
+            fs::write(file, b"ha").unwrap();
         }
-        assert_eq!(fs::read(&elsewhere).unwrap(), b"somebody's");
+        put(&file, b"whole").unwrap();
+        assert_eq!(read(&file, 9).unwrap().unwrap(), b"whole");
+        let metadata = fs::symlink_metadata(&file).unwrap();
+        assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == FILE_MODE);
+        assert!(beside.iter().all(|file| fs::read(file).unwrap() == b"ha"));
     }
 }

@@ -159,11 +159,14 @@ fn what_a_model_was_told_and_said_is_proved_too() {
         save("answer.json", &answer);
         let found = check(&receipt, &both);
         assert_eq!(found.code, Some(0), "{}{}", found.stdout, found.stderr);
-        for what in ["question     it is the one", "answer       it is the one"] {
+        for what in ["question     its text in the file", "answer       its text in the file"] {
             assert!(found.stdout.contains(what), "{what}: {}", found.stdout);
         }
         save("request.json", &body.to_string().replace(PROMPT, "Planted-Question-4712"));
-        save("answer.json", &answer.replace("\"content\"", "\"c\"").replace("\"text\"", "\"t\""));
+        save(
+            "answer.json",
+            &answer.replace(r#""content":""#, r#""content":"X"#).replace(r#""text":""#, r#""text":"X"#),
+        );
         let found = check(&receipt, &both);
         assert_eq!(found.code, Some(1), "{}{}", found.stdout, found.stderr);
         for what in ["the question was another one", "the answer was another one"] {

@@ -29,8 +29,8 @@ const FOLLOW: &str = "follow";
 const SUBJECT_KEY: &str = "subject_key";
 /// What stands there of somebody who has none.
 const NO_KEY: &str = "none";
-/// The sealed name of whom it concerns.
-const USER: &str = "user";
+/// The sealed name of who asked.
+const CALLER: &str = "caller";
 
 /// Which records are wanted.
 #[derive(Clone, Default)]
@@ -283,7 +283,8 @@ impl Path {
     ) -> Result<BTreeMap<String, Option<Secret>>, PathError> {
         let mut opened = BTreeMap::new();
         for (name, sealed) in &record.sealed {
-            let tenant = if name == USER { on_tenant(record) } else { None };
+            // What is about the caller is of their tenant, all else of the one that it was done to, if that is another.
+            let tenant = if name == CALLER { None } else { on_tenant(record) };
             if !self.may_read(principal, tenant.unwrap_or_else(|| whose(record))) {
                 continue;
             }

@@ -141,7 +141,9 @@ impl Charge {
             self.book.note(begun, model, self.input, self.output);
         } else {
             reservation.settle(Tokens(0), Tokens(0));
-            self.book.note_unpaid();
+            if self.begun.is_some() {
+                self.book.note_unpaid();
+            }
         }
     }
 

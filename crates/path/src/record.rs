@@ -160,7 +160,7 @@ impl<'a> Asker<'a> {
     ) -> Result<(), PathError> {
         let may = rate(self.access.unpaid(), principal);
         if may.is_err() {
-            self.access.audit().note_too_often(self.request, principal, of).await;
+            self.access.audit().note_too_often(Some(self.request), principal, of).await;
         }
         Ok(may?)
     }
@@ -205,7 +205,7 @@ impl<'a> Asker<'a> {
         version: &str,
     ) {
         if !self.access.unpaid().refuse(principal) {
-            return self.access.audit().note_too_often(self.request, principal, REFUSED).await;
+            return self.access.audit().note_too_often(Some(self.request), principal, REFUSED).await;
         }
         let decision = Decision {
             request: self.request,

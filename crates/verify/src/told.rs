@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use tlog::commitment::{Commitment, Committing, Form, Salt};
 
 use crate::{
@@ -24,6 +24,8 @@ const ANSWER: &str = "answer_hmac";
 /// What stands before each event of an answer that was streamed, and what ends it.
 const EVENT: &str = "data:";
 const END_OF_EVENTS: &str = "[DONE]";
+/// What a server says so that nobody takes it for dead.
+const KEEP_ALIVE: &str = ":";
 
 /// Files with the texts, as far as they are given.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -65,21 +67,29 @@ pub(crate) fn judge(
     let questions = (texts.request.as_deref(), PROMPT, "question", "--request");
     let answers = (texts.answer.as_deref(), ANSWER, "answer", "--answer");
     for (text, name, what, option) in [questions, answers] {
-        let made =
-            |salt: &Salt, text: &[u8]| if name == PROMPT { asked(salt, text) } else { answered(salt, text) };
+        let fits = if name == PROMPT { asks } else { answers_with };
         match (text, fact(name), &salt) {
             (None, Some(_), Some(_)) => {
                 verdict.not_shown(format!("which {what} it was: {option} with a file compares it"));
             }
             (None, ..) => {}
-            (Some(text), Some(committed), Some(salt)) => match (made(salt, text), committed.parse::<Commitment>()) {
-                (Err(why), _) => verdict.problem(format!("the {what} that was given cannot be read: {why}")),
-                (_, Err(error)) => verdict.problem(format!("{name} of the record: {error}")),
-                (Ok(made), Ok(committed)) if made == committed => {
-                    verdict.line(what, "it is the one that was given, letter for letter");
+            (Some(text), Some(committed), Some(salt)) => {
+                let committed = match committed.parse::<Commitment>() {
+                    Ok(committed) => committed,
+                    Err(error) => {
+                        verdict.problem(format!("{name} of the record: {error}"));
+                        continue;
+                    }
+                };
+                match fits(salt, text, &committed) {
+                    Ok(true) => verdict.line(what, "its text in the file is the one of the record, letter for letter"),
+                    Ok(false) => verdict.problem(format!(
+                        "the {what} was another one than that in the file (of an answer that was cut off, less may have \
+                         arrived than was made)"
+                    )),
+                    Err(why) => verdict.problem(format!("the {what} in the file cannot be read: {why}")),
                 }
-                _ => verdict.problem(format!("the {what} was another one than the one that was given")),
-            },
+            }
             (Some(_), None, _) => {
                 verdict.problem(format!("the records do not say which {what} it was"));
             }
@@ -125,8 +135,8 @@ enum RawPrompt {
     OneOfTokens([Vec<u32>; 1]),
 }
 
-/// The commitment to what a model is told by this body.
-fn asked(salt: &Salt, body: &[u8]) -> Result<Commitment, String> {
+/// Whether a model is told by this body what was committed to.
+fn asks(salt: &Salt, body: &[u8], committed: &Commitment) -> Result<bool, String> {
     let is_none = || "it is no body of a chat completion or a completion, in JSON".to_owned();
     let request: Request = serde_json::from_slice(body).map_err(|_| is_none())?;
     let begin = |form| Committing::new(salt, form);
@@ -148,12 +158,14 @@ fn asked(salt: &Salt, body: &[u8]) -> Result<Commitment, String> {
         }
         _ => return Err(is_none()),
     };
-    Ok(committing.finish())
+    Ok(committing.finish() == *committed)
 }
 
+/// An answer, or an event of one. What stands in it beside the text is not compared.
 #[derive(Deserialize)]
 struct Answer {
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
+    error: Option<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -168,30 +180,59 @@ struct Said {
     content: Option<String>,
 }
 
-impl Answer {
-    /// The text of an answer, or of a piece of one.
-    fn text(self) -> String {
-        let said = |choice: Choice| {
-            choice.text.or_else(|| choice.message.or(choice.delta).and_then(|said| said.content))
-        };
-        self.choices.into_iter().next().and_then(said).unwrap_or_default()
+impl Choice {
+    /// Its text. Two of them would leave open which one was meant.
+    fn text(self) -> Result<String, String> {
+        match (self.text, self.message, self.delta) {
+            (Some(text), None, None) => Ok(text),
+            (None, Some(said), None) | (None, None, Some(said)) => Ok(said.content.unwrap_or_default()),
+            _ => Err("it says more than one thing, or nothing".to_owned()),
+        }
     }
 }
 
-/// The commitment to an answer: as JSON, as the events of a stream, or only its text.
-fn answered(salt: &Salt, bytes: &[u8]) -> Result<Commitment, String> {
+/// Whether this is the answer that was committed to: only its text, all of it as JSON, or the events of a stream.
+fn answers_with(salt: &Salt, bytes: &[u8], committed: &Commitment) -> Result<bool, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())?;
-    let begun = Committing::new(salt, Form::Answer);
-    if let Ok(answer) = serde_json::from_str::<Answer>(text) {
-        return Ok(begun.piece(&answer.text()).finish());
+    let is = |text: &str| Committing::new(salt, Form::Answer).piece(text).finish() == *committed;
+    // A text may look like anything.
+    if is(text) {
+        return Ok(true);
     }
-    if !text.starts_with(EVENT) {
-        return Ok(begun.piece(text).finish());
+    if text.starts_with(EVENT) {
+        return Ok(is(&streamed(text)?));
     }
-    let events = text.lines().filter_map(|line| line.strip_prefix(EVENT)).map(str::trim);
-    let pieces = events.filter(|event| *event != END_OF_EVENTS).map(|event| {
-        // What is no piece of an answer (an error that ended it) has no text.
-        serde_json::from_str::<Answer>(event).map(Answer::text).unwrap_or_default()
-    });
-    Ok(pieces.fold(begun, |so_far, piece| so_far.piece(&piece)).finish())
+    match serde_json::from_str::<Answer>(text).map(|answer| answer.choices) {
+        Ok(Some(choices)) => match <[Choice; 1]>::try_from(choices) {
+            Ok([choice]) => Ok(is(&choice.text()?)),
+            Err(_) => Err("it has more than one answer, or none".to_owned()),
+        },
+        // It is no answer in JSON, so it is a text, and another one.
+        _ => Ok(false),
+    }
+}
+
+/// The text of a stream. Nothing in it may be anything else than what a stream has: it would be passed over unseen.
+fn streamed(text: &str) -> Result<String, String> {
+    let mut whole = String::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && *line != KEEP_ALIVE) {
+        let event =
+            line.strip_prefix(EVENT).map(str::trim).ok_or("it has a line that is no event of a stream")?;
+        if event == END_OF_EVENTS {
+            continue;
+        }
+        let event: Answer = serde_json::from_str(event).map_err(|_| "it has an event that cannot be read")?;
+        let mut choices = match event {
+            Answer { choices: Some(choices), error: None } => choices,
+            Answer { choices: None, error: Some(_) } => continue,
+            _ => return Err("it has an event that is no piece of an answer".to_owned()),
+        };
+        match (choices.pop(), choices.len()) {
+            (Some(choice), 0) => whole += &choice.text()?,
+            // The last one, with what was used.
+            (None, _) => {}
+            _ => return Err("it has more than one answer".to_owned()),
+        }
+    }
+    Ok(whole)
 }

@@ -142,14 +142,17 @@ async fn what_cannot_be_kept_is_not_signed() {
     let one = Elsewhere::new(&["a"]);
     witness.add_checkpoint(one.asks(0)).await.unwrap();
     let file = seen_file(&place.seen(), "example.com/log");
-    // A folder in the way of the new file.
-    fs::create_dir(file.with_extension("checkpoint.new")).unwrap();
+    // A folder in its place.
+    let aside = file.with_extension("aside");
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
     for _ in 0..2 {
         let refused = witness.add_checkpoint(Elsewhere::new(&["a", "b"]).asks(1)).await.unwrap_err();
         assert!(matches!(refused, WitnessRefusal::Unavailable(_)), "{refused}");
     }
     drop(witness);
-    fs::remove_dir(file.with_extension("checkpoint.new")).unwrap();
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
     place.open().unwrap().add_checkpoint(Elsewhere::new(&["a", "b"]).asks(1)).await.unwrap();
 }
 

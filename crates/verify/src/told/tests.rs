@@ -51,7 +51,10 @@ fn each_form_of_a_question_is_known_again() {
     ] {
         let facts = facts(committing, "So.");
         let (is_valid, text) = judged(&texts(Some(&request), None), Some(&salt().to_string()), &facts);
-        assert!(is_valid && text.contains("question     it is the one"), "{request}: {text}");
+        assert!(
+            is_valid && text.contains("question     its text in the file is the one"),
+            "{request}: {text}"
+        );
         let other = json!({ "prompt": "another one" });
         let (is_valid, text) = judged(&texts(Some(&other), None), Some(&salt().to_string()), &facts);
         assert!(!is_valid && text.contains("the question was another one"), "{text}");
@@ -65,17 +68,44 @@ fn each_form_of_an_answer_is_known_again() {
                     data: {\"choices\":[{\"delta\":{\"content\":\"So – \"}}]}\n\n\
                     data: {\"choices\":[{\"delta\":{\"content\":\"it is.\"}}]}\n\n\
                     data: {\"choices\":[],\"usage\":{}}\n\ndata: [DONE]\n\n";
-    for (answer, is_it) in [
-        ("So – it is.", true),
-        (r#"{"choices":[{"message":{"role":"assistant","content":"So – it is."}}]}"#, true),
-        (r#"{"choices":[{"text":"So – it is."}]}"#, true),
-        (streamed, true),
-        ("So – it is.\n", false),
-        ("", false),
-        (r#"{"choices":[]}"#, false),
+    let two = r#"{"choices":[{"message":{"content":"So – it is."}},{"message":{"content":"No."}}]}"#;
+    let both = r#"{"choices":[{"text":"So – it is.","message":{"content":"No."}}]}"#;
+    for (answer, says) in [
+        ("So – it is.", None),
+        (r#"{"choices":[{"message":{"role":"assistant","content":"So – it is."}}]}"#, None),
+        (r#"{"choices":[{"text":"So – it is."}]}"#, None),
+        (streamed, None),
+        (&streamed.replace("data: [DONE]", ":\n\ndata: {\"error\":{}}"), None),
+        ("So – it is.\n", Some("another one")),
+        ("", Some("another one")),
+        (r#"{"choices":[]}"#, Some("more than one answer, or none")),
+        (two, Some("more than one answer, or none")),
+        (both, Some("more than one thing")),
+        // Nothing is passed over unseen.
+        (&format!("{streamed}No.\n"), Some("no event of a stream")),
+        (&format!("{streamed}: No.\n"), Some("no event of a stream")),
+        (&format!("{streamed}data: No.\n"), Some("cannot be read")),
+        (&format!("{streamed}data: {{\"note\":\"No.\"}}\n"), Some("no piece of an answer")),
+        (&format!("{streamed}data: {two}\n"), Some("more than one answer")),
     ] {
         let (is_valid, text) = judged(&texts(None, Some(answer)), Some(&salt().to_string()), &facts);
-        assert_eq!(is_valid, is_it, "{answer}: {text}");
+        assert_eq!(is_valid, says.is_none(), "{answer}: {text}");
+        assert!(text.contains(says.unwrap_or("VALID")), "{answer}: {text}");
+    }
+}
+
+#[test]
+fn an_answer_may_look_like_anything() {
+    for answer in ["data: 5", r#"{"choices":[]}"#, "data: [DONE]", ""] {
+        let facts = facts(Committing::new(&salt(), Form::Text), answer);
+        let (is_valid, text) = judged(&texts(None, Some(answer)), Some(&salt().to_string()), &facts);
+        assert!(is_valid, "{answer}: {text}");
+    }
+    // Of an answer without a text nothing else is one.
+    let facts = facts(Committing::new(&salt(), Form::Text), "");
+    for answer in [r#"{"choices":[]}"#, "data: x"] {
+        let (is_valid, text) = judged(&texts(None, Some(answer)), Some(&salt().to_string()), &facts);
+        assert!(!is_valid, "{answer}: {text}");
     }
 }
 
