@@ -267,6 +267,8 @@ test('a link of another site signs nobody in', limit, async () => {
       document.body.append(form);
       form.submit();
     }, `${llmos.url}/auth/login/corp`),
+    // The page is there before the next one is asked for.
+    page.waitForURL(`${llmos.url}/auth/login/corp`),
   ]);
   assert.equal(answer.status(), 403);
   for (const origin of [undefined, 'null', 'https://evil.test']) {
