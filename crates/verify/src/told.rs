@@ -64,9 +64,10 @@ pub(crate) fn judge(
         Ok(salt) => salt,
         Err(error) => return verdict.problem(error),
     };
-    let questions = (texts.request.as_deref(), PROMPT, "question", "--request");
-    let answers = (texts.answer.as_deref(), ANSWER, "answer", "--answer");
-    for (text, name, what, option) in [questions, answers] {
+    let questions = (texts.request.as_deref(), PROMPT, "question", "--request", "");
+    let cut = " (of one that was cut off, less may have arrived than was made)";
+    let answers = (texts.answer.as_deref(), ANSWER, "answer", "--answer", cut);
+    for (text, name, what, option, but) in [questions, answers] {
         let fits = if name == PROMPT { asks } else { answers_with };
         match (text, fact(name), &salt) {
             (None, Some(_), Some(_)) => {
@@ -83,10 +84,7 @@ pub(crate) fn judge(
                 };
                 match fits(salt, text, &committed) {
                     Ok(true) => verdict.line(what, "its text in the file is the one of the record, letter for letter"),
-                    Ok(false) => verdict.problem(format!(
-                        "the {what} was another one than that in the file (of an answer that was cut off, less may have \
-                         arrived than was made)"
-                    )),
+                    Ok(false) => verdict.problem(format!("the {what} was another one than that in the file{but}")),
                     Err(why) => verdict.problem(format!("the {what} in the file cannot be read: {why}")),
                 }
             }
