@@ -206,14 +206,15 @@ impl Access {
         Ok(Self { ledger, prices, ..self })
     }
 
-    /// The same with another rate of what is recorded and paid for by no quota: so much in a minute for each user.
+    /// The same with another rate of what is recorded and paid for by no quota: so much in a minute for each key, and for all sessions of a
+    /// user.
     #[must_use]
     pub fn with_rate(self, per_minute: u64) -> Self {
         self.keyring.unpaid.set(per_minute);
         self
     }
 
-    /// How often users may ask for that.
+    /// How often that may be asked for.
     pub fn unpaid(&self) -> &Unpaid {
         &self.keyring.unpaid
     }

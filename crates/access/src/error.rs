@@ -133,7 +133,7 @@ pub enum AccessError {
     },
     /// Asked for more often than anybody may what is recorded and paid for by no quota.
     #[error(
-        "this user asks too often for what is no use of a model, or for what fails; try again in {} s",
+        "too much is asked with this key or sign-in that is no use of a model, or that fails; try again in {} s",
         .retry_after.as_secs().max(1)
     )]
     TooOften {

@@ -15,7 +15,7 @@ use super::{
 const ANCHORS_MAX: usize = 16;
 /// Logs of others.
 const WITNESSED_MAX: usize = 256;
-/// Most that a user may ask for in a minute of what uses no model. A thousand in a second are as much as nothing to stop them.
+/// Most that may be asked for in a minute, with one key or sign-in, of what uses no model. A thousand in a second are as much as nothing to stop them.
 const REQUESTS_PER_MINUTE_MAX: i64 = 60_000;
 /// Longest time without a push: a day. What was recorded since the last one can be lost to whoever puts a copy back.
 const PUSH_EVERY_S_MAX: i64 = 86_400;

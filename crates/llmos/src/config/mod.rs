@@ -120,7 +120,7 @@ impl Outbound {
 /// What happens with the audit log.
 #[derive(Debug, Clone)]
 pub(crate) struct Audit {
-    /// How often a user may ask in a minute for what is recorded and paid for by no quota.
+    /// How often may be asked in a minute, with one key or sign-in, for what is recorded and paid for by no quota.
     pub(crate) requests_per_minute: u64,
     /// How often a new checkpoint is pushed to the places off this machine.
     pub(crate) push_every: Duration,
