@@ -40,7 +40,8 @@ fn a49_who_leaves_at_once_leaves_nothing_behind() {
             ps["sequences"] == json!([]) && replica["kv_used"] == 0 && replica["requests"] == 0
         });
     };
-    leave(200);
+    // As many as below: what the allocator holds for so many at once is no leak.
+    leave(800);
     let before = resident_kib();
     leave(800);
     // Of 800 prompts of 100 kB none is kept.
