@@ -1,9 +1,9 @@
 //! All keys and users: in the store, and in memory for authentication, which never waits for the disk.
 
 mod accounts;
+mod live;
 
 use std::{
-    collections::HashMap,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -15,10 +15,10 @@ use tokio::{
     sync::{Mutex, watch},
     time::timeout,
 };
-use types::{ModelName, OutOfRange, Principal, Scope, Secret, TenantId, UserId};
+use types::{OutOfRange, Principal, Scope, Secret, TenantId, UserId};
 
-use self::accounts::Accounts;
 pub(crate) use self::accounts::{Account as ProviderAccount, KnownAccount, Placed};
+use self::live::{Live, LiveUser, scope};
 use crate::{
     AccessError, ApiKey, KeyView, NewKey, OpenError, UserChange, UserView,
     clock::now_s,
@@ -58,109 +58,12 @@ pub(crate) struct Keyring {
     taken: watch::Sender<()>,
 }
 
-#[derive(Default)]
-struct Live {
-    keys: HashMap<KeyId, LiveKey>,
-    users: HashMap<UserId, LiveUser>,
-    accounts: Accounts,
-}
-
 /// Whose a key is, and what it gives.
 pub(crate) struct Held {
     pub(crate) api_key: ApiKey,
     pub(crate) owner: Rights,
     pub(crate) key: Rights,
     pub(crate) scope: Scope,
-}
-
-/// A key that is not revoked.
-#[derive(Clone)]
-struct LiveKey {
-    name: Arc<str>,
-    hash: [u8; 32],
-    /// The hash of the secret before, and until when that is accepted.
-    old: Option<([u8; 32], u64)>,
-    user: UserId,
-    rights: Rights,
-    scope: Scope,
-    expires_at: Option<u64>,
-}
-
-#[derive(Clone)]
-struct LiveUser {
-    tenant: TenantId,
-    tenant_name: Arc<str>,
-    name: Arc<str>,
-    is_service: bool,
-    team: Option<Arc<str>>,
-    rights: Rights,
-    /// By hand.
-    suspended: bool,
-}
-
-impl Live {
-    /// A user who may do something now.
-    fn acting(&self, user: UserId) -> Option<&LiveUser> {
-        self.users.get(&user).filter(|found| !found.suspended && self.accounts.lets_in(user))
-    }
-
-    fn take_in(&mut self, record: &KeyRecord) {
-        self.users.insert(record.owner.user_id, LiveUser::of(&record.owner));
-        if let (None, Some((id, key))) = (record.revoked_at, live_key(record)) {
-            self.keys.insert(id, key);
-        }
-    }
-
-    /// What a key gives at `now`: what is left of its owner's rights of this moment. None if it gives nothing.
-    fn principal(&self, key: &LiveKey, now: u64) -> Option<Principal> {
-        let owner = self.acting(key.user)?;
-        let is_current = key.expires_at.is_none_or(|expires_at| now < expires_at);
-        is_current.then(|| Principal {
-            scope: key.scope.clone(),
-            key: Some(key.name.clone()),
-            ..owner.principal(key.user, meet(&owner.rights, &key.rights))
-        })
-    }
-}
-
-impl LiveUser {
-    fn of(record: &UserRecord) -> Self {
-        Self {
-            tenant: record.tenant_id,
-            tenant_name: record.tenant.as_str().into(),
-            name: record.user.as_str().into(),
-            is_service: record.is_service,
-            team: record.state.team.as_deref().map(Into::into),
-            rights: record.state.rights.clone(),
-            suspended: record.state.suspended_at.is_some(),
-        }
-    }
-
-    /// A key of theirs, as policies see it.
-    fn api_key(&self, id: &str, owner: UserId) -> ApiKey {
-        ApiKey {
-            id: id.to_owned(),
-            tenant: self.tenant,
-            owner,
-            is_service: self.is_service,
-            team: self.team.clone(),
-            role: self.rights.role,
-        }
-    }
-
-    /// Who they are, with these rights.
-    fn principal(&self, user: UserId, rights: Rights) -> Principal {
-        let Rights { role, class_max, data_class_max, purposes } = rights;
-        Principal {
-            is_service: self.is_service,
-            team: self.team.clone(),
-            role,
-            class_max,
-            data_class_max,
-            purposes,
-            ..Principal::least(self.tenant, user)
-        }
-    }
 }
 
 impl Keyring {
@@ -481,27 +384,6 @@ impl Keyring {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// The entry of the index. None for an id that no key can have, or a model that no name can be: a row that somebody else
-/// wrote opens no door.
-fn live_key(record: &KeyRecord) -> Option<(KeyId, LiveKey)> {
-    let key = &record.key;
-    let live = LiveKey {
-        name: key.id.as_str().into(),
-        hash: key.hash,
-        old: record.old,
-        user: record.owner.user_id,
-        rights: key.rights.clone(),
-        scope: scope(key)?,
-        expires_at: key.expires_at,
-    };
-    Some((KeyId::parse(key.id.as_bytes())?, live))
-}
-
-fn scope(key: &NewKeyRecord) -> Option<Scope> {
-    let models = key.models.iter().map(|name| name.parse()).collect::<Result<Vec<ModelName>, _>>();
-    Some(Scope::new(Some(key.rights.role), key.actions.clone(), models.ok()?))
 }
 
 fn view(record: KeyRecord) -> KeyView {

@@ -10,7 +10,8 @@ use types::{Passage, SequenceId, Tokens, Vector};
 use crate::{
     EmbedWork, Embedded, EngineError, Purpose,
     delivery::Delivery,
-    stepped::{Front, Stepped, gone, unknown_token},
+    prepare::{Front, unknown_token},
+    stepped::{Stepped, gone},
 };
 
 /// Most passages of one request that are in the scheduler's queue at once. Twice what a step may hold, so that the

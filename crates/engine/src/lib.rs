@@ -20,6 +20,7 @@ mod driver;
 mod embed;
 #[cfg(feature = "llama")]
 pub mod llama;
+mod prepare;
 mod progress;
 mod step_engine;
 mod stepped;
