@@ -115,6 +115,11 @@ test('a91: llmos login, and commands that act as somebody', limit, async () => {
   assert.deepEqual([who.tenant, who.user, who.role, who.kind], ['default', 'owner', 'owner', 'cli']);
   const keys = await llmos.run('keys', 'list', '--json', ...at);
   assert.equal(JSON.parse(keys.stdout).keys.length, 1, keys.stderr);
+  const said = await llmos.run('chat', '--json', 'how are you?', ...at);
+  const { model, content, usage } = JSON.parse(said.stdout);
+  assert.ok(model === 'mock' && content.length > 0 && usage.completion_tokens > 0, said.stdout + said.stderr);
+  const top = JSON.parse((await llmos.run('top', '--json', '--delay', '0.2', ...at)).stdout);
+  assert.deepEqual([top.machine.memory, top.replicas[0].model], [null, 'mock'], 'of this machine it says nothing');
 
   // One sees where one is signed in, and ends what one does not know: no session of somebody else's, and not by what another site asks.
   const sessions = async () => JSON.parse((await llmos.run('sessions', 'list', '--json', ...at)).stdout).sessions;

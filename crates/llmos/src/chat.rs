@@ -1,20 +1,18 @@
-//! `llmos chat`: the same API that everybody uses, over the local socket.
+//! `llmos chat`: the same API that everybody uses, over the local socket or from another machine.
 
 use std::{
     io::{self, IsTerminal, Read},
     time::{Duration, Instant},
 };
 
-use http::{Response, StatusCode, header};
-use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use http::{StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use crate::{
     cli::ChatArgs,
-    client::{self, Client},
+    client::{self, Begun, Client},
     exit::{Exit, Failure, Trying},
     output::{self, Output},
 };
@@ -145,13 +143,11 @@ async fn answer(
     if let Some(temperature) = partner.temperature {
         body["temperature"] = temperature.into();
     }
-    let mut body_stream = begin(client, model, &body).await?.into_body();
+    let mut answered = begin(client, model, &body).await?;
     let mut reply = Reply { model: model.clone(), ..Reply::default() };
     let mut lines = Lines::default();
-    while let Some(frame) = body_stream.frame().await {
-        let frame = frame.map_err(|error| cut_off(Some(error)))?;
-        let Some(bytes) = frame.data_ref() else { continue };
-        for line in lines.push(bytes)? {
+    while let Some(bytes) = answered.chunk().await.map_err(|why| cut_off(&format!(": {why}")))? {
+        for line in lines.push(&bytes)? {
             match event(&line)? {
                 Some(Event::Chunk(chunk)) => {
                     let new = reply.take(&chunk);
@@ -164,7 +160,7 @@ async fn answer(
             }
         }
     }
-    Err(cut_off(None))
+    Err(cut_off(""))
 }
 
 fn finish(reply: Reply, output: Output) -> Result<Reply, Failure> {
@@ -179,14 +175,13 @@ fn finish(reply: Reply, output: Output) -> Result<Reply, Failure> {
     Ok(reply)
 }
 
-fn cut_off(why: Option<hyper::Error>) -> Failure {
-    let why = why.map(|error| format!(": {error}")).unwrap_or_default();
+fn cut_off(why: &str) -> Failure {
     Failure::new(Exit::Failed, format!("the connection ended before the answer did{why}"))
         .advise("ask again; the server's log may say why")
 }
 
 /// Sends the question; while the model loads, waits as long as the server asks for and the limit allows.
-async fn begin(client: &Client, model: &str, body: &Value) -> Result<Response<Incoming>, Failure> {
+async fn begin(client: &Client, model: &str, body: &Value) -> Result<Begun, Failure> {
     let started = Instant::now();
     let mut told = String::new();
     loop {
@@ -197,12 +192,12 @@ async fn begin(client: &Client, model: &str, body: &Value) -> Result<Response<In
             output::note(format_args!("waiting for {model}; `llmos ps` says why"));
             sent.await?
         };
-        if response.status().is_success() {
+        if response.status.is_success() {
             return Ok(response);
         }
-        let loading = response.status() == StatusCode::SERVICE_UNAVAILABLE;
+        let loading = response.status == StatusCode::SERVICE_UNAVAILABLE;
         let pause = retry_after(&response);
-        let failure = client::refusal(response).await;
+        let failure = response.refusal().await;
         if !loading || started.elapsed() + pause > LOADING_WAIT_MAX {
             return Err(failure);
         }
@@ -214,9 +209,9 @@ async fn begin(client: &Client, model: &str, body: &Value) -> Result<Response<In
     }
 }
 
-fn retry_after(response: &Response<Incoming>) -> Duration {
+fn retry_after(response: &Begun) -> Duration {
     let seconds =
-        response.headers().get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        response.fields.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
     seconds.map_or(RETRY_AFTER, Duration::from_secs)
 }
 

@@ -7,13 +7,14 @@ use std::{
 };
 
 use gateway::admin_types::Version;
-use http::{Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Bytes, Incoming},
     client::conn::http1,
 };
 use hyper_util::rt::TokioIo;
+use outbound::Streamed;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{net::UnixStream, time::timeout};
 
@@ -97,14 +98,26 @@ impl Client {
         self.call(Method::DELETE, path, Bytes::new()).await
     }
 
-    /// Sends a request and returns as soon as the answer begins. Waits as long as it takes, because a generation
-    /// may stand in a queue; the person at the keyboard is the limit.
-    pub(crate) async fn begin(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<Response<Incoming>, Failure> {
-        self.send(Method::POST, path, encoded(body)?).await
+    /// Whether it is the server of this machine.
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self.place, Place::Here(_))
+    }
+
+    /// Sends a request and returns as soon as the answer begins. Waits long, because a generation may stand in a queue; the person at
+    /// the keyboard is the limit.
+    pub(crate) async fn begin(&self, path: &str, body: &impl Serialize) -> Result<Begun, Failure> {
+        let body = encoded(body)?;
+        match &self.place {
+            Place::Here(data_dir) => {
+                let (head, body) = send(data_dir, Method::POST, path, body).await?.into_parts();
+                Ok(Begun { status: head.status, fields: head.headers, body: Pieces::Here(body) })
+            }
+            Place::Elsewhere(remote) => {
+                let Streamed { status, fields, body } =
+                    remote.begin(Method::POST, path, body.to_vec()).await?;
+                Ok(Begun { status, fields, body: Pieces::Elsewhere(Box::new(body)) })
+            }
+        }
     }
 
     async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, Failure> {
@@ -116,15 +129,19 @@ impl Client {
 
     async fn answer(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, Failure> {
         let exchange = async {
-            if let Place::Elsewhere(remote) = &self.place {
-                let body = (!body.is_empty()).then(|| body.to_vec());
-                let reply = remote.ask(method, path, body).await?;
-                let refused =
-                    || refusal_of(reply.status, &serde_json::from_slice(&reply.body).unwrap_or_default());
-                return if reply.status.is_success() { Ok(reply.body.clone()) } else { Err(refused()) };
-            }
-            let response = self.send(method, path, body).await?;
-            if response.status().is_success() { whole(response).await } else { Err(refusal(response).await) }
+            let (status, body) = match &self.place {
+                Place::Here(data_dir) => {
+                    let response = send(data_dir, method, path, body).await?;
+                    (response.status(), whole(response).await?)
+                }
+                Place::Elsewhere(remote) => {
+                    let body = (!body.is_empty()).then(|| body.to_vec());
+                    let reply = remote.ask(method, path, body).await?;
+                    (reply.status, reply.body)
+                }
+            };
+            let refused = || refusal_of(status, &serde_json::from_slice(&body).unwrap_or_default());
+            if status.is_success() { Ok(body) } else { Err(refused()) }
         };
         let late = |_| {
             Failure::new(
@@ -135,31 +152,73 @@ impl Client {
         };
         timeout(ANSWER_WAIT_MAX, exchange).await.map_err(late)?
     }
+}
 
-    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<Response<Incoming>, Failure> {
-        let data_dir = match &self.place {
-            Place::Here(data_dir) => data_dir,
-            Place::Elsewhere(remote) => {
-                let what =
-                    format!("this command talks to the server on its own machine, not to {}", remote.url());
-                return Err(Failure::new(Exit::Usage, what).advise("leave out --server and LLMOS_SERVER"));
-            }
-        };
-        let stream =
-            UnixStream::connect(data_dir.join(SOCKET)).await.map_err(|error| absent(data_dir, &error))?;
-        let (mut sender, connection) =
-            http1::handshake(TokioIo::new(stream)).await.trying("reach the server")?;
-        // It ends with the answer; what goes wrong on it comes back as an error of that answer.
-        tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "localhost")
-            .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body))
-            .trying("make a request")?;
-        sender.send_request(request).await.trying("get an answer from the server")
+/// An answer that has begun.
+pub(crate) struct Begun {
+    pub(crate) status: StatusCode,
+    pub(crate) fields: HeaderMap,
+    body: Pieces,
+}
+
+enum Pieces {
+    Here(Incoming),
+    Elsewhere(Box<outbound::Body>),
+}
+
+impl Begun {
+    /// The next bytes; none at the end.
+    ///
+    /// # Errors
+    /// Why there are no more.
+    pub(crate) async fn chunk(&mut self) -> Result<Option<Bytes>, String> {
+        match &mut self.body {
+            Pieces::Here(body) => loop {
+                match body.frame().await {
+                    None => return Ok(None),
+                    Some(Err(error)) => return Err(error.to_string()),
+                    Some(Ok(frame)) => {
+                        if let Ok(bytes) = frame.into_data() {
+                            return Ok(Some(bytes));
+                        }
+                    }
+                }
+            },
+            Pieces::Elsewhere(body) => body.chunk().await.map_err(|error| error.to_string()),
+        }
     }
+
+    /// What the server says about a request that it did not carry out.
+    pub(crate) async fn refusal(mut self) -> Failure {
+        let mut body = Vec::new();
+        while let Ok(Some(bytes)) = self.chunk().await
+            && body.len() < ANSWER_BYTES_MAX
+        {
+            body.extend_from_slice(&bytes);
+        }
+        refusal_of(self.status, &serde_json::from_slice(&body).unwrap_or_default())
+    }
+}
+
+async fn send(
+    data_dir: &Path,
+    method: Method,
+    path: &str,
+    body: Bytes,
+) -> Result<Response<Incoming>, Failure> {
+    let stream =
+        UnixStream::connect(data_dir.join(SOCKET)).await.map_err(|error| absent(data_dir, &error))?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.trying("reach the server")?;
+    // It ends with the answer; what goes wrong on it comes back as an error of that answer.
+    tokio::spawn(connection);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header(header::HOST, "localhost")
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Full::new(body))
+        .trying("make a request")?;
+    sender.send_request(request).await.trying("get an answer from the server")
 }
 
 fn absent(data_dir: &Path, error: &io::Error) -> Failure {
@@ -184,16 +243,7 @@ async fn whole(response: Response<Incoming>) -> Result<Bytes, Failure> {
     body.map(http_body_util::Collected::to_bytes).trying("read the server's answer")
 }
 
-/// What the server says about a request that it did not carry out.
-pub(crate) async fn refusal(response: Response<Incoming>) -> Failure {
-    let status = response.status();
-    match whole(response).await {
-        Ok(body) => refusal_of(status, &serde_json::from_slice(&body).unwrap_or_default()),
-        Err(failure) => failure,
-    }
-}
-
-/// The same, from a body in OpenAI's shape.
+/// What the server says about a request that it did not carry out, in OpenAI's shape.
 pub(crate) fn refusal_of(status: StatusCode, body: &serde_json::Value) -> Failure {
     let exit = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Exit::NotAllowed,

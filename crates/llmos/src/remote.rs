@@ -10,7 +10,7 @@ use std::{
 
 use gateway::sign_in_types::TokenAnswer;
 use http::Method;
-use outbound::{Call, Outbound, Reply, Url};
+use outbound::{Call, Outbound, OutboundError, Reply, Streamed, Url};
 use serde::{Deserialize, Serialize};
 use types::Secret;
 use zeroize::Zeroizing;
@@ -99,14 +99,24 @@ impl Remote {
         path: &str,
         body: Option<Vec<u8>>,
     ) -> Result<Reply, Failure> {
+        self.call(path, &self.signed(method, body)).await
+    }
+
+    /// The same, of an answer that takes its time.
+    pub(crate) async fn begin(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Streamed, Failure> {
+        let url = self.url.join(path).trying("make an address")?;
+        let begun = self.outbound.stream(&url, &self.signed(method, Some(body))).await;
+        begun.map_err(|error| unreachable(&error))
+    }
+
+    fn signed(&self, method: Method, body: Option<Vec<u8>>) -> Call {
         let bearer = |secret: &Secret| Secret::from([b"Bearer ", secret.expose()].concat());
-        let call = Call {
+        Call {
             method,
             body: body.map(|body| ("application/json", Secret::from(body))),
             authorization: self.session.as_ref().map(bearer),
             bytes_max: ANSWER_BYTES_MAX,
-        };
-        self.call(path, &call).await
+        }
     }
 
     /// Sends it a form.
@@ -116,10 +126,7 @@ impl Remote {
 
     async fn call(&self, path: &str, call: &Call) -> Result<Reply, Failure> {
         let url = self.url.join(path).trying("make an address")?;
-        self.outbound.call(&url, call).await.map_err(|error| {
-            Failure::new(Exit::NoServer, format!("the server cannot be asked: {error}"))
-                .advise("`outbound.private` and `outbound.ca_file` in llmos.toml say which private networks and authorities are trusted")
-        })
+        self.outbound.call(&url, call).await.map_err(|error| unreachable(&error))
     }
 
     /// Keeps a sign-in for the next commands.
@@ -138,6 +145,12 @@ impl Remote {
             _ => Ok(()),
         }
     }
+}
+
+fn unreachable(error: &OutboundError) -> Failure {
+    Failure::new(Exit::NoServer, format!("the server cannot be asked: {error}")).advise(
+        "`outbound.private` and `outbound.ca_file` in llmos.toml say which private networks and authorities are trusted",
+    )
 }
 
 /// Where sign-ins are kept, for this user of the machine.

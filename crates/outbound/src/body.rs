@@ -25,6 +25,15 @@ use crate::{OutboundError, Place, head::Shape};
 /// Fewest bytes within the longest wait: a server that sends one byte now and then does not hold us for years.
 const PROGRESS_BYTES_MIN: u64 = 4 << 10;
 
+/// How an answer may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// At once, and without long pauses.
+    Steady,
+    /// When there is something to say.
+    AsItComes,
+}
+
 /// The connection behind an answer. It makes progress only while somebody waits for the answer, and closes when
 /// dropped.
 pub(crate) struct Line {
@@ -74,6 +83,7 @@ pub struct Body {
     /// Time waited for the server, and bytes that came, since it was last seen to be fast enough.
     waited: Duration,
     progress: u64,
+    progress_min: u64,
     failed: bool,
 }
 
@@ -95,8 +105,14 @@ impl Body {
             wait_max,
             waited: Duration::ZERO,
             progress: 0,
+            progress_min: PROGRESS_BYTES_MIN,
             failed: false,
         }
+    }
+
+    pub(crate) fn paced(self, pace: Pace) -> Self {
+        let progress_min = if pace == Pace::AsItComes { 1 } else { PROGRESS_BYTES_MIN };
+        Self { progress_min, ..self }
     }
 
     /// The next bytes, or none if the body is complete. After an error every further call is one too. May be
@@ -147,7 +163,7 @@ impl Body {
     fn count(&mut self, data: Bytes) -> Result<Bytes, OutboundError> {
         self.bytes += data.len() as u64;
         self.progress += data.len() as u64;
-        if self.progress >= PROGRESS_BYTES_MIN {
+        if self.progress >= self.progress_min {
             (self.progress, self.waited) = (0, Duration::ZERO);
         }
         match self.promised {
@@ -187,7 +203,7 @@ impl Body {
         OutboundError::Stalled {
             place: self.place.clone(),
             bytes: self.bytes,
-            progress: PROGRESS_BYTES_MIN,
+            progress: self.progress_min,
             wait: self.wait_max,
         }
     }

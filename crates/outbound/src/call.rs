@@ -1,7 +1,7 @@
 //! Asks for something else than a file: sends what a protocol wants, and reads the short answer, whatever its status is.
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use types::Secret;
@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Body, Extent, Outbound, OutboundError,
+    body::Pace,
     client::{common, resource, value},
     head::Shape,
     location::Target,
@@ -39,6 +40,16 @@ impl Call {
     }
 }
 
+/// An answer to a call, which has begun.
+pub struct Streamed {
+    /// Its status: what was refused is explained in the body.
+    pub status: StatusCode,
+    /// Its fields.
+    pub fields: HeaderMap,
+    /// The bytes, as they come.
+    pub body: Body,
+}
+
 /// An answer to a call.
 pub struct Reply {
     /// Its status: what was refused is explained in the body.
@@ -50,8 +61,19 @@ pub struct Reply {
 impl Outbound {
     /// Asks what is at `url`, an `https` address. A redirect is not followed: it would carry what is sent to somebody else.
     pub async fn call(&self, url: &Url, call: &Call) -> Result<Reply, OutboundError> {
+        let Streamed { status, body, .. } = self.begin(url, call, Pace::Steady).await?;
+        Ok(Reply { status, body: body.collect().await? })
+    }
+
+    /// The same, of an answer that is made while it is sent: some bytes now and then are enough, and it may stand in a queue before
+    /// it begins.
+    pub async fn stream(&self, url: &Url, call: &Call) -> Result<Streamed, OutboundError> {
+        self.begin(url, call, Pace::AsItComes).await
+    }
+
+    async fn begin(&self, url: &Url, call: &Call, pace: Pace) -> Result<Streamed, OutboundError> {
         let target = Target::new(url)?;
-        let (response, line) = self.ask(&target, request(&target, call)?).await?;
+        let (response, line) = self.ask(&target, request(&target, call)?, pace).await?;
         let (head, incoming) = response.into_parts();
         let place = target.place();
         if head.status.is_redirection() {
@@ -64,8 +86,8 @@ impl Outbound {
             return Err(OutboundError::BadAnswer { place, why });
         }
         let shape = Shape { extent: Extent::Whole, length, total: length, bytes_max: call.bytes_max };
-        let body = Body::new(incoming, line, place, &shape, self.stall()).collect().await?;
-        Ok(Reply { status: head.status, body })
+        let body = Body::new(incoming, line, place, &shape, self.stall()).paced(pace);
+        Ok(Streamed { status: head.status, fields: head.headers, body })
     }
 }
 

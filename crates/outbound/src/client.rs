@@ -31,7 +31,7 @@ use url::{Host, Url};
 use crate::{
     Body, Extent, Listed, Network, OutboundError, Place,
     address::{self, Checked},
-    body::Line,
+    body::{Line, Pace},
     head::{self, Asked, Verdict},
     location::Target,
     trust,
@@ -53,6 +53,8 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Longest time from the request to the head of the answer.
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// The same, of an answer that may stand in a queue.
+const QUEUE_WAIT_MAX: Duration = Duration::from_mins(15);
 /// Longest time in which a body makes no progress worth the name.
 const STALL_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How servers know us.
@@ -179,7 +181,7 @@ impl Outbound {
         for _ in 0..=REDIRECTS_MAX {
             hosts.push(target.authority().to_owned());
             let request = request(&target, fetch, token)?;
-            let (response, line) = self.ask(&target, request).await?;
+            let (response, line) = self.ask(&target, request, Pace::Steady).await?;
             let (head, incoming) = response.into_parts();
             let place = target.place();
             let asked = Asked { from: fetch.from_byte, bytes_max: fetch.bytes_max };
@@ -223,6 +225,7 @@ impl Outbound {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
+        pace: Pace,
     ) -> Result<(Response<Incoming>, Line), OutboundError> {
         let addresses = self.resolve(target).await?;
         let stream = self.connect(target, &addresses).await?;
@@ -234,10 +237,11 @@ impl Outbound {
             settings.handshake(TokioIo::new(stream)).await.map_err(|error| of_head(place(), &error))?;
         let mut line = Line::new(connection);
         let mut answer = pin!(sender.send_request(request));
-        match timeout(self.waits.head, line.wait(|cx| answer.as_mut().poll(cx))).await {
+        let head_wait = if pace == Pace::AsItComes { QUEUE_WAIT_MAX } else { self.waits.head };
+        match timeout(head_wait, line.wait(|cx| answer.as_mut().poll(cx))).await {
             Ok(Ok(response)) => Ok((response, line)),
             Ok(Err(error)) => Err(of_head(place(), &error)),
-            Err(_) => Err(late(place(), "no answer began", self.waits.head)),
+            Err(_) => Err(late(place(), "no answer began", head_wait)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The one door to elsewhere.
 //!
 //! **Does**: fetch a file over `https`, from a byte on if one likes, and hand its bytes over as they come; ask for something else and
-//! read the short answer (`call.rs`), as single sign-on does. **Must
+//! read the answer (`call.rs`), a short one as single sign-on does, or as it comes. **Must
 //! never** connect to an address that it did not check, or follow a redirect without checking it like a first
 //! request; and nobody else opens a connection to elsewhere (`cargo xtask check` holds that).
 //!
@@ -69,7 +69,7 @@ mod trust;
 
 pub use address::Network;
 pub use body::Body;
-pub use call::{Call, Reply};
+pub use call::{Call, Reply, Streamed};
 pub use client::{Answer, Fetch, Outbound, REDIRECTS_MAX, Rules};
 pub use error::OutboundError;
 pub use head::Extent;

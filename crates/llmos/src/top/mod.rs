@@ -146,7 +146,9 @@ impl Top {
         self.looking = true;
         self.tasks.spawn(async move {
             let look = async {
-                let version = if ask_version { Some(client.version().await?) } else { None };
+                // It is told to those on the same machine.
+                let version =
+                    if ask_version && client.is_here() { Some(client.version().await?) } else { None };
                 Ok((look(&client, begun).await?, version))
             };
             News::Look(look.await)

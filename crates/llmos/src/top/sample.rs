@@ -17,7 +17,7 @@ pub(crate) struct Sample {
     pub(crate) processes: Processes,
     /// What the server has counted.
     pub(crate) figures: Figures,
-    /// The machine that both run on.
+    /// The machine that it runs on, if that is this one.
     pub(crate) machine: Machine,
 }
 
@@ -46,13 +46,15 @@ pub(crate) struct Memory {
     pub(crate) total: u64,
 }
 
-/// Asks the server, over its local socket. Sequences come before counters: what ends between the two is then
+/// Asks the server. Sequences come before counters: what ends between the two is then
 /// counted late rather than twice.
 pub(crate) async fn take(client: &Client, at_s: impl Fn() -> f64) -> Result<Sample, Failure> {
     let processes = client.get("/api/v1/processes").await?;
     let at_s = at_s();
     let figures = Figures::parse(&client.text("/metrics").await?);
-    Ok(Sample { at_s, processes, figures, machine: Machine::here() })
+    // What is here says nothing of a machine elsewhere.
+    let machine = if client.is_here() { Machine::here() } else { Machine::default() };
+    Ok(Sample { at_s, processes, figures, machine })
 }
 
 impl Machine {

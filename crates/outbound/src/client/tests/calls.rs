@@ -195,3 +195,29 @@ async fn what_cannot_be_a_field_of_a_call_is_refused_before_anybody_is_asked() {
     );
     assert!(server.requests().is_empty());
 }
+
+/// What is made while it is sent may come as slowly as it likes, as long as something comes.
+#[tokio::test]
+async fn an_answer_may_be_read_as_it_comes() {
+    let server = Server::start(|request| match request.split(['?', ' ']).nth(1).unwrap() {
+        "/drips" => [send("HTTP/1.1 200 OK\r\nRetry-After: 3\r\n\r\n"), vec![Act::Repeat(b".")]].concat(),
+        _ => [send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), vec![Act::Wait]].concat(),
+    })
+    .await;
+    let door = door_to(&server);
+    let door = Outbound { waits: Waits { head: SHORT, stall: SHORT, ..WAITS }, ..door };
+    let url = at(&server, "models.test", "/drips");
+    assert!(fails_to_call(&door, &url).await.contains("then fewer than 4096 in 0.1 s"));
+    let mut streamed = door.stream(&url, &form()).await.ok().unwrap();
+    assert_eq!((streamed.status, streamed.fields["retry-after"].as_bytes()), (StatusCode::OK, &b"3"[..]));
+    let begun = tokio::time::Instant::now();
+    while begun.elapsed() < 3 * SHORT {
+        assert!(streamed.body.chunk().await.unwrap().is_some());
+    }
+    // Nothing at all is not something.
+    let silent = at(&server, "models.test", "/silent");
+    let mut streamed = door.stream(&silent, &form()).await.ok().unwrap();
+    assert_eq!(streamed.body.chunk().await.unwrap().unwrap(), "abc");
+    let error = timeout(PATIENCE, streamed.body.chunk()).await.unwrap().unwrap_err();
+    assert!(error.to_string().contains("then fewer than 1 in 0.1 s"), "{error}");
+}
