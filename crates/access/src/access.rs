@@ -4,8 +4,8 @@ use audit::{Audit, Caller};
 use outbound::Outbound;
 use store::{Store, UsageRecord};
 use types::{
-    DataClass, Instant, ModelName, Principal, PriorityClass, Purposes, RequestId, Role, Scope, Secret,
-    TenantId, Tokens, UserId,
+    DataClass, Instant, ModelName, NodeName, Principal, PriorityClass, Purposes, RequestId, Role, Scope,
+    Secret, TenantId, Tokens, UserId,
 };
 
 use crate::{
@@ -133,6 +133,7 @@ pub struct Access {
     attempts: Attempts,
     started: std::time::Instant,
     server_uid: u32,
+    node: NodeName,
 }
 
 impl Access {
@@ -156,6 +157,7 @@ impl Access {
             attempts: Attempts::default(),
             started: std::time::Instant::now(),
             server_uid: rustix::process::geteuid().as_raw(),
+            node: NodeName::of_host(&rustix::system::uname().nodename().to_string_lossy()),
         })
     }
 
@@ -169,6 +171,11 @@ impl Access {
         let sign_in = SignIn::open(self.keyring.clone(), settings, Some(outbound)).await?;
         sign_in.place(None).await?;
         Ok(Self { sign_in, ..self })
+    }
+
+    /// The machine that this is.
+    pub fn node(&self) -> &NodeName {
+        &self.node
     }
 
     /// The door for those who sign in.

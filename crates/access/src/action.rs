@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use types::{DataClass, Declared, ModelName, Principal, PriorityClass, Scope, SequenceId, TenantId};
+use types::{
+    DataClass, Declared, ModelName, NodeName, Principal, PriorityClass, Scope, SequenceId, TenantId,
+};
 
 use crate::{
     AccessError, ApiKey,
@@ -211,6 +213,9 @@ fn over(parameter: &'static str, asked: &'static str, max: &'static str) -> Acce
     AccessError::OverLimit { parameter, asked, max }
 }
 
+/// The answers that a tenant's people have stored.
+pub(crate) const CHAT_COMPLETIONS: &str = "chat_completions";
+
 /// Have an answer stored, of a request with this data class.
 pub struct StoreChatCompletion;
 
@@ -218,8 +223,8 @@ impl Action for StoreChatCompletion {
     type Resource = DataClass;
     const NAME: &'static str = "store_chat_completion";
 
-    fn target(principal: &Principal, _: &DataClass) -> Target {
-        Target::Tenant(principal.tenant)
+    fn target(principal: &Principal, data_class: &DataClass) -> Target {
+        Target::Dataset { tenant: principal.tenant, name: CHAT_COMPLETIONS, data_class: Some(*data_class) }
     }
 }
 
@@ -231,7 +236,7 @@ impl Action for ReadChatCompletions {
     const NAME: &'static str = "read_chat_completions";
 
     fn target(principal: &Principal, (): &()) -> Target {
-        Target::Tenant(principal.tenant)
+        Target::Dataset { tenant: principal.tenant, name: CHAT_COMPLETIONS, data_class: None }
     }
 }
 
@@ -243,7 +248,7 @@ impl Action for ChangeChatCompletions {
     const NAME: &'static str = "change_chat_completions";
 
     fn target(principal: &Principal, (): &()) -> Target {
-        Target::Tenant(principal.tenant)
+        Target::Dataset { tenant: principal.tenant, name: CHAT_COMPLETIONS, data_class: None }
     }
 }
 
@@ -292,8 +297,6 @@ macro_rules! of_tenant {
 
 of_tenant! {
     Tenant:
-    /// See what a tenant has used.
-    ReadUsage = "read_usage";
     /// Make and list the API keys of a tenant.
     ManageKeys = "manage_keys";
     /// See the users of a tenant, and change what they may do.
@@ -310,6 +313,18 @@ of_tenant! {
     EraseSubject = "erase_subject";
     /// Write all that is stored about a person into a file.
     ExportSubject = "export_subject";
+}
+
+of_tenant! {
+    Budget:
+    /// See what a tenant has used.
+    ReadUsage = "read_usage";
+}
+
+of_tenant! {
+    Workflow:
+    /// Have the tasks of a workflow planned: on which processor each runs, and when.
+    PlanWorkflow = "plan_workflow";
 }
 
 of_tenant! {
@@ -344,15 +359,15 @@ impl Action for ReadApi {
     }
 }
 
-/// See what runs, of all tenants.
+/// See what runs on a node, of all tenants.
 pub struct ListSequences;
 
 impl Action for ListSequences {
-    type Resource = ();
+    type Resource = NodeName;
     const NAME: &'static str = "list_sequences";
 
-    fn target(_: &Principal, (): &()) -> Target {
-        Target::Server
+    fn target(_: &Principal, node: &NodeName) -> Target {
+        Target::Node(node.clone())
     }
 }
 
@@ -360,35 +375,35 @@ impl Action for ListSequences {
 pub struct KillSequence;
 
 impl Action for KillSequence {
-    type Resource = SequenceId;
+    type Resource = (NodeName, SequenceId);
     const NAME: &'static str = "kill_sequence";
 
-    fn target(_: &Principal, _: &SequenceId) -> Target {
-        Target::Server
+    fn target(_: &Principal, (node, _): &(NodeName, SequenceId)) -> Target {
+        Target::Node(node.clone())
     }
 }
 
-/// Read metrics, which cover all tenants.
+/// Read the metrics of a node, which cover all tenants.
 pub struct ReadMetrics;
 
 impl Action for ReadMetrics {
-    type Resource = ();
+    type Resource = NodeName;
     const NAME: &'static str = "read_metrics";
 
-    fn target(_: &Principal, (): &()) -> Target {
-        Target::Server
+    fn target(_: &Principal, node: &NodeName) -> Target {
+        Target::Node(node.clone())
     }
 }
 
-/// Bring models into memory and send them away.
+/// Bring models into the memory of a node and send them away.
 pub struct MoveModel;
 
 impl Action for MoveModel {
-    type Resource = ModelName;
+    type Resource = (NodeName, ModelName);
     const NAME: &'static str = "move_model";
 
-    fn target(_: &Principal, _: &ModelName) -> Target {
-        Target::Server
+    fn target(_: &Principal, (node, _): &(NodeName, ModelName)) -> Target {
+        Target::Node(node.clone())
     }
 }
 
@@ -423,24 +438,29 @@ pub(crate) enum Kind {
     Tenant,
     Model,
     Key,
+    Dataset,
+    Budget,
+    Node,
+    Workflow,
     AuditLog,
 }
 
 /// All actions, in the order of the table of roles.
-const ALL: [(&str, Kind); 26] = [
+const ALL: [(&str, Kind); 27] = [
     (Generate::NAME, Kind::Model),
     (Embed::NAME, Kind::Model),
-    (StoreChatCompletion::NAME, Kind::Tenant),
-    (ReadChatCompletions::NAME, Kind::Tenant),
-    (ChangeChatCompletions::NAME, Kind::Tenant),
+    (StoreChatCompletion::NAME, Kind::Dataset),
+    (ReadChatCompletions::NAME, Kind::Dataset),
+    (ChangeChatCompletions::NAME, Kind::Dataset),
     (ListModels::NAME, Kind::Server),
     (ReadApi::NAME, Kind::Server),
-    (ListSequences::NAME, Kind::Server),
-    (KillSequence::NAME, Kind::Server),
-    (ReadMetrics::NAME, Kind::Server),
-    (MoveModel::NAME, Kind::Server),
+    (ListSequences::NAME, Kind::Node),
+    (KillSequence::NAME, Kind::Node),
+    (ReadMetrics::NAME, Kind::Node),
+    (MoveModel::NAME, Kind::Node),
     (ManageVault::NAME, Kind::Server),
-    (ReadUsage::NAME, Kind::Tenant),
+    (PlanWorkflow::NAME, Kind::Workflow),
+    (ReadUsage::NAME, Kind::Budget),
     (ManageKeys::NAME, Kind::Tenant),
     (ChangeKey::NAME, Kind::Key),
     (ManageUsers::NAME, Kind::Tenant),

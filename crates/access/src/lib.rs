@@ -39,8 +39,9 @@ pub use access::{Access, Credential, Shown, Standing};
 pub use action::{
     ACTIONS, Action, Authorized, ChangeChatCompletions, ChangeKey, Embed, EraseSubject, ExplainAccess,
     ExportAudit, ExportSubject, Generate, KillSequence, ListModels, ListSequences, ManageFactors, ManageKeys,
-    ManagePolicies, ManageUsers, ManageVault, ModelUse, MoveModel, ProvisionUsers, ReadApi, ReadAudit,
-    ReadChatCompletions, ReadMetrics, ReadReceipt, ReadUsage, Refusal, RotateTenantKey, StoreChatCompletion,
+    ManagePolicies, ManageUsers, ManageVault, ModelUse, MoveModel, PlanWorkflow, ProvisionUsers, ReadApi,
+    ReadAudit, ReadChatCompletions, ReadMetrics, ReadReceipt, ReadUsage, Refusal, RotateTenantKey,
+    StoreChatCompletion,
 };
 pub use book::Book;
 pub use error::{AccessError, OpenError};

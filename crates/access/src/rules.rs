@@ -7,11 +7,11 @@ use crate::{
     Access, AccessError, ApiKey, Authorized, Decision, ExplainAccess, ManagePolicies, ModelUse, OpenError,
     Target, TenantPolicy,
     access::{ANY_TENANT, carried_through},
-    action::{self, Kind},
+    action::{self, CHAT_COMPLETIONS, Kind},
     clock::now_s,
     key_changes::shortened,
     key_values::check_name,
-    policy::{Policies, Question},
+    policy::{Policies, Question, dataset},
 };
 
 /// Whose rights are looked at.
@@ -35,7 +35,8 @@ pub struct Inquiry {
     pub who: Who,
     /// The name of the action.
     pub action: String,
-    /// `server`, `model:NAME`, `tenant:NAME`, `key:ID` or `audit:TENANT`; without it, what the action is done to, of their own.
+    /// `server`, `node:NAME`, `model:NAME`, `tenant:NAME`, `key:ID`, `dataset:TENANT/NAME`, `budget:TENANT`, `workflow:TENANT` or
+    /// `audit:TENANT`; without it, what the action is done to, of their own.
     pub resource: Option<String>,
     /// What a model is used for.
     pub purpose: Option<PurposeOfUse>,
@@ -132,7 +133,7 @@ impl Access {
         principal.location = location.map(Into::into);
         let (action, kind) = action::named(&action)
             .ok_or_else(|| types::OutOfRange::new("action", "an unknown name", crate::ACTIONS.join(", ")))?;
-        let target = self.target(by, &principal, (kind, resource.as_deref()), purpose).await?;
+        let target = self.target(by, &principal, (action, kind, resource.as_deref()), purpose).await?;
         let question = Question { principal, suspended, action, target, now: now_s() };
         let decision = self.policies.decide_fresh(&question);
         let texts = self.policies.texts(question.principal.tenant, &decision.policies);
@@ -161,7 +162,7 @@ impl Access {
         &self,
         by: &Authorized<ExplainAccess>,
         principal: &Principal,
-        (kind, resource): (Kind, Option<&str>),
+        (action, kind, resource): (&str, Kind, Option<&str>),
         purpose: Option<PurposeOfUse>,
     ) -> Result<Target, AccessError> {
         match (kind, resource.map(|resource| resource.split_once(':').unwrap_or((resource, "")))) {
@@ -175,6 +176,24 @@ impl Access {
             (Kind::AuditLog, Some(("audit", name))) => {
                 Ok(Target::AuditLog(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
             }
+            (Kind::Dataset, None) => Ok(dataset(action, principal.tenant, principal.data_class_max)),
+            (Kind::Dataset, Some(("dataset", name))) => {
+                let tenant = match name.rsplit_once('/') {
+                    Some((tenant, CHAT_COMPLETIONS)) => self.keyring.tenant(tenant).await?,
+                    _ => return Err(nothing_like(kind)),
+                };
+                Ok(dataset(action, tenant.unwrap_or(ANY_TENANT), principal.data_class_max))
+            }
+            (Kind::Budget, None) => Ok(Target::Budget(principal.tenant)),
+            (Kind::Budget, Some(("budget", name))) => {
+                Ok(Target::Budget(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+            }
+            (Kind::Workflow, None) => Ok(Target::Workflow(principal.tenant)),
+            (Kind::Workflow, Some(("workflow", name))) => {
+                Ok(Target::Workflow(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+            }
+            (Kind::Node, None) => Ok(Target::Node(self.node().clone())),
+            (Kind::Node, Some(("node", name))) => Ok(Target::Node(name.parse()?)),
             (Kind::Key, None) => Ok(Target::Key(ApiKey::of(principal))),
             (Kind::Key, Some(("key", id))) => {
                 let held = self.keyring.held(id).await?;
@@ -187,18 +206,25 @@ impl Access {
                 asked.settle(principal)?;
                 Ok(asked.target(principal))
             }
-            (kind, _) => {
-                let allowed = match kind {
-                    Kind::Server => "`server`",
-                    Kind::Tenant => "`tenant:NAME`",
-                    Kind::Model => "`model:NAME`",
-                    Kind::Key => "`key:ID`",
-                    Kind::AuditLog => "`audit:TENANT`",
-                };
-                Err(types::OutOfRange::new("resource", "nothing that this is done to", allowed).into())
-            }
+            (kind, _) => Err(nothing_like(kind)),
         }
     }
+}
+
+/// It is said what actions of this kind are done to.
+fn nothing_like(kind: Kind) -> AccessError {
+    let allowed = match kind {
+        Kind::Server => "`server`",
+        Kind::Tenant => "`tenant:NAME`",
+        Kind::Model => "`model:NAME`",
+        Kind::Key => "`key:ID`",
+        Kind::Dataset => "`dataset:TENANT/chat_completions`",
+        Kind::Budget => "`budget:TENANT`",
+        Kind::Node => "`node:NAME`",
+        Kind::Workflow => "`workflow:TENANT`",
+        Kind::AuditLog => "`audit:TENANT`",
+    };
+    types::OutOfRange::new("resource", "nothing that this is done to", allowed).into()
 }
 
 async fn policies_of(store: &Store, tenant: TenantId) -> Result<Vec<TenantPolicy>, AccessError> {

@@ -76,7 +76,7 @@ pub struct Decision<'a> {
     pub principal: &'a Principal,
     /// What for: the name of the action.
     pub action: &'a str,
-    /// What it is done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `audit:TENANT` or `server`.
+    /// What it is done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `node:NAME`, `server`, or something of a tenant, as `budget:NUMBER`.
     pub on: String,
     /// The tenant that this belongs to, if it is one's.
     pub tenant: Option<TenantId>,

@@ -41,7 +41,7 @@ pub struct Record {
     pub begin: Option<u64>,
     /// What was done, or tried: the name of an action, or of what happened.
     pub action: String,
-    /// What it was done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `audit:TENANT` or `server`.
+    /// What it was done to: `model:NAME`, `tenant:NUMBER`, `key:ID`, `node:NAME`, `server`, or something of a tenant, as `budget:NUMBER`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on: Option<String>,
     /// The tenant that this belongs to; none if it is no tenant's.

@@ -501,7 +501,8 @@ pub struct DecisionRequest {
     pub key: Option<String>,
     /// Name of the action.
     pub action: String,
-    /// `server`, `model:NAME`, `tenant:NAME`, `key:ID` or `audit:TENANT`; without it, what is their own.
+    /// `server`, `node:NAME`, `model:NAME`, `tenant:NAME`, `key:ID`, `dataset:TENANT/chat_completions`, `budget:TENANT`,
+    /// `workflow:TENANT` or `audit:TENANT`; without it, what is their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// What a model is used for.

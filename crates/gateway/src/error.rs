@@ -167,6 +167,11 @@ impl ApiError {
                 PathError::Export { .. } => {
                     Reply { parameter: Some("folder"), ..reply(StatusCode::BAD_REQUEST, "file") }
                 }
+                PathError::Workflow(_) => Reply {
+                    parameter: Some("workflow"),
+                    ..reply(StatusCode::BAD_REQUEST, "invalid_workflow")
+                },
+                PathError::Planning { retry_after } => unavailable("planner_busy", *retry_after),
                 PathError::Closing { retry_after } => unavailable("shutting_down", *retry_after),
             },
             Self::OutOfRange(error) => out_of_range(error),

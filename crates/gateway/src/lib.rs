@@ -14,6 +14,7 @@
 mod admin;
 mod admin_audit;
 pub mod admin_audit_types;
+mod admin_plans;
 mod admin_policies;
 pub mod admin_types;
 mod admin_vault;

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_audit, admin_policies, admin_vault, auth, body,
+    admin, admin_audit, admin_plans, admin_policies, admin_vault, auth, body,
     credential::Caller,
     described,
     error::ApiError,
@@ -124,6 +124,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin_policies::list_policies))
         .routes(routes!(admin_policies::put_policy, admin_policies::delete_policy))
         .routes(routes!(admin_policies::decide))
+        .routes(routes!(admin_plans::plan_workflow))
         .routes(routes!(admin_audit::records))
         .routes(routes!(admin_audit::checkpoint))
         .routes(routes!(admin_audit::consistency))

@@ -347,7 +347,8 @@ pub(crate) enum WhyCommand {
         /// What, as a key's `--action` names it.
         #[arg(value_parser = PossibleValuesParser::new(access::ACTIONS))]
         action: String,
-        /// To what: `server`, `model:NAME`, `tenant:NAME`, `key:ID`, `audit:TENANT` [default: what is their own].
+        /// To what: `server`, `node:NAME`, `model:NAME`, `tenant:NAME`, `key:ID`, `dataset:TENANT/chat_completions`, `budget:TENANT`,
+        /// `workflow:TENANT`, `audit:TENANT` [default: what is their own].
         resource: Option<String>,
         /// What a model would be used for.
         #[arg(long, value_name = "NAME")]

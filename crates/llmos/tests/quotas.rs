@@ -4,11 +4,12 @@
 mod harness;
 
 use std::{
+    collections::HashMap,
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
-use harness::{MODEL, Server, Site};
+use harness::{Answer, MODEL, Server, Site};
 use serde_json::{Value, json};
 
 fn key(server: &Server<'_>, args: &[&str]) -> (String, String) {
@@ -16,7 +17,7 @@ fn key(server: &Server<'_>, args: &[&str]) -> (String, String) {
     (made["id"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned())
 }
 
-fn ask(server: &Server<'_>, key: &str) -> harness::Answer {
+fn ask(server: &Server<'_>, key: &str) -> Answer {
     let body =
         json!({ "model": "mock", "max_tokens": 4, "messages": [{ "role": "user", "content": "hello" }] });
     server.request("POST", "/v1/chat/completions", key, &[], Some(&body))
@@ -158,4 +159,58 @@ fn bad_prices_quotas_and_places_are_named() {
         let outcome = site.run(&["config", "check"]);
         assert!(outcome.code != Some(0) && outcome.stderr.contains(says), "{text}: {}", outcome.stderr);
     }
+}
+
+/// Whoever has any credential at all cannot fill the disk of the audit log: not by looking, not by being refused, not by failing.
+#[test]
+fn what_nobody_pays_for_is_answered_only_so_often() {
+    const RATE: usize = 20;
+    const ASKED: usize = 90;
+    let site = Site::with(&format!("{MODEL}[audit]\nrequests_per_minute = {RATE}\n"));
+    let server = site.serve(&[]);
+    let [ann, ben, cleo] = ["ann", "ben", "cleo"]
+        .map(|user| key(&server, &["--tenant", "clinic", "--user", user, "--role", "member"]).1);
+    let audrey = key(&server, &["--tenant", "clinic", "--user", "audrey", "--role", "auditor"]).1;
+    let look = |key: &str| server.request("GET", "/v1/models", key, &[], None);
+    let ask = |key: &str, model: &str| {
+        let body =
+            json!({ "model": model, "max_tokens": 4, "messages": [{ "role": "user", "content": "hi" }] });
+        server.request("POST", "/v1/chat/completions", key, &[], Some(&body))
+    };
+    // How many are not answered; how many of the others more than the rate there are, the time goes by: one in three seconds.
+    let refused = |answers: Vec<Answer>, else_it_is: u16| {
+        let is_refused = |answer: &Answer| {
+            let code = answer.body["error"]["code"].as_str();
+            answer.status == 429
+                && code == Some("rate_limit_exceeded")
+                && answer.head.contains("retry-after: ")
+        };
+        let (refused, answered): (Vec<_>, Vec<_>) = answers.into_iter().partition(is_refused);
+        assert!(answered.iter().all(|answer| answer.status == else_it_is), "{:?}", answered[0].body);
+        assert!((RATE..2 * RATE).contains(&answered.len()), "{} were answered", answered.len());
+        refused.len()
+    };
+    let looks = refused((0..ASKED).map(|_| look(&ann)).collect(), 200);
+    assert_eq!(
+        (look(&ben).status, ask(&ann, "mock").status),
+        (200, 200),
+        "another user, and what is paid for"
+    );
+    let failures = refused((0..ASKED).map(|_| ask(&cleo, "none")).collect(), 404);
+    // A refusal says what it is, however often.
+    assert!((0..ASKED).all(|_| ask(&audrey, "mock").status == 403));
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+
+    // All of them are in the log: one by one, or counted.
+    let server = site.serve(&[]);
+    let mut counted = HashMap::new();
+    for found in server.records(&["--action", "ask_too_often"]) {
+        let fact = |name: &str| found["record"]["facts"][name].as_str().unwrap().to_owned();
+        *counted.entry(fact("of")).or_insert(0) += fact("count").parse::<usize>().unwrap();
+    }
+    let one_by_one = server.records(&["--action", "generate", "--decision", "deny"]).len();
+    assert!((RATE..2 * RATE).contains(&one_by_one), "{one_by_one} refusals");
+    let expected = [("asked", looks), ("failed", failures), ("refused", ASKED - one_by_one)];
+    assert_eq!(counted, HashMap::from(expected.map(|(of, count)| (of.to_owned(), count))));
 }

@@ -14,6 +14,7 @@ mod charge;
 mod kept;
 mod metrics;
 mod operate;
+mod plan;
 mod record;
 mod told;
 mod vectors;
@@ -51,12 +52,14 @@ pub use crate::{
         Transcript, VaultStatus,
     },
     operate::{ModelList, NotReady, ProcessList},
+    plan::{PLAN_BUDGET_MS_MAX, PLAN_PROCESSORS_MAX, PlanRequest, PlannedTask, WorkflowPlan},
     vectors::{Method, Relevance},
 };
 use crate::{
     charge::{Charge, Cost, charged},
     kept::{Keeping, stored},
     metrics::{Metrics, Observation, Operation},
+    plan::Planner,
     record::{Asker, FAILED},
 };
 
@@ -73,6 +76,7 @@ pub struct Path {
     metrics: Metrics,
     sequences: AtomicU64,
     closing: AtomicBool,
+    planner: Planner,
     witness: Option<Arc<Witness>>,
 }
 
@@ -183,6 +187,15 @@ pub enum PathError {
     /// A value that this model does not allow.
     #[error(transparent)]
     OutOfRange(#[from] OutOfRange),
+    /// What is to be planned cannot be.
+    #[error("the workflow cannot be planned: {0}")]
+    Workflow(String),
+    /// Another plan is being made.
+    #[error("other workflows are being planned now; try again")]
+    Planning {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The server is going away.
     #[error("the server is shutting down and takes no new requests")]
     Closing {
@@ -246,6 +259,7 @@ impl Path {
             replicas,
             sequences: AtomicU64::new(1),
             closing: AtomicBool::new(false),
+            planner: Planner::default(),
             witness: None,
         }
     }

@@ -9,7 +9,7 @@ use access::{
 use audit::Facts;
 use engine::SequenceStatus;
 use resources::{ModelView, ReplicaState, ReplicaView};
-use types::{ModelName, Secret, SequenceId};
+use types::{ModelName, NodeName, Secret, SequenceId};
 
 use crate::{Path, PathError, record::plain};
 
@@ -190,7 +190,7 @@ impl Path {
 
     /// Replicas and sequences, of all tenants.
     pub async fn processes(&self, credential: Credential) -> Result<ProcessList, PathError> {
-        self.look_at::<ListSequences>(&credential, (), Facts::none()).await?;
+        self.look_at::<ListSequences>(&credential, self.node(), Facts::none()).await?;
         let sequences = self.replicas.sequences().await;
         Ok(ProcessList { replicas: self.replicas.measured().await, sequences })
     }
@@ -198,8 +198,9 @@ impl Path {
     /// Ends a sequence. False if there is none of that id.
     pub async fn kill(&self, credential: Credential, sequence: SequenceId) -> Result<bool, PathError> {
         let facts = Facts::none().with("sequence", sequence);
-        let acting = self.decided::<KillSequence>(&credential, sequence).await?.act(facts).await?;
-        let killed = self.replicas.kill(*acting.resource()).await;
+        let acting =
+            self.decided::<KillSequence>(&credential, (self.node(), sequence)).await?.act(facts).await?;
+        let killed = self.replicas.kill(acting.resource().1).await;
         acting.end(Ok::<_, PathError>(killed)).await
     }
 
@@ -207,16 +208,16 @@ impl Path {
     pub async fn load_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
         self.open()?;
         let facts = Facts::none().with("deed", "load").with("model", &model);
-        let acting = self.decided::<MoveModel>(&credential, model).await?.act(facts).await?;
-        let done = self.replicas.load(acting.resource()).await;
+        let acting = self.decided::<MoveModel>(&credential, (self.node(), model)).await?.act(facts).await?;
+        let done = self.replicas.load(&acting.resource().1).await;
         acting.end(done).await
     }
 
     /// Sends a model away. Returns when its memory is free.
     pub async fn unload_model(&self, credential: Credential, model: ModelName) -> Result<(), PathError> {
         let facts = Facts::none().with("deed", "unload").with("model", &model);
-        let acting = self.decided::<MoveModel>(&credential, model).await?.act(facts).await?;
-        let done = self.replicas.unload(acting.resource()).await;
+        let acting = self.decided::<MoveModel>(&credential, (self.node(), model)).await?.act(facts).await?;
+        let done = self.replicas.unload(&acting.resource().1).await;
         acting.end(done).await
     }
 
@@ -341,9 +342,14 @@ impl Path {
 
     /// All metrics in the `OpenMetrics` text format.
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
-        self.look_at::<ReadMetrics>(&credential, (), Facts::none()).await?;
+        self.look_at::<ReadMetrics>(&credential, self.node(), Facts::none()).await?;
         let audit = self.access.audit();
         Ok(self.metrics.text(&self.replicas.replicas(), &audit.log().status(), &audit.anchors()))
+    }
+
+    /// The machine that this is; there is no other yet.
+    fn node(&self) -> NodeName {
+        self.access.node().clone()
     }
 
     /// What concerns people is looked at.

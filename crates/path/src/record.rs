@@ -411,6 +411,8 @@ impl PathError {
             Self::Kept(_) => "storage",
             Self::BadPart { .. } | Self::PartTooLong { .. } | Self::OutOfRange(_) => "bad_request",
             Self::Export { .. } => "file",
+            Self::Workflow(_) => "bad_request",
+            Self::Planning { .. } => "planning",
             Self::Closing { .. } => "closing",
         }
     }

@@ -75,17 +75,69 @@ impl FromStr for ModelName {
     }
 }
 
+/// A machine that models run on, as it calls itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeName(String);
+
+impl NodeName {
+    /// Longest name accepted, in bytes: the longest of a host in Linux.
+    pub const BYTES_MAX: usize = 64;
+
+    /// The name of a host, whatever it is: what is not accepted in it becomes `-`, and one without a name is `localhost`.
+    #[must_use]
+    pub fn of_host(name: &str) -> Self {
+        let or_dash = |letter: char| if is_of_host(letter) { letter } else { '-' };
+        let name: String = name.chars().take(Self::BYTES_MAX).map(or_dash).collect();
+        Self(if name.is_empty() { "localhost".to_owned() } else { name })
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn is_of_host(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || "-_.".contains(letter)
+}
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for NodeName {
+    type Err = OutOfRange;
+
+    /// Accepts 1 to 64 bytes of letters, digits and `-_.`: what hosts are called.
+    fn from_str(name: &str) -> Result<Self, OutOfRange> {
+        if !(1..=Self::BYTES_MAX).contains(&name.len()) || !name.chars().all(is_of_host) {
+            let allowed = "1 to 64 characters out of letters, digits and -_.";
+            return Err(OutOfRange::new("node", format!("a name of {} bytes", name.len()), allowed));
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn model_names_are_checked() {
+    fn names_of_models_and_nodes_are_checked() {
         for good in ["smollm2", "Qwen/Qwen3-8B@q4", "a.b:c+d_e"] {
             assert_eq!(good.parse::<ModelName>().unwrap().as_str(), good);
         }
         for bad in ["", "two words", "new\nline", "\"quoted\"", "ümlaut", &"x".repeat(129)] {
             assert!(bad.parse::<ModelName>().is_err(), "{bad:?}");
+        }
+        for good in ["gpu-1", "llm.example.org", "ward_3"] {
+            assert_eq!(good.parse::<NodeName>().unwrap().as_str(), good);
+        }
+        for bad in ["", "two words", "a/b", "ümlaut", &"x".repeat(65)] {
+            assert!(bad.parse::<NodeName>().is_err(), "{bad:?}");
+            assert!(NodeName::of_host(bad).as_str().parse::<NodeName>().is_ok(), "{bad:?}");
         }
     }
 }

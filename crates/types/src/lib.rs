@@ -22,7 +22,7 @@ pub mod utc;
 pub use check::OutOfRange;
 pub use embed::{EmbedRequest, Passage, RerankRequest};
 pub use event::{Event, FinishReason};
-pub use ids::{ModelName, RequestId, SequenceId, TenantId, UserId};
+pub use ids::{ModelName, NodeName, RequestId, SequenceId, TenantId, UserId};
 pub use principal::{DataClass, Declared, Principal, PriorityClass, Role, Scope};
 pub use private::{DataSubject, Prompt, Sealed, Secret, Vector};
 pub use purpose::{PurposeOfUse, Purposes};

@@ -59,7 +59,7 @@ fn a_purpose_is_filled_in_if_there_is_only_one() {
 #[test]
 fn a_denial_says_what_would_have_been_needed() {
     let member = principal(Role::Member, PriorityClass::Normal, DataClass::Internal);
-    let error = decide::<KillSequence>(&member, SequenceId(1)).err().unwrap();
+    let error = decide::<KillSequence>(&member, ("gpu-1".parse().unwrap(), SequenceId(1))).err().unwrap();
     assert_eq!(
         error.to_string(),
         "the role `member` does not allow `kill_sequence`; it needs one of: operator, owner"

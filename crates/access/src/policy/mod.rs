@@ -33,12 +33,12 @@ use cedar_policy::{
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard};
-use types::{DataClass, ModelName, Principal, PriorityClass, PurposeOfUse, Role, TenantId, UserId};
+use types::{DataClass, ModelName, NodeName, Principal, PriorityClass, PurposeOfUse, Role, TenantId, UserId};
 
 use self::memo::Memo;
 use crate::{
-    AccessError, ApiKey,
-    action::{self, ACTIONS, Kind},
+    AccessError, Action, ApiKey, StoreChatCompletion,
+    action::{self, ACTIONS, CHAT_COMPLETIONS, Kind},
     key_changes,
 };
 
@@ -67,6 +67,21 @@ pub enum Target {
     AuditLog(TenantId),
     /// An API key.
     Key(ApiKey),
+    /// Data of a tenant.
+    Dataset {
+        /// Whose it is.
+        tenant: TenantId,
+        /// What it is.
+        name: &'static str,
+        /// How sensitive what comes in is; none if nothing does.
+        data_class: Option<DataClass>,
+    },
+    /// What a tenant may use, and has used.
+    Budget(TenantId),
+    /// A machine that models run on.
+    Node(NodeName),
+    /// A graph of tasks of a tenant. None is kept, so they are not told apart.
+    Workflow(TenantId),
     /// A model, and what is sent to it.
     Model {
         /// Its configured name.
@@ -163,6 +178,10 @@ struct Names {
     server: EntityTypeName,
     model: EntityTypeName,
     key: EntityTypeName,
+    dataset: EntityTypeName,
+    budget: EntityTypeName,
+    node: EntityTypeName,
+    workflow: EntityTypeName,
     audit_log: EntityTypeName,
     action: EntityTypeName,
 }
@@ -175,6 +194,10 @@ impl Target {
             Self::Tenant(tenant) => format!("tenant:{tenant}"),
             Self::AuditLog(tenant) => format!("audit:{tenant}"),
             Self::Key(key) => key_changes::named(&key.id),
+            Self::Dataset { tenant, name, .. } => format!("dataset:{tenant}/{name}"),
+            Self::Budget(tenant) => format!("budget:{tenant}"),
+            Self::Node(node) => format!("node:{node}"),
+            Self::Workflow(tenant) => format!("workflow:{tenant}"),
             Self::Model { name, .. } => format!("model:{name}"),
         }
     }
@@ -182,9 +205,13 @@ impl Target {
     /// The tenant that it belongs to, if it is one's.
     pub fn tenant(&self) -> Option<TenantId> {
         match self {
-            Self::Tenant(tenant) | Self::AuditLog(tenant) => Some(*tenant),
+            Self::Tenant(tenant)
+            | Self::AuditLog(tenant)
+            | Self::Budget(tenant)
+            | Self::Workflow(tenant)
+            | Self::Dataset { tenant, .. } => Some(*tenant),
             Self::Key(key) => Some(key.tenant),
-            Self::Server | Self::Model { .. } => None,
+            Self::Server | Self::Node(_) | Self::Model { .. } => None,
         }
     }
 }
@@ -213,6 +240,10 @@ impl Policies {
             server: name("Server")?,
             model: name("Model")?,
             key: name("Key")?,
+            dataset: name("Dataset")?,
+            budget: name("Budget")?,
+            node: name("Node")?,
+            workflow: name("Workflow")?,
             audit_log: name("AuditLog")?,
             action: name("Action")?,
         };
@@ -370,10 +401,16 @@ impl Policies {
         if let Some(location) = &principal.location {
             context.push(text("location", location));
         }
-        if let Target::Model { class, data_class, purpose, .. } = target {
-            context.push(long("class", *class as u64));
-            context.push(long("data_class", *data_class as u64));
-            context.extend(purpose.as_ref().map(|purpose| text("purpose", purpose.as_str())));
+        match target {
+            Target::Model { class, data_class, purpose, .. } => {
+                context.push(long("class", *class as u64));
+                context.push(long("data_class", *data_class as u64));
+                context.extend(purpose.as_ref().map(|purpose| text("purpose", purpose.as_str())));
+            }
+            Target::Dataset { data_class, .. } => {
+                context.extend(data_class.map(|data_class| long("data_class", data_class as u64)));
+            }
+            _ => {}
         }
         let context = Context::from_pairs(context).map_err(|error| described(&error))?;
         let action = uid(&self.names.action, action);
@@ -423,12 +460,29 @@ impl Policies {
                     .map(Some)
                     .map_err(|error| described(&error))
             }
-            Target::AuditLog(tenant) => {
-                let parents = HashSet::from([self.tenant(*tenant)]);
-                Ok(Some(Entity::new_no_attrs(self.resource(target), parents)))
+            Target::Dataset { tenant, name, .. } => {
+                self.part_of(self.tenant(*tenant), target, [text("name", name)]).map(Some)
             }
+            Target::AuditLog(tenant) | Target::Budget(tenant) | Target::Workflow(tenant) => {
+                self.part_of(self.tenant(*tenant), target, []).map(Some)
+            }
+            Target::Node(_) => self.part_of(self.server(), target, []).map(Some),
             Target::Server | Target::Tenant(_) | Target::Model { .. } => Ok(None),
         }
+    }
+
+    fn part_of<const N: usize>(
+        &self,
+        whole: EntityUid,
+        target: &Target,
+        attributes: [(String, RestrictedExpression); N],
+    ) -> Result<Entity, String> {
+        Entity::new(self.resource(target), HashMap::from(attributes), HashSet::from([whole]))
+            .map_err(|error| described(&error))
+    }
+
+    fn server(&self) -> EntityUid {
+        uid(&self.names.server, "server")
     }
 
     fn user(&self, principal: &Principal) -> EntityUid {
@@ -446,10 +500,14 @@ impl Policies {
 
     fn resource(&self, target: &Target) -> EntityUid {
         match target {
-            Target::Server => uid(&self.names.server, "server"),
+            Target::Server => self.server(),
             Target::Tenant(tenant) => self.tenant(*tenant),
             Target::AuditLog(tenant) => uid(&self.names.audit_log, &tenant.0.to_string()),
             Target::Key(key) => uid(&self.names.key, &key.id),
+            Target::Dataset { tenant, name, .. } => uid(&self.names.dataset, &format!("{tenant}/{name}")),
+            Target::Budget(tenant) => uid(&self.names.budget, &tenant.0.to_string()),
+            Target::Node(node) => uid(&self.names.node, node.as_str()),
+            Target::Workflow(tenant) => uid(&self.names.workflow, &tenant.0.to_string()),
             Target::Model { name, .. } => uid(&self.names.model, name.as_str()),
         }
     }
@@ -508,6 +566,10 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
         Kind::Tenant => Target::Tenant(principal.tenant),
         Kind::AuditLog => Target::AuditLog(principal.tenant),
         Kind::Key => Target::Key(ApiKey::of(principal)),
+        Kind::Dataset => dataset(action, principal.tenant, principal.data_class_max),
+        Kind::Budget => Target::Budget(principal.tenant),
+        Kind::Node => Target::Node(NodeName::from_str("any").ok()?),
+        Kind::Workflow => Target::Workflow(principal.tenant),
         Kind::Model => {
             let name = ModelName::from_str("any").ok()?;
             let (class, data_class) = (principal.class_max, principal.data_class_max);
@@ -516,11 +578,17 @@ fn example(action: &str, principal: &Principal) -> Option<Target> {
     })
 }
 
+/// The data set that an action is done to; `data_class` is that of what it brings in, if it does.
+pub(crate) fn dataset(action: &str, tenant: TenantId, data_class: DataClass) -> Target {
+    let data_class = (action == StoreChatCompletion::NAME).then_some(data_class);
+    Target::Dataset { tenant, name: CHAT_COMPLETIONS, data_class }
+}
+
 fn in_scope(principal: &Principal, action: &str, target: &Target) -> bool {
     action::in_scope(&principal.scope, action)
         && match target {
             Target::Model { name, .. } => principal.scope.covers_model(name),
-            Target::Server | Target::Tenant(_) | Target::AuditLog(_) | Target::Key(_) => true,
+            _ => true,
         }
 }
 

@@ -37,7 +37,10 @@ fn in_tenant(kind: Kind, tenant: u64) -> Option<Target> {
         Kind::Tenant => Some(Target::Tenant(TenantId(tenant))),
         Kind::AuditLog => Some(Target::AuditLog(TenantId(tenant))),
         Kind::Key => Some(key_of(principal(tenant, Role::Member))),
-        Kind::Server | Kind::Model => None,
+        Kind::Dataset => Some(dataset("read_chat_completions", TenantId(tenant), DataClass::Public)),
+        Kind::Budget => Some(Target::Budget(TenantId(tenant))),
+        Kind::Workflow => Some(Target::Workflow(TenantId(tenant))),
+        Kind::Server | Kind::Node | Kind::Model => None,
     }
 }
 
@@ -132,7 +135,8 @@ fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
     assert_eq!(ask(member(), "read_audit", Target::AuditLog(TenantId(2))), no(WALL));
     assert_eq!(ask(member(), "manage_keys", Target::Tenant(TenantId(2))), no("wall.tenant"));
     for action in ["list_sequences", "kill_sequence", "read_metrics", "move_model", "manage_vault"] {
-        assert_eq!(ask(member(), action, Target::Server).1, "wall.server".to_owned(), "{action}");
+        let target = example(action, &member()).unwrap();
+        assert_eq!(ask(member(), action, target), no("wall.server"), "{action}");
     }
     let absent = Principal { present_at: None, ..member() };
     assert_eq!(ask(absent, "erase_subject", own.clone()), no("presence.step_up"));
@@ -141,7 +145,7 @@ fn no_policy_of_a_tenant_lifts_what_is_forbidden() {
     assert_eq!(ask(narrow, "generate", sent(DataClass::Public)), no("key.scope"));
     let bound = Principal { purposes: Purposes::only(["care".parse().unwrap()]).unwrap(), ..member() };
     assert_eq!(ask(bound, "generate", sent(DataClass::Public)), no("data.purpose"));
-    let suspended = Question { suspended: true, ..question(member(), "read_usage", own.clone()) };
+    let suspended = Question { suspended: true, ..question(member(), "manage_users", own.clone()) };
     assert!(policies.decide(&suspended).policies.contains(&"account.suspended".to_owned()));
     // And to nobody else.
     assert!(!ask(principal(2, Role::Member), "manage_keys", Target::Tenant(TenantId(2))).0);
@@ -215,7 +219,7 @@ fn the_largest_policies_are_no_trouble() {
     let work = move || {
         let policies = Policies::new().unwrap();
         policies.set(TenantId(1), &all).unwrap();
-        let question = question(principal(1, Role::Analyst), "read_usage", Target::Tenant(TenantId(1)));
+        let question = question(principal(1, Role::Analyst), "read_usage", Target::Budget(TenantId(1)));
         let begun = std::time::Instant::now();
         assert!(policies.decide_fresh(&question).allowed);
         assert!(begun.elapsed() < std::time::Duration::from_millis(500), "{:?}", begun.elapsed());
@@ -365,13 +369,16 @@ fn the_examples_in_the_documentation_hold() {
     let examples = DOCUMENTATION.split("```cedar\n").skip(1).map(|rest| rest.split("```").next().unwrap());
     let all: Vec<TenantPolicy> =
         examples.enumerate().map(|(number, text)| policy(&number.to_string(), text)).collect();
-    assert_eq!(all.len(), 4);
+    assert_eq!(all.len(), 5);
     policies.check(&all).unwrap();
     policies.set(TenantId(1), &all).unwrap();
     let chief = |user: u64| Principal { user: UserId(user), ..principal(1, Role::Administrator) };
     let auditor = |place: &str| Principal { location: Some(place.into()), ..principal(1, Role::Auditor) };
     let robot = || Principal { is_service: true, user: UserId(8), ..principal(1, Role::Member) };
+    let operator = || principal(1, Role::Operator);
     let log = || Target::AuditLog(TenantId(1));
+    let node = |name: &str| Target::Node(name.parse().unwrap());
+    let stored = |class| dataset("store_chat_completion", TenantId(1), class);
     for (caller, action, target, says) in [
         (chief(7), "change_key", key_of(robot()), None),
         (chief(9), "change_key", key_of(robot()), Some("only ann changes the keys of programs")),
@@ -389,6 +396,17 @@ fn the_examples_in_the_documentation_hold() {
         (auditor("home"), "read_receipt", log(), Some("auditors read the log in the office only")),
         (principal(1, Role::Auditor), "read_audit", log(), Some("auditors read the log in the office only")),
         (chief(9), "read_audit", log(), None),
+        (chief(9), "store_chat_completion", stored(DataClass::Internal), None),
+        (
+            chief(9),
+            "store_chat_completion",
+            stored(DataClass::Confidential),
+            Some("nothing above internal is stored"),
+        ),
+        (operator(), "move_model", node("office-1"), None),
+        // It is midnight.
+        (operator(), "move_model", node("emergency-1"), Some("models of the ward are moved by day")),
+        (operator(), "read_metrics", node("emergency-1"), None),
     ] {
         let decision = policies.decide_fresh(&question(caller.clone(), action, target));
         assert_eq!(
@@ -411,7 +429,9 @@ fn memoised_and_fresh_decisions_agree() {
             "permit (principal, action == Action::\"read_usage\", resource) when { context.weekday == 3 };
              forbid (principal in Team::\"lab\", action, resource) when { context has location };
              permit (principal, action == Action::\"change_key\", resource) when { resource in principal };
-             forbid (principal, action, resource is Key) when { resource.service };",
+             forbid (principal, action, resource is Key) when { resource.service };
+             forbid (principal, action, resource == Node::\"gpu-2\");
+             forbid (principal, action == Action::\"store_chat_completion\", resource) when { context.data_class > 1 };",
         )],
     ];
     let rounds = if std::env::var_os("LLMOS_TEST_FULL").is_some() { 1_000_000 } else { 50_000 };
@@ -453,6 +473,10 @@ fn memoised_and_fresh_decisions_agree() {
             Kind::Server => Target::Server,
             Kind::Tenant => Target::Tenant(TenantId(random(2) + 1)),
             Kind::AuditLog => Target::AuditLog(TenantId(random(2) + 1)),
+            Kind::Budget => Target::Budget(TenantId(random(2) + 1)),
+            Kind::Dataset => dataset(action, TenantId(random(2) + 1), DataClass::ALL[random(4) as usize]),
+            Kind::Workflow => Target::Workflow(TenantId(random(2) + 1)),
+            Kind::Node => Target::Node(["gpu-1", "gpu-2"][random(2) as usize].parse().unwrap()),
             Kind::Key => {
                 let is_service = random(2) == 0;
                 let owner = Principal { is_service, ..principal(random(2) + 1, role(random(7))) };

@@ -1,0 +1,145 @@
+//! Where and when the tasks of a workflow run: the planner's answer to whoever may ask for it. Nothing is run, and nothing is kept.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use access::{Credential, PlanWorkflow};
+use audit::Facts;
+use planner::{
+    Budget, Progress,
+    task_graph::{self, Algorithm, Machines, critical_path, read_workflow, verify},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{Path, PathError};
+
+/// Plans that are made at once, in all: what they use, models do not have.
+const AT_ONCE: usize = 1;
+/// When somebody comes back who found another one's plan being made: it takes no longer.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Longest search, in milliseconds.
+pub const PLAN_BUDGET_MS_MAX: u64 = 1_000;
+/// Most processors.
+pub const PLAN_PROCESSORS_MAX: usize = 256;
+/// Most tasks times processors: the first answer to more takes longer than a search may.
+const COSTS_MAX: usize = 250_000;
+
+/// What is to be planned.
+pub struct PlanRequest {
+    /// The workflow, as WfCommons writes it.
+    pub workflow: String,
+    /// What it runs on.
+    pub machines: Machines,
+    /// Milliseconds that the search may take, from 0 to 1,000.
+    pub budget_ms: u64,
+    /// Where its chance begins.
+    pub seed: u64,
+}
+
+/// A schedule that was checked, and what is known of it. Times are in milliseconds.
+pub struct WorkflowPlan {
+    /// When the last task is finished.
+    pub makespan: i64,
+    /// No schedule is shorter than this.
+    pub lower_bound: i64,
+    /// Schedules that were looked at.
+    pub evaluations: u64,
+    /// The tasks, in the order of the workflow.
+    pub tasks: Vec<PlannedTask>,
+    /// Whether the workflow names no machine.
+    pub processors_assumed: bool,
+}
+
+/// Where and when a task runs.
+pub struct PlannedTask {
+    /// Its id.
+    pub id: String,
+    /// The processor, from 0.
+    pub processor: u32,
+    /// When it begins.
+    pub start: i64,
+    /// When it is finished.
+    pub finish: i64,
+    /// Whether the whole takes longer if this does.
+    pub is_critical: bool,
+}
+
+/// Who may use the processors for plans.
+pub(crate) struct Planner(Arc<Semaphore>);
+
+impl Default for Planner {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Planner {
+    fn turn(&self) -> Result<OwnedSemaphorePermit, PathError> {
+        let turn = Arc::clone(&self.0).try_acquire_owned();
+        turn.map_err(|_| PathError::Planning { retry_after: RETRY_AFTER })
+    }
+}
+
+impl Path {
+    /// Finds out where and when each task of a workflow runs, so that all are finished soonest.
+    pub async fn plan_workflow(
+        &self,
+        credential: Credential,
+        request: PlanRequest,
+    ) -> Result<WorkflowPlan, PathError> {
+        self.open()?;
+        let decided = self.decided_in_own::<PlanWorkflow>(&credential).await?;
+        let acting = decided.act(Facts::none().with("budget_ms", request.budget_ms)).await?;
+        let planned = async {
+            let turn = self.planner.turn()?;
+            let planned = tokio::task::spawn_blocking(move || {
+                let planned = plan(&request);
+                drop(turn);
+                planned
+            });
+            // A defect of the planner is no reason to be gone.
+            planned.await.unwrap_or_else(|_| Err(PathError::Workflow("the planner failed on it".to_owned())))
+        };
+        let planned = planned.await;
+        acting.end_with(planned, |plan| Facts::none().with("tasks", plan.tasks.len())).await
+    }
+}
+
+fn plan(request: &PlanRequest) -> Result<WorkflowPlan, PathError> {
+    let refused = |error: &dyn std::fmt::Display| PathError::Workflow(error.to_string());
+    let workflow = read_workflow(&request.workflow, request.machines).map_err(|error| refused(&error))?;
+    let (graph, count) = (&workflow.graph, workflow.names.len());
+    let processors = graph.links().processors();
+    if processors > PLAN_PROCESSORS_MAX || count * processors > COSTS_MAX {
+        return Err(refused(&format_args!(
+            "{count} tasks on {processors} processors are too many to be planned here: at most {PLAN_PROCESSORS_MAX} \
+             processors, and {COSTS_MAX} for both together, multiplied"
+        )));
+    }
+    let (begun, limit) = (Instant::now(), Duration::from_millis(request.budget_ms));
+    // No time at all is no evaluation: then the answer does not hang on how fast this machine is.
+    let budget = Budget { evaluations: if limit.is_zero() { 0 } else { u64::MAX } };
+    let mut control = |_: Progress| begun.elapsed() < limit;
+    let found = task_graph::solve(graph, Algorithm::Auto, budget, request.seed, &mut control);
+    let schedule = &found.schedule;
+    verify::schedule(graph, schedule).map_err(|wrong| {
+        tracing::error!("the planner made a schedule that does not hold: {wrong}");
+        refused(&"the planner failed on it")
+    })?;
+    let mut is_critical = vec![false; count];
+    critical_path(graph, schedule).into_iter().for_each(|task| is_critical[task as usize] = true);
+    let planned = workflow.names.into_iter().zip(&schedule.placed).zip(is_critical);
+    let tasks = planned.map(|((id, at), is_critical)| {
+        let (processor, start, finish) = (at.processor, at.start, at.finish);
+        PlannedTask { id, processor, start, finish, is_critical }
+    });
+    Ok(WorkflowPlan {
+        makespan: schedule.makespan(),
+        lower_bound: found.lower_bound,
+        evaluations: found.evaluations,
+        tasks: tasks.collect(),
+        processors_assumed: workflow.processors_assumed,
+    })
+}
