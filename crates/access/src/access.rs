@@ -19,7 +19,7 @@ use crate::{
     keyring::{Keyring, LOCAL},
     location::{Location, Locations},
     policy::{Policies, WALL},
-    quota::{Account, Cost, Ledger, MONTH, Price, Quota, Reservation},
+    quota::{Account, BudgetView, Cost, Holds, Ledger, MONTH, Price, Quota, Remains, Reservation},
     recorded::subject_of_user,
     rules,
     sign_in::{SignIn, SignInSettings},
@@ -323,6 +323,31 @@ impl Access {
         let today = today();
         let used = self.keyring.usage((today + 1).saturating_sub(days), today).await?;
         Ok(used.into_iter().filter(|used| self.covers(by, used.tenant_id)).collect())
+    }
+
+    /// What is left of the quotas of those who have used something: whoever has not is not there, and has all of it.
+    pub fn budgets(&self, by: &Authorized<ReadUsage>) -> Result<Vec<BudgetView>, AccessError> {
+        let left = self.ledger.left(self.now(), |tenant| self.covers(by, tenant));
+        let tenants = self.keyring.tenant_names()?;
+        let view = |remains: Remains| {
+            let Remains { tenant, whose, limit, most, left } = remains;
+            let tenant = tenants.get(&tenant).map_or_else(|| LOCAL.to_owned(), ToString::to_string);
+            let (mut team, mut user, mut key) = (None, None, None);
+            match whose {
+                Holds::Tenant => {}
+                Holds::Team(name) => team = Some(name),
+                Holds::User(id) => {
+                    user = Some(
+                        self.keyring
+                            .names_of(id)?
+                            .map_or_else(|| LOCAL.to_owned(), |names| names.1.to_string()),
+                    );
+                }
+                Holds::Key(id) => key = Some(id),
+            }
+            Ok(BudgetView { tenant, team, user, key, limit, most, left })
+        };
+        left.into_iter().map(view).collect()
     }
 
     /// Whether who may do something in their own tenant may do it in this one too.

@@ -53,6 +53,17 @@ impl Bucket {
         self.level = (self.level - amount).min(self.most);
     }
 
+    /// Most that it holds, in whole ones.
+    pub(crate) fn most(&self) -> u64 {
+        u64::try_from(self.most / UNIT).unwrap_or(u64::MAX)
+    }
+
+    /// What it holds, in whole ones; below zero it is owed.
+    pub(crate) fn left(&self) -> i64 {
+        let whole = self.level.div_euclid(UNIT);
+        i64::try_from(whole).unwrap_or(if whole < 0 { i64::MIN } else { i64::MAX })
+    }
+
     pub(crate) fn is_full(&self) -> bool {
         self.level == self.most
     }

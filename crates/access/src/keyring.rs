@@ -4,6 +4,7 @@ mod accounts;
 mod live;
 
 use std::{
+    collections::HashMap,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -111,6 +112,12 @@ impl Keyring {
     pub(crate) fn names_of(&self, user: UserId) -> Result<Option<(Arc<str>, Arc<str>)>, AccessError> {
         let live = self.live.read().map_err(poisoned)?;
         Ok(live.users.get(&user).map(|found| (found.tenant_name.clone(), found.name.clone())))
+    }
+
+    /// The names of all tenants that have users.
+    pub(crate) fn tenant_names(&self) -> Result<HashMap<TenantId, Arc<str>>, AccessError> {
+        let live = self.live.read().map_err(poisoned)?;
+        Ok(live.users.values().map(|user| (user.tenant, user.tenant_name.clone())).collect())
     }
 
     /// Who a user is, suspended or not, with the names of their tenant and their own.

@@ -50,7 +50,7 @@ pub use key_values::{KeyView, NAME_BYTES_MAX, NewKey, UserChange, UserView};
 pub use keyring::KEYS_MAX;
 pub use location::Location;
 pub use policy::{Decision, POLICIES_MAX, POLICY_BYTES_MAX, Target, TenantPolicy};
-pub use quota::{Limits, Price, Quota, Reservation, Whose};
+pub use quota::{BudgetView, Limits, Price, Quota, Reservation, Whose};
 pub use recorded::subject_of_user;
 pub use rules::{Explanation, Inquiry, Who};
 pub use scim::{Pushed, SCIM_MEMBERS_MAX, ScimError, ScimPage, ScimView, ScimWanted};

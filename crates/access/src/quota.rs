@@ -6,6 +6,8 @@
 //!
 //! What was used beyond the estimate is owed: a bucket may go below zero, and then fills before it gives.
 
+mod left;
+
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,6 +16,8 @@ use std::{
 
 use types::{Instant, TenantId, Tokens, UserId};
 
+pub use self::left::BudgetView;
+pub(crate) use self::left::{Holds, Remains};
 use crate::{
     AccessError,
     bucket::{Bucket, UNIT},

@@ -2,7 +2,7 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use access::{KeyView, NewKey, Reason, UsageRecord, UserChange, UserView};
+use access::{KeyView, NewKey, Reason, UserChange, UserView};
 use axum::{
     Json,
     extract::{Path, State, rejection::PathRejection},
@@ -16,16 +16,13 @@ use types::{ModelName, OutOfRange, PurposeOfUse, Purposes, Scope, SequenceId};
 use crate::{
     admin_types::{
         CreatedKey, Invitation, Key, KeyRequest, KeyRotationRequest, Keys, LostFactors, NamedUser, Processes,
-        PurposesChange, Replica, Sequence, Usage, UsageReport, User, UserRequest, Users, Version,
+        PurposesChange, Replica, Sequence, User, UserRequest, Users, Version,
     },
     body::JsonBody,
     credential::Caller,
     error::{ApiError, ErrorBody},
     routes::Gateway,
 };
-
-/// Most days of one report: a hundred years.
-const USAGE_DAYS_MAX: u64 = 36_525;
 
 /// What answers
 #[utoipa::path(
@@ -433,51 +430,6 @@ pub(crate) async fn forget_factors(
     let reason = Reason::try_from(reason.as_str())?;
     gateway.path.forget_factors(credential, &tenant, &user, &reason).await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// What was used
-///
-/// In the last days, today's (UTC) included.
-#[utoipa::path(
-    get,
-    path = "/api/v1/usage/{days}",
-    tag = "admin",
-    params(("days" = u64, Path, minimum = 1, maximum = 36525, description = "How many days: 1 to 36525")),
-    responses(
-        (status = 200, description = "By day, tenant, user, team, key and model", body = UsageReport),
-        (status = "4XX", description = "Not allowed, or another number of days", body = ErrorBody),
-    ),
-)]
-pub(crate) async fn usage(
-    State(gateway): State<Arc<Gateway>>,
-    Caller(credential): Caller,
-    days: Result<Path<u64>, PathRejection>,
-) -> Result<Json<UsageReport>, ApiError> {
-    let days = days.map_or(0, |Path(days)| days);
-    if !(1..=USAGE_DAYS_MAX).contains(&days) {
-        return Err(OutOfRange::new("days", days, format!("1 to {USAGE_DAYS_MAX}")).into());
-    }
-    let usage = gateway.path.usage(credential, days).await?;
-    Ok(Json(UsageReport { usage: usage.into_iter().map(Usage::from).collect() }))
-}
-
-impl From<UsageRecord> for Usage {
-    fn from(record: UsageRecord) -> Self {
-        // The local operator is no row of the store.
-        let name = |name: Option<String>| name.unwrap_or_else(|| "local".to_owned());
-        Self {
-            day: record.day,
-            tenant: name(record.tenant),
-            user: name(record.user),
-            team: record.team,
-            key: record.key,
-            model: record.model,
-            requests: record.requests,
-            input_tokens: record.input_tokens,
-            output_tokens: record.output_tokens,
-            spend_nano: record.spend,
-        }
-    }
 }
 
 impl From<UserView> for User {

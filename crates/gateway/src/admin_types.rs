@@ -181,43 +181,6 @@ pub struct KeyRotationRequest {
     pub overlap_s: u64,
 }
 
-/// What a user used of a model on a day, with a key or without.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-// Answers have a `Usage` too, and a description knows no modules.
-#[schema(as = UsageOfUser)]
-pub struct Usage {
-    /// The day (UTC): days since 1970.
-    pub day: u64,
-    /// Name of the tenant.
-    pub tenant: String,
-    /// Name of the user in it.
-    pub user: String,
-    /// The team that the user was in.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub team: Option<String>,
-    /// Id of the API key that was shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// The model's configured name.
-    pub model: String,
-    /// Requests.
-    pub requests: u64,
-    /// Tokens that were read.
-    pub input_tokens: u64,
-    /// Tokens that were written.
-    pub output_tokens: u64,
-    /// What they cost, in billionths of the currency that the prices of the models are in.
-    #[serde(default)]
-    pub spend_nano: u64,
-}
-
-/// Answer of `GET /api/v1/usage`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct UsageReport {
-    /// By day, tenant, user, team, key and model.
-    pub usage: Vec<Usage>,
-}
-
 /// A user of a tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct User {

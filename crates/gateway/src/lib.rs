@@ -17,6 +17,8 @@ pub mod admin_audit_types;
 mod admin_plans;
 mod admin_policies;
 pub mod admin_types;
+mod admin_usage;
+pub mod admin_usage_types;
 mod admin_vault;
 mod auth;
 mod body;

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_audit, admin_plans, admin_policies, admin_vault, auth, body,
+    admin, admin_audit, admin_plans, admin_policies, admin_usage, admin_vault, auth, body,
     credential::Caller,
     described,
     error::ApiError,
@@ -117,7 +117,8 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin::list_keys, admin::create_key))
         .routes(routes!(admin::revoke_key))
         .routes(routes!(admin::rotate_key))
-        .routes(routes!(admin::usage))
+        .routes(routes!(admin_usage::usage))
+        .routes(routes!(admin_usage::budgets))
         .routes(routes!(admin::list_users, admin::change_user))
         .routes(routes!(admin::invite))
         .routes(routes!(admin::forget_factors))

@@ -125,6 +125,8 @@ pub(crate) enum Command {
     Why(WhyCommand),
     /// Show what was used: requests and tokens, by tenant, user, model or day.
     Usage(UsageArgs),
+    /// Show what is left of the quotas, of all who have used something.
+    Budgets,
     /// Read the audit log, take proofs from it, and verify it.
     #[command(subcommand)]
     Audit(AuditCommand),

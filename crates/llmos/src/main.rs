@@ -84,6 +84,7 @@ fn main() -> ExitCode {
         Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
+        Command::Budgets => ask(&args, async |client| usage::budgets(&client, output).await),
         Command::Usage(usage) => ask(&args, async |client| usage::run(&client, usage, output).await),
         Command::Policies(command) => {
             ask(&args, async |client| policies::run(&client, command, output).await)

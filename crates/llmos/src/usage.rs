@@ -1,8 +1,8 @@
-//! `llmos usage`.
+//! `llmos usage` and `llmos budgets`: what was used, and what is left.
 
 use std::collections::BTreeMap;
 
-use gateway::admin_types::{Usage, UsageReport};
+use gateway::admin_usage_types::{Budget, BudgetReport, Usage, UsageReport};
 use serde::Serialize;
 
 use crate::{
@@ -61,6 +61,40 @@ pub(crate) async fn run(client: &Client, args: UsageArgs, output: Output) -> Res
     let headers: Vec<String> = names.map(|name| name.replace('_', " ").to_uppercase()).collect();
     let headers: Vec<&str> = headers.iter().map(String::as_str).collect();
     output.table(&headers, &rows)
+}
+
+/// What is left of the quotas.
+pub(crate) async fn budgets(client: &Client, output: Output) -> Result<(), Failure> {
+    let report: BudgetReport = client.get("/api/v1/budgets").await?;
+    if output.json {
+        let shown = |budget: &Budget| {
+            let Budget { tenant, team, user, key, limit, .. } = budget;
+            let [most, left] = amounts(budget);
+            serde_json::json!({
+                "tenant": tenant, "team": team, "user": user, "key": key, "limit": limit, "most": most, "left": left,
+            })
+        };
+        let budgets: Vec<_> = report.budgets.iter().map(shown).collect();
+        return output::document(&serde_json::json!({ "budgets": budgets }));
+    }
+    let row = |budget: &Budget| {
+        let whose = [("team", &budget.team), ("user", &budget.user), ("key", &budget.key)];
+        let whose = whose.into_iter().find_map(|(what, name)| Some(format!("{what} {}", name.as_ref()?)));
+        let whose = whose.unwrap_or_else(|| "all of it".to_owned());
+        let [most, left] = amounts(budget);
+        vec![budget.tenant.clone(), whose, budget.limit.clone(), most, left]
+    };
+    let rows: Vec<Vec<String>> = report.budgets.iter().map(row).collect();
+    output.table(&["TENANT", "WHOSE", "LIMIT", "MOST", "LEFT"], &rows)
+}
+
+/// The most, and what is left of it; money as a decimal number.
+fn amounts(budget: &Budget) -> [String; 2] {
+    if !budget.limit.starts_with("spend") {
+        return [budget.most.to_string(), budget.left.to_string()];
+    }
+    let sign = if budget.left < 0 { "-" } else { "" };
+    [money(budget.most), format!("{sign}{}", money(budget.left.unsigned_abs()))]
 }
 
 /// Groups in the order of their names.

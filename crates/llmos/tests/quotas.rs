@@ -118,6 +118,22 @@ fn teams_keys_and_money_have_limits_of_their_own() {
         as u64;
     let spent = each * (more + 1);
     assert!(spent <= 100_000_000 && spent + 2 * each + 20_000_000 > 100_000_000, "{spent} at {each} each");
+    // What is left: a month fills slowly, so it is what was not spent, and some billionths.
+    let (_, boss) = key(&server, &["--tenant", "clinic", "--user", "boss", "--role", "administrator"]);
+    let left = |by: &str| {
+        let report = server.request("GET", "/api/v1/budgets", by, &[], None).body;
+        report["budgets"].as_array().unwrap().clone()
+    };
+    let all = left(server.key());
+    let money = all.iter().find(|row| row["limit"] == "spend_per_month").unwrap();
+    assert_eq!((&money["tenant"], &money["most"]), (&json!("lab"), &json!(100_000_000)));
+    let more = money["left"].as_u64().unwrap() + spent - 100_000_000;
+    assert!(more < 1_000_000, "{money}: {more} more than what is left of {spent}");
+    assert!(all.iter().any(|row| row["team"] == "ward 3" && row["most"] == 6), "{all:?}");
+    assert!(all.iter().any(|row| row["key"] == *id && row["left"].as_i64() < Some(4)), "{all:?}");
+    assert!(left(&boss).iter().all(|row| row["tenant"] == "clinic") && !left(&boss).is_empty());
+    let table = site.run(&["budgets"]).stdout;
+    assert!(table.contains("team ward 3") && table.contains("spend_per_month"), "{table}");
     let written = format!("0.{spent:09}");
     let written = written.trim_end_matches('0');
     let written_down =

@@ -71,9 +71,9 @@ impl Outbound {
         self.begin(url, call, Pace::AsItComes).await
     }
 
-    async fn begin(&self, url: &Url, call: &Call, pace: Pace) -> Result<Streamed, OutboundError> {
+    async fn begin(&self, url: &Url, call: &Call, coming: Pace) -> Result<Streamed, OutboundError> {
         let target = Target::new(url)?;
-        let (response, line) = self.ask(&target, request(&target, call)?, pace).await?;
+        let (response, line) = self.ask(&target, request(&target, call)?, coming).await?;
         let (head, incoming) = response.into_parts();
         let place = target.place();
         if head.status.is_redirection() {
@@ -86,7 +86,7 @@ impl Outbound {
             return Err(OutboundError::BadAnswer { place, why });
         }
         let shape = Shape { extent: Extent::Whole, length, total: length, bytes_max: call.bytes_max };
-        let body = Body::new(incoming, line, place, &shape, self.stall()).paced(pace);
+        let body = Body::new(incoming, line, place, &shape, self.stall()).paced(coming);
         Ok(Streamed { status: head.status, fields: head.headers, body })
     }
 }

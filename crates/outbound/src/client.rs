@@ -225,7 +225,7 @@ impl Outbound {
         &self,
         target: &Target,
         request: Request<Full<Bytes>>,
-        pace: Pace,
+        coming: Pace,
     ) -> Result<(Response<Incoming>, Line), OutboundError> {
         let addresses = self.resolve(target).await?;
         let stream = self.connect(target, &addresses).await?;
@@ -237,7 +237,7 @@ impl Outbound {
             settings.handshake(TokioIo::new(stream)).await.map_err(|error| of_head(place(), &error))?;
         let mut line = Line::new(connection);
         let mut answer = pin!(sender.send_request(request));
-        let head_wait = if pace == Pace::AsItComes { QUEUE_WAIT_MAX } else { self.waits.head };
+        let head_wait = if coming == Pace::AsItComes { QUEUE_WAIT_MAX } else { self.waits.head };
         match timeout(head_wait, line.wait(|cx| answer.as_mut().poll(cx))).await {
             Ok(Ok(response)) => Ok((response, line)),
             Ok(Err(error)) => Err(of_head(place(), &error)),

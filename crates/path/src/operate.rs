@@ -1,10 +1,10 @@
 use std::time::Duration;
 
 use access::{
-    Action, Authorized, Credential, ExplainAccess, Explanation, Inquiry, KeyView, KillSequence, ListModels,
-    ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey, ProvisionUsers,
-    Pushed, ReadApi, ReadMetrics, ReadUsage, Reason, ScimError, ScimPage, ScimView, ScimWanted, SignIn,
-    TenantPolicy, UsageRecord, UserChange, UserView,
+    Action, Authorized, BudgetView, Credential, ExplainAccess, Explanation, Inquiry, KeyView, KillSequence,
+    ListModels, ListSequences, ManageFactors, ManageKeys, ManagePolicies, ManageUsers, MoveModel, NewKey,
+    ProvisionUsers, Pushed, ReadApi, ReadMetrics, ReadUsage, Reason, ScimError, ScimPage, ScimView,
+    ScimWanted, SignIn, TenantPolicy, UsageRecord, UserChange, UserView,
 };
 use audit::Facts;
 use engine::SequenceStatus;
@@ -289,6 +289,13 @@ impl Path {
         let decided = self.decided_in_own::<ReadUsage>(&credential).await?;
         let authorized = decided.read(Facts::none().with("days", days)).await?;
         Ok(self.access.usage(&authorized, days).await?)
+    }
+
+    /// What is left of the quotas of those who have used something.
+    pub async fn budgets(&self, credential: Credential) -> Result<Vec<BudgetView>, PathError> {
+        let decided = self.decided_in_own::<ReadUsage>(&credential).await?;
+        let authorized = decided.read(Facts::none().with("of", "budgets")).await?;
+        Ok(self.access.budgets(&authorized)?)
     }
 
     /// The policies of a tenant, by name.

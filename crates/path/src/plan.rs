@@ -129,7 +129,9 @@ fn plan(request: &PlanRequest) -> Result<WorkflowPlan, PathError> {
         refused(&"the planner failed on it")
     })?;
     let mut is_critical = vec![false; count];
-    critical_path(graph, schedule).into_iter().for_each(|task| is_critical[task as usize] = true);
+    for task in critical_path(graph, schedule) {
+        is_critical[task as usize] = true;
+    }
     let planned = workflow.names.into_iter().zip(&schedule.placed).zip(is_critical);
     let tasks = planned.map(|((id, at), is_critical)| {
         let (processor, start, finish) = (at.processor, at.start, at.finish);

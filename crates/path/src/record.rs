@@ -409,9 +409,10 @@ impl PathError {
             Self::Unload(_) => "model_busy",
             Self::Engine(_) => "engine",
             Self::Kept(_) => "storage",
-            Self::BadPart { .. } | Self::PartTooLong { .. } | Self::OutOfRange(_) => "bad_request",
+            Self::BadPart { .. } | Self::PartTooLong { .. } | Self::OutOfRange(_) | Self::Workflow(_) => {
+                "bad_request"
+            }
             Self::Export { .. } => "file",
-            Self::Workflow(_) => "bad_request",
             Self::Planning { .. } => "planning",
             Self::Closing { .. } => "closing",
         }
