@@ -6,6 +6,8 @@
 //! - [`put_new`]: for what is made once and must not be replaced, such as a key.
 //! - [`put`]: for what is replaced, such as the newest of something.
 //! - [`read`]: for what may be missing.
+//! - [`remove_unfinished`], [`remove_unfinished_of`]: for who owns a folder or a file, once nobody else writes there: what a killed
+//!   process has left may hold secrets.
 //!
 //! Of two processes that write the same file, one is the last, and its file is whole.
 //!
@@ -20,9 +22,10 @@
 #![forbid(unsafe_code)]
 
 use std::{
+    ffi::OsStr,
     fs::{self, File, OpenOptions},
     io::{self, ErrorKind, Read, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{ffi::OsStrExt, fs::OpenOptionsExt},
     path::{Path, PathBuf},
     process,
     sync::atomic::{AtomicU64, Ordering},
@@ -79,6 +82,54 @@ pub fn sync_folder_of(file: &Path) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => File::open(folder)?.sync_all(),
         _ => File::open(".")?.sync_all(),
     }
+}
+
+/// Removes what killed processes have left unfinished in this folder, durably; a folder that is missing has nothing. Returns how many
+/// files. Only for who owns the folder, as long as nobody else writes there: what is being written looks the same.
+pub fn remove_unfinished(folder: &Path) -> io::Result<usize> {
+    remove_those(folder, |name| is_unfinished(name, None))
+}
+
+/// The same for one file, in a folder that others may use too.
+pub fn remove_unfinished_of(file: &Path) -> io::Result<usize> {
+    let name = file.file_name();
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    remove_those(folder.unwrap_or(Path::new(".")), |found| {
+        name.is_some_and(|of| is_unfinished(found, Some(of)))
+    })
+}
+
+fn remove_those(folder: &Path, is_one: impl Fn(&OsStr) -> bool) -> io::Result<usize> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+        entries => entries?,
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry?;
+        // No link is one: what it leads to is somebody else's.
+        if is_one(&entry.file_name()) && entry.file_type()?.is_file() {
+            fs::remove_file(entry.path())?;
+            removed += 1;
+        }
+    }
+    if removed > 0 {
+        File::open(folder)?.sync_all()?;
+    }
+    Ok(removed)
+}
+
+/// Whether [`write_beside`] makes such names, of this file or of any.
+fn is_unfinished(name: &OsStr, of: Option<&OsStr>) -> bool {
+    let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    let Some(rest) = name.as_bytes().strip_suffix(UNFINISHED.as_bytes()) else { return false };
+    let Some(dot) = rest.iter().rposition(|byte| *byte == b'.') else { return false };
+    let (file, numbers) = (&rest[..dot], &rest[dot + 1..]);
+    let mut parts = numbers.split(|byte| *byte == b'-');
+    let (Some(process), Some(number), None) = (parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    is_number(process) && is_number(number) && !file.is_empty() && of.is_none_or(|of| of.as_bytes() == file)
 }
 
 /// What is not finished is beside the file, under a name that nobody has: what a killed process has left, or others have there, is
@@ -159,5 +210,39 @@ mod tests {
         let metadata = fs::symlink_metadata(&file).unwrap();
         assert!(metadata.is_file() && metadata.permissions().mode() & 0o777 == FILE_MODE);
         assert!(beside.iter().all(|file| fs::read(file).unwrap() == b"ha"));
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let left = ["a.key.12-0.new", "a.key.4194304-17.new", "b.7-1.new"];
+        let others = [
+            "a.key",
+            "a.key.new",
+            "a.key.x-1.new",
+            "a.key.1-2-3.new",
+            "a.key.1.new",
+            ".1-2.new",
+            "1-2.new",
+            "a.1-2.new~",
+        ];
+        for name in left.iter().chain(&others) {
+            fs::write(path(name), b"secret").unwrap();
+        }
+        symlink(path("a.key"), path("c.1-2.new")).unwrap();
+        fs::create_dir(path("d.1-2.new")).unwrap();
+        assert_eq!(remove_unfinished_of(&path("a.key")).unwrap(), 2);
+        assert!(path("b.7-1.new").exists());
+        assert_eq!(remove_unfinished(folder.path()).unwrap(), 1);
+        assert_eq!(remove_unfinished(folder.path()).unwrap(), 0);
+        assert_eq!(remove_unfinished(&path("missing")).unwrap(), 0);
+        assert!(left.iter().all(|name| !path(name).exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), others.len() + 2);
+
+        // What is left of a write that was broken off is such a file.
+        let beside = write_beside(&path("a.key"), b"new").unwrap();
+        assert_eq!(remove_unfinished(folder.path()).unwrap(), 1);
+        assert!(!beside.exists());
     }
 }
