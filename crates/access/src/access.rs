@@ -1,4 +1,4 @@
-use std::{collections::HashMap, net::IpAddr, path::Path, sync::Arc};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use audit::{Audit, Caller};
 use outbound::Outbound;
@@ -7,6 +7,7 @@ use types::{
     DataClass, Instant, ModelName, NodeName, Principal, PriorityClass, Purposes, RequestId, Role, Scope,
     Secret, TenantId, Tokens, UserId,
 };
+use vault::SecretFile;
 
 use crate::{
     AccessError, Action, Authorized, Book, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
@@ -94,9 +95,12 @@ pub(crate) const ANY_TENANT: TenantId = TenantId(u64::MAX);
 /// # tokio::runtime::Runtime::new()?.block_on(async {
 /// let folder = tempfile::tempdir()?;
 /// let store = store::Store::open(&folder.path().join("llmos.db")).await?;
-/// let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+/// let root = || vault::Root::of_text(&"0123456789abcdef".repeat(4).into());
+/// let key = vault::SecretFile::under(root()?, &folder.path().join("audit.key"));
+/// let log = folder.path().join("audit");
 /// let (audit, _) = audit::Audit::open(&log, &key, std::sync::Arc::new(audit::Erases)).await?;
-/// let access = Access::open(store, &folder.path().join("key.pepper"), audit).await?;
+/// let pepper = vault::SecretFile::under(root()?, &folder.path().join("key.pepper"));
+/// let access = Access::open(store, &pepper, audit).await?;
 ///
 /// let first = access.bootstrap().await?.ok_or("this store has keys already")?;
 /// let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
@@ -137,11 +141,11 @@ pub struct Access {
 }
 
 impl Access {
-    /// Opens the keys in `store`; `pepper` is the file with the secret that key hashes are made with (created, 0600).
+    /// Opens the keys in `store`; `pepper` is the file with the secret that key hashes are made with (made, sealed).
     ///
     /// Nothing else may change the keys of this store meanwhile: authentication works from memory.
     /// What is done is recorded in `audit`.
-    pub async fn open(store: Store, pepper: &Path, audit: Arc<Audit>) -> Result<Self, OpenError> {
+    pub async fn open(store: Store, pepper: &SecretFile, audit: Arc<Audit>) -> Result<Self, OpenError> {
         let policies = Arc::new(Policies::new().map_err(OpenError::Policies)?);
         rules::take_in(&policies, &store).await?;
         count_what_is_missing(&store, &audit).await?;

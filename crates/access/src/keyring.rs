@@ -5,7 +5,6 @@ mod live;
 
 use std::{
     collections::HashMap,
-    path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -17,6 +16,7 @@ use tokio::{
     time::timeout,
 };
 use types::{OutOfRange, Principal, Scope, Secret, TenantId, UserId};
+use vault::SecretFile;
 
 pub(crate) use self::accounts::{Account as ProviderAccount, KnownAccount, Placed};
 use self::live::{Live, LiveUser, scope};
@@ -68,7 +68,11 @@ pub(crate) struct Held {
 }
 
 impl Keyring {
-    pub(crate) async fn open(store: Store, pepper: &Path, audit: Arc<Audit>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        store: Store,
+        pepper: &SecretFile,
+        audit: Arc<Audit>,
+    ) -> Result<Self, OpenError> {
         let records = store.keys().await?;
         let pepper = Pepper::open(pepper, !records.is_empty())?;
         let mut live = Live::default();
@@ -448,7 +452,7 @@ mod tests {
 
     use super::*;
     use crate::policy::Policies;
-    use crate::recorded::audit_in;
+    use crate::recorded::{audit_in, secret_file};
 
     fn new_key() -> NewKey {
         NewKey {
@@ -470,7 +474,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keyring =
-            Keyring::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await).await.unwrap();
+            Keyring::open(store, &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
+                .await
+                .unwrap();
         let owner = Principal {
             role: Role::Owner,
             class_max: PriorityClass::System,

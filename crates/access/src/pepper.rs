@@ -1,18 +1,14 @@
 //! The secret that hashes of keys are keyed with, and the hashing.
 
-use std::{
-    fs::File,
-    io::{self, ErrorKind, Read},
-    path::Path,
-};
-
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use types::Secret;
+use vault::{SecretFile, VaultError};
 use zeroize::Zeroizing;
 
 use crate::{OpenError, key::Key};
 
-/// Length of the file, in bytes.
+/// Its length, in bytes; that of the file, too, before it was sealed.
 const PEPPER_BYTES: usize = 32;
 
 /// HMAC-SHA-256 keyed with the pepper (RFC 2104). Has no `Debug`.
@@ -20,33 +16,22 @@ pub(crate) struct Pepper(Hmac<Sha256>);
 
 impl Pepper {
     /// Reads the pepper in `file`. Makes one if there is none, unless keys exist that were hashed with it.
-    pub(crate) fn open(file: &Path, keys_exist: bool) -> Result<Self, OpenError> {
-        let failed = |error: io::Error| OpenError::Pepper { file: file.to_owned(), why: error.to_string() };
-        match File::open(file) {
-            Ok(open) => Self::read(open)
-                .map_err(failed)?
-                .ok_or_else(|| OpenError::PepperDamaged { file: file.to_owned(), expected: PEPPER_BYTES }),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                if keys_exist {
-                    return Err(OpenError::PepperLost { file: file.to_owned() });
-                }
+    pub(crate) fn open(file: &SecretFile, keys_exist: bool) -> Result<Self, OpenError> {
+        let path = || file.path().to_owned();
+        let failed = |error: VaultError| OpenError::Pepper { file: path(), why: error.to_string() };
+        match file.read(PEPPER_BYTES).map_err(failed)? {
+            Some(pepper) => <&[u8; PEPPER_BYTES]>::try_from(pepper.expose())
+                .map(Self::keyed)
+                .map_err(|_| OpenError::PepperDamaged { file: path(), expected: PEPPER_BYTES }),
+            None if keys_exist => Err(OpenError::PepperLost { file: path() }),
+            None => {
                 let mut bytes = Zeroizing::new([0; PEPPER_BYTES]);
                 getrandom::fill(&mut *bytes).map_err(OpenError::Random)?;
                 // On the disk before anything is hashed with it; and never half of it, after which nothing would start.
-                durable::put_new(file, bytes.as_slice()).map_err(failed)?;
+                file.make(&Secret::from(bytes.to_vec())).map_err(failed)?;
                 Ok(Self::keyed(&bytes))
             }
-            Err(error) => Err(failed(error)),
         }
-    }
-
-    /// None if the file has another length.
-    fn read(file: File) -> io::Result<Option<Self>> {
-        // One byte more than there should be, so that a longer file is noticed without reading it all. The
-        // capacity is enough from the start: a vector that grows leaves copies behind.
-        let mut bytes = Zeroizing::new(Vec::with_capacity(2 * PEPPER_BYTES));
-        file.take(PEPPER_BYTES as u64 + 1).read_to_end(&mut bytes)?;
-        Ok(<&[u8; PEPPER_BYTES]>::try_from(bytes.as_slice()).ok().map(Self::keyed))
     }
 
     fn keyed(bytes: &[u8; PEPPER_BYTES]) -> Self {
@@ -82,24 +67,49 @@ impl Pepper {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::PermissionsExt};
+    use std::{fs, path::Path};
+
+    use vault::Root;
 
     use super::*;
 
+    fn sealed(path: &Path) -> SecretFile {
+        SecretFile::under(Root::of_text(&Secret::from("0123456789abcdef".repeat(4))).unwrap(), path)
+    }
+
+    fn open(path: &Path, keys_exist: bool) -> Result<Pepper, OpenError> {
+        Pepper::open(&sealed(path), keys_exist)
+    }
+
     #[test]
-    fn it_is_made_once_for_the_owner_only() {
+    fn it_is_made_once_and_sealed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pepper");
         let key = Key::random().unwrap();
-        let hash = Pepper::open(&file, false).unwrap().hash(&key);
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-        assert_eq!(fs::metadata(&file).unwrap().len(), PEPPER_BYTES as u64);
-        let again = Pepper::open(&file, true).unwrap();
+        let hash = open(&file, false).unwrap().hash(&key);
+        let pepper = sealed(&file).read(PEPPER_BYTES).unwrap().unwrap();
+        let bytes = fs::read(&file).unwrap();
+        assert!(!bytes.windows(PEPPER_BYTES).any(|window| window == pepper.expose()));
+        let again = open(&file, true).unwrap();
         assert!(again.matches(&key, &hash));
         assert!(!again.matches(&Key::random().unwrap(), &hash));
 
-        let other = Pepper::open(&folder.path().join("other"), false).unwrap();
+        let other = open(&folder.path().join("other"), false).unwrap();
         assert!(!other.matches(&key, &hash));
+    }
+
+    /// As it was written before it was sealed.
+    #[test]
+    fn a_plain_one_is_sealed_and_stays_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pepper");
+        let plain = [0x5a; PEPPER_BYTES];
+        fs::write(&file, plain).unwrap();
+        let key = Key::random().unwrap();
+        for _ in 0..2 {
+            assert!(open(&file, true).unwrap().matches(&key, &Pepper::keyed(&plain).hash(&key)));
+            assert!(!fs::read(&file).unwrap().windows(PEPPER_BYTES).any(|window| window == plain));
+        }
     }
 
     /// RFC 2104's construction, by hand: H((K ^ opad) || H((K ^ ipad) || id || secret)).
@@ -129,18 +139,23 @@ mod tests {
             fs::write(path(name), vec![1; bytes]).unwrap();
         }
         fs::create_dir(path("folder")).unwrap();
+        let elsewhere = Root::of_text(&Secret::from("fedcba9876543210".repeat(4))).unwrap();
+        SecretFile::under(elsewhere, &path("elsewhere")).make(&Secret::from(vec![1; PEPPER_BYTES])).unwrap();
+        sealed(&path("more")).make(&Secret::from(vec![1; PEPPER_BYTES + 1])).unwrap();
         let cases = [
-            ("empty", false, "does not have the 32 bytes"),
-            ("short", false, "does not have the 32 bytes"),
-            ("long", false, "does not have the 32 bytes"),
-            ("huge", false, "does not have the 32 bytes"),
+            ("empty", false, "its file is damaged"),
+            ("short", false, "its file is damaged"),
+            ("long", false, "its file is damaged"),
+            ("huge", false, "its file is damaged"),
+            ("elsewhere", false, "which is not configured"),
+            ("more", false, "does not have the 32 bytes"),
             ("folder", false, "cannot use the pepper file"),
             ("missing/pepper", false, "cannot use the pepper file"),
             ("lost", true, "is missing, and without it none of the keys"),
         ];
         for (name, keys_exist, says) in cases {
             let before = fs::read(path(name)).ok();
-            let error = Pepper::open(&path(name), keys_exist).err().unwrap().to_string();
+            let error = open(&path(name), keys_exist).err().unwrap().to_string();
             assert!(error.contains(says) && error.contains(name), "{name}: {error}");
             assert_eq!(fs::read(path(name)).ok(), before, "{name} was changed");
         }

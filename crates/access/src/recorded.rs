@@ -153,6 +153,13 @@ impl Keyring {
 /// A log in a folder, for tests. The names in it are thrown away.
 #[cfg(test)]
 pub(crate) async fn audit_in(folder: &std::path::Path) -> Arc<Audit> {
-    let (log, key) = (folder.join("audit"), folder.join("audit.key"));
+    let (log, key) = (folder.join("audit"), secret_file(folder, "audit.key"));
     Audit::open(&log, &key, Arc::new(audit::Erases)).await.unwrap().0
+}
+
+/// A secret in a file, under a root of tests.
+#[cfg(test)]
+pub(crate) fn secret_file(folder: &std::path::Path, name: &str) -> vault::SecretFile {
+    let root = vault::Root::of_text(&types::Secret::from("0123456789abcdef".repeat(4)));
+    vault::SecretFile::under(root.unwrap(), &folder.join(name))
 }

@@ -25,6 +25,7 @@ use outbound::{Outbound, Rules, Url};
 use seccompiler::{SeccompAction, SeccompFilter, apply_filter_all_threads};
 use store::Store;
 use types::{DataClass, Principal, PriorityClass, Role, Scope, Secret};
+use vault::{Root, SecretFile};
 
 /// Names the folder to the process that dies, and says how.
 const FOLDER: &str = "LLMOS_TEST_DIES_IN";
@@ -38,15 +39,23 @@ fn rounds() -> u64 {
     if env::var_os("LLMOS_TEST_FULL").is_some() { 300 } else { 20 }
 }
 
+/// A secret in a file, under a root of tests.
+fn secret_file(file: &Path) -> SecretFile {
+    SecretFile::under(Root::of_text(&Secret::from("0123456789abcdef".repeat(4))).unwrap(), file)
+}
+
 /// A log in a folder. The names in it are thrown away.
 async fn audit_in(folder: &Path) -> Arc<Audit> {
-    let opened = Audit::open(&folder.join("audit"), &folder.join("audit.key"), Arc::new(Erases)).await;
+    let opened =
+        Audit::open(&folder.join("audit"), &secret_file(&folder.join("audit.key")), Arc::new(Erases)).await;
     opened.unwrap().0
 }
 
 async fn open(folder: &Path) -> (Access, Store) {
     let store = Store::open(&folder.join("state.db")).await.unwrap();
-    let access = Access::open(store.clone(), &folder.join("pepper"), audit_in(folder).await).await.unwrap();
+    let access = Access::open(store.clone(), &secret_file(&folder.join("pepper")), audit_in(folder).await)
+        .await
+        .unwrap();
     let corp = ProviderSettings {
         name: "corp".to_owned(),
         issuer: "https://provider.test".to_owned(),

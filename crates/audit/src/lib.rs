@@ -51,3 +51,10 @@ pub use crate::{
     record::{Facts, ModelUsed, Record, RecordKind, Used, Who},
     witness::{WITNESS_REQUEST_BYTES_MAX, Witness, WitnessError, WitnessRefusal},
 };
+
+/// A secret in a file, under a root of tests.
+#[cfg(test)]
+pub(crate) fn secret_file(path: &std::path::Path) -> vault::SecretFile {
+    let root = vault::Root::of_text(&types::Secret::from("0123456789abcdef".repeat(4)));
+    vault::SecretFile::under(root.unwrap(), path)
+}

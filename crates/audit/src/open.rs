@@ -10,6 +10,7 @@ use std::{
 use futures::future::try_join_all;
 use tlog::Signer;
 use types::utc;
+use vault::SecretFile;
 
 use crate::{
     Audit, Facts, Happening, Outcome, Record, RecordKind, Seals, Used, Who,
@@ -91,7 +92,7 @@ impl Audit {
     /// [`settle`](Self::settle).
     pub async fn open(
         folder: &Path,
-        key: &Path,
+        key: &SecretFile,
         seals: Arc<dyn Seals>,
     ) -> Result<(Arc<Self>, Recovered), OpenError> {
         let (audit, found) = Self::open_as_found(folder, key, seals).await?;
@@ -99,18 +100,19 @@ impl Audit {
         Ok((audit, recovered))
     }
 
-    /// Opens the log in `folder`, or begins one; `key` is the file with the key that it is signed with (created, 0600), which is kept
-    /// elsewhere. Nothing is written into it yet and nothing is signed, so that it can be compared with what is known of it elsewhere
+    /// Opens the log in `folder`, or begins one; `key` is the file with the key that it is signed with (made, sealed), which is kept
+    /// elsewhere; its public key is written beside it. Nothing is written into it yet and nothing is signed, so that it can be compared with what is known of it elsewhere
     /// ([`Outside::look`](crate::Outside::look)): until that has agreed, or [`settle`](Self::settle).
     pub async fn open_as_found(
         folder: &Path,
-        key: &Path,
+        key: &SecretFile,
         seals: Arc<dyn Seals>,
     ) -> Result<(Arc<Self>, Found), OpenError> {
-        let (folder, key) = (folder.to_owned(), key.to_owned());
+        let (folder, key) = (folder.to_owned(), key.clone());
         let opened = tokio::task::spawn_blocking(move || {
             let signer: Signer = key::open(&key, key::LOG, folder.join("checkpoint").exists())?;
             let verifier = signer.public().clone();
+            key::write_public(key.path(), &verifier)?;
             let id_of = |entry: &[u8]| Record::parse(entry).ok()?.request_id().map(|id| id.0);
             let mut left = LOCK_TRIES;
             loop {

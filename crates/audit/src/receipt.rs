@@ -88,7 +88,7 @@ mod tests {
     #[tokio::test]
     async fn a_receipt_has_no_more_entries_than_are_taken() {
         let folder = tempfile::tempdir().unwrap();
-        let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+        let (log, key) = (folder.path().join("audit"), crate::secret_file(&folder.path().join("audit.key")));
         let (audit, _) = Audit::open(&log, &key, Arc::new(Erases)).await.unwrap();
         let request = RequestId(7);
         for _ in 0..=RECEIPT_ENTRIES_MAX {

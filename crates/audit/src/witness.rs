@@ -22,6 +22,7 @@ use tlog::{
     witness::{AddCheckpoint, Decision, KnownLog, Seen, decide},
 };
 use tokio::sync::Semaphore;
+use vault::SecretFile;
 
 pub use tlog::witness::REQUEST_BYTES_MAX as WITNESS_REQUEST_BYTES_MAX;
 
@@ -127,15 +128,15 @@ impl Witness {
     ///
     /// # Errors
     /// If it cannot be read or made.
-    pub fn key_in(folder: &Path, file: &Path) -> Result<WitnessKey, WitnessError> {
+    pub fn key_in(folder: &Path, file: &SecretFile) -> Result<WitnessKey, WitnessError> {
         Ok(cosigner(folder, file)?.public().clone())
     }
 
-    /// A witness of the logs with these keys, the names of which are their origins. `file` has its own key (created, 0600),
+    /// A witness of the logs with these keys, the names of which are their origins. `file` has its own key (made, sealed),
     /// `folder` what it has seen. Blocks.
     pub fn open(
         folder: &Path,
-        file: &Path,
+        file: &SecretFile,
         keys: &[VerifierKey],
         audit: Arc<Audit>,
     ) -> Result<Self, WitnessError> {
@@ -143,7 +144,7 @@ impl Witness {
             file: file.to_owned(),
             why: why.to_string(),
         };
-        if file.exists() && !folder.exists() {
+        if file.path().exists() && !folder.exists() {
             // It has signed, and does not know what: it could sign another root of the same size.
             return Err(unreadable(
                 folder,
@@ -303,7 +304,7 @@ impl Allowance {
 }
 
 /// The key of the witness; a new one only if it has seen nothing.
-fn cosigner(folder: &Path, file: &Path) -> Result<Cosigner, WitnessError> {
+fn cosigner(folder: &Path, file: &SecretFile) -> Result<Cosigner, WitnessError> {
     let has_signed = folder.read_dir().is_ok_and(|mut seen| seen.next().is_some());
     key::open(file, key::WITNESS, has_signed).map_err(|error| match error {
         OpenError::KeyLost { file } => WitnessError::KeyLost { file, folder: folder.to_owned() },

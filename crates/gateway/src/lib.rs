@@ -45,7 +45,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{exchange::OpenAnswers, server::Server};
 pub use crate::{
     names::Names,
-    tls::{Tls, TlsError},
+    tls::{Tls, TlsError, TlsKey},
 };
 
 /// Where the server listens.

@@ -1,6 +1,7 @@
 //! The public door over TLS 1.3, with a certificate that can be replaced on the running server.
 
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::MetadataExt,
@@ -21,6 +22,8 @@ use tokio_rustls::{
         version::TLS13,
     },
 };
+use types::Secret;
+use vault::NamedSecret;
 use zeroize::Zeroizing;
 
 /// Largest file of a certificate chain or a key.
@@ -38,17 +41,48 @@ pub struct TlsError {
     why: String,
 }
 
-/// A certificate chain and its key, from two PEM files.
+/// Where the key of a certificate is, in PEM.
+pub enum TlsKey {
+    /// A file for its owner only.
+    File(PathBuf),
+    /// A secret that is sealed under the root key.
+    Sealed(NamedSecret),
+}
+
+impl TlsKey {
+    /// What changes when it is replaced.
+    fn file(&self) -> &Path {
+        match self {
+            Self::File(file) => file,
+            Self::Sealed(secret) => secret.file(),
+        }
+    }
+
+    fn read(&self) -> Result<Secret, TlsError> {
+        let wrong = |why: String| TlsError { file: self.file().to_owned(), why };
+        match self {
+            Self::File(file) => {
+                let mode = fs::metadata(file).map_err(|error| wrong(error.to_string()))?.mode();
+                if mode & 0o077 != 0 {
+                    return Err(wrong("others can read this key; `chmod 600` makes it private".to_owned()));
+                }
+                Ok(Secret::from(std::mem::take(&mut *pem(file)?)))
+            }
+            Self::Sealed(secret) => secret.open().map_err(|error| wrong(error.to_string())),
+        }
+    }
+}
+
+/// A certificate chain and its key.
 pub struct Tls {
     acceptor: TlsAcceptor,
     files: Arc<Files>,
 }
 
 /// The files, and what was last read of them.
-#[derive(Debug)]
 struct Files {
     certificate: PathBuf,
-    key: PathBuf,
+    key: TlsKey,
     used: RwLock<Arc<CertifiedKey>>,
 }
 
@@ -56,13 +90,13 @@ struct Files {
 type Mark = Option<(u64, i64, i64, u64)>;
 
 impl Tls {
-    /// Reads both files. The key is for its owner only.
+    /// Reads both. The key is for its owner only.
     ///
     /// # Errors
     /// Names the file and what is wrong with it; also if the two do not belong together.
-    pub fn open(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let used = RwLock::new(Arc::new(read(certificate, key)?));
-        let files = Arc::new(Files { certificate: certificate.to_owned(), key: key.to_owned(), used });
+    pub fn open(certificate: &Path, key: TlsKey) -> Result<Self, TlsError> {
+        let used = RwLock::new(Arc::new(read(certificate, &key)?));
+        let files = Arc::new(Files { certificate: certificate.to_owned(), key, used });
         let unusable = |error: tokio_rustls::rustls::Error| TlsError {
             file: certificate.to_owned(),
             why: error.to_string(),
@@ -111,10 +145,16 @@ impl Tls {
 
 impl Files {
     fn marks(&self) -> [Mark; 2] {
-        [&self.certificate, &self.key].map(|file| {
+        [self.certificate.as_path(), self.key.file()].map(|file| {
             let metadata = fs::metadata(file).ok()?;
             Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
         })
+    }
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("certificate", &self.certificate).finish_non_exhaustive()
     }
 }
 
@@ -124,7 +164,7 @@ impl ResolvesServerCert for Files {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+fn read(certificate: &Path, key: &TlsKey) -> Result<CertifiedKey, TlsError> {
     let wrong = |file: &Path, why: &str| TlsError { file: file.to_owned(), why: why.to_owned() };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&pem(certificate)?)
         .collect::<Result<_, _>>()
@@ -132,14 +172,11 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
     if chain.is_empty() {
         return Err(wrong(certificate, "it holds no certificate (`-----BEGIN CERTIFICATE-----`)"));
     }
-    let mode = fs::metadata(key).map_err(|error| wrong(key, &error.to_string()))?.mode();
-    if mode & 0o077 != 0 {
-        return Err(wrong(key, "others can read this key; `chmod 600` makes it private"));
-    }
-    let private = PrivateKeyDer::from_pem_slice(&pem(key)?)
-        .map_err(|_| wrong(key, "it holds no private key (`-----BEGIN PRIVATE KEY-----`)"))?;
+    let file = key.file();
+    let private = PrivateKeyDer::from_pem_slice(key.read()?.expose())
+        .map_err(|_| wrong(file, "it holds no private key (`-----BEGIN PRIVATE KEY-----`)"))?;
     CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
-        .map_err(|error| wrong(key, &format!("it does not go with the certificate ({error})")))
+        .map_err(|error| wrong(file, &format!("it does not go with the certificate ({error})")))
 }
 
 fn pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use audit::{Audit, Found, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
 use outbound::Outbound;
 use path::Kept;
+use vault::Secrets;
 
 use crate::{
     config::{self, Config},
@@ -22,8 +23,13 @@ pub(crate) use verify::verify;
 
 /// The log of the data directory. Names in it are sealed with the keys of what is stored.
 /// Nothing is written into it before it was compared with what is known of it elsewhere.
-pub(crate) async fn open(data_dir: &DataDir, kept: Arc<Kept>) -> Result<(Arc<Audit>, Found), Failure> {
-    let opened = Audit::open_as_found(&data_dir.audit(), &data_dir.audit_key(), kept).await;
+pub(crate) async fn open(
+    data_dir: &DataDir,
+    secrets: &Secrets,
+    kept: Arc<Kept>,
+) -> Result<(Arc<Audit>, Found), Failure> {
+    let key = secrets.own(&data_dir.audit_key());
+    let opened = Audit::open_as_found(&data_dir.audit(), &key, kept).await;
     opened.trying("open the audit log")
 }
 
@@ -74,13 +80,14 @@ fn not_the_log(config: &Config, error: &NotTheLog) -> Failure {
 pub(crate) async fn open_witness(
     config: &Config,
     data_dir: &DataDir,
+    secrets: &Secrets,
     audit: &Arc<Audit>,
 ) -> Result<Option<Arc<Witness>>, Failure> {
     let keys = config.audit.witnessed.clone();
     if keys.is_empty() {
         return Ok(None);
     }
-    let (folder, file, audit) = (data_dir.witness(), data_dir.witness_key(), audit.clone());
+    let (folder, file, audit) = (data_dir.witness(), secrets.own(&data_dir.witness_key()), audit.clone());
     let opened = tokio::task::spawn_blocking(move || Witness::open(&folder, &file, &keys, audit)).await;
     let witness = opened.trying("open the witness")?.trying("open the witness")?;
     tracing::info!(key = %witness.key(), logs = config.audit.witnessed.len(), "this server countersigns the logs of others");

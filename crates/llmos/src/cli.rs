@@ -10,7 +10,7 @@ use types::{DataClass, PriorityClass, Role};
 pub(crate) use self::{
     audit::{AuditCommand, AuditSearchArgs},
     plan::{PlaceArgs, PlanCommand, SearchArgs, SolveArgs},
-    vault::{ExportArgs, ShredArgs, VaultCommand},
+    vault::{ExportArgs, SecretsCommand, ShredArgs, VaultCommand, VaultKeysCommand},
 };
 use crate::{exit::Exit, top};
 

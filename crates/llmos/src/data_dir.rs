@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use vault::SecretsPlace;
+
 use crate::exit::{Exit, Failure, Trying};
 
 /// Socket of the admin API.
@@ -27,6 +29,8 @@ const AUDIT_KEY: &str = "audit.key";
 const WITNESS: &str = "witness";
 /// What it countersigns with.
 const WITNESS_KEY: &str = "witness.key";
+/// Secrets that an operator brings, sealed.
+const SECRETS: &str = "secrets";
 /// The owner may do everything in the folder, all others nothing.
 const FOLDER_MODE: u32 = 0o700;
 /// The owner may read and write, all others nothing.
@@ -62,6 +66,10 @@ impl DataDir {
         let data_dir = Self { path: path.to_owned(), lock };
         data_dir.make_files_private().trying("make the files in the data directory private")?;
         data_dir.remove_traces();
+        // What a killed server has left unfinished may hold secrets.
+        for folder in [path, &data_dir.audit(), &data_dir.witness()] {
+            durable::remove_unfinished(folder).trying("remove what a killed server has left")?;
+        }
         Ok(data_dir)
     }
 
@@ -74,7 +82,11 @@ impl DataDir {
     }
 
     pub(crate) fn vault_keys(&self) -> PathBuf {
-        self.path.join(VAULT_KEYS)
+        vault_keys(&self.path)
+    }
+
+    pub(crate) fn secrets(&self) -> SecretsPlace {
+        secrets(&self.path)
     }
 
     pub(crate) fn pepper(&self) -> PathBuf {
@@ -153,6 +165,17 @@ pub(crate) fn make(path: &Path) -> Result<(), Failure> {
 /// The folder of the store of models.
 pub(crate) fn models(data_dir: &Path) -> PathBuf {
     data_dir.join(MODELS)
+}
+
+/// The database of the vault's keys.
+pub(crate) fn vault_keys(data_dir: &Path) -> PathBuf {
+    data_dir.join(VAULT_KEYS)
+}
+
+/// All that is sealed under the root key alone.
+pub(crate) fn secrets(data_dir: &Path) -> SecretsPlace {
+    let own = [PEPPER, AUDIT_KEY, WITNESS_KEY].map(|name| data_dir.join(name));
+    SecretsPlace::new(data_dir.join(SECRETS), own.to_vec())
 }
 
 /// The folder of the audit log.
@@ -272,6 +295,20 @@ mod tests {
             [used.path(), &used.path().join(LOCK), &used.path().join(STORE)].map(mode),
             [0o700, 0o600, 0o600]
         );
+    }
+
+    #[test]
+    fn what_a_killed_server_left_unfinished_is_removed() {
+        let used = folder(0o700);
+        drop(DataDir::open(used.path()).unwrap());
+        fs::create_dir(used.path().join(WITNESS)).unwrap();
+        let left =
+            ["key.pepper.12-0.new", "witness/0a.checkpoint.12-3.new"].map(|name| used.path().join(name));
+        for file in &left {
+            fs::write(file, "half").unwrap();
+        }
+        let _data_dir = DataDir::open(used.path()).unwrap();
+        assert!(left.iter().all(|file| !file.exists()));
     }
 
     #[test]

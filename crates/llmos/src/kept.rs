@@ -1,4 +1,4 @@
-//! Opens what is stored: the database of the configuration, and the keys under the root that it names.
+//! Opens what is stored: the secrets and the keys under the root of the configuration, and the database that it names.
 
 use std::{
     env,
@@ -9,7 +9,7 @@ use std::{
 use path::Kept;
 use store::{Store, VaultKeys};
 use types::Secret;
-use vault::{HsmKey, RootFile, RootSource};
+use vault::{HsmKey, NamedSecret, RootFile, RootSource, SecretName, Secrets};
 
 use crate::{
     config::{Config, OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN, RootPlace},
@@ -20,23 +20,59 @@ use crate::{
 /// How often what has expired is deleted. Nobody is given it any more in between.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The database of the configuration.
-async fn store(config: &Config, data_dir: &DataDir) -> Result<Store, Failure> {
-    match &config.postgres {
-        Some(address) => Store::open_postgres(address).await.trying("open the store"),
-        None => Store::open(&data_dir.store()).await.trying("open the store"),
+/// The keys of what is stored, and the secrets, under the root of the configuration. Needs no other database.
+pub(crate) async fn secrets(
+    config: &Config,
+    data_dir: &DataDir,
+) -> Result<(VaultKeys, Arc<Secrets>), Failure> {
+    let keys = VaultKeys::open(&data_dir.vault_keys()).await.trying("open the keys of the vault")?;
+    let keys_exist = keys.counts().await.trying("count the keys of the vault")?.tenants > 0;
+    let (root, old_root) = (root(config)?, old_root(config)?);
+    let place = data_dir.secrets();
+    // To make an RSA key takes a second of computing.
+    let opened =
+        tokio::task::spawn_blocking(move || Secrets::open(root, old_root.as_ref(), place, keys_exist)).await;
+    let secrets = opened.trying("open the vault")?.trying("open the vault")?;
+    Ok((keys, Arc::new(secrets)))
+}
+
+/// The secret of this name, which opens now; `setting` says who names it.
+pub(crate) fn named(secrets: &Secrets, setting: &str, name: &SecretName) -> Result<NamedSecret, Failure> {
+    let secret = secrets.named(name);
+    match secret.open() {
+        Ok(_) => Ok(secret),
+        Err(error) => {
+            let what = format!("{setting} is \"vault:{name}\", and {error}");
+            Err(Failure::new(Exit::Configuration, what))
+        }
     }
 }
 
-/// The database of the configuration; what is stored in it, and the keys to it.
-pub(crate) async fn open(config: &Config, data_dir: &DataDir) -> Result<(Store, Arc<Kept>), Failure> {
-    let keys = data_dir.vault_keys();
-    let keys = async { VaultKeys::open(&keys).await.trying("open the keys of the vault") };
-    // Each waits for the disk.
-    let (store, keys) = tokio::try_join!(store(config, data_dir), keys)?;
-    let root = source(&config.root, ROOT_KEY)?;
-    let old_root = config.old_root.as_ref().map(|place| source(place, OLD_ROOT_KEY)).transpose()?;
-    let kept = Kept::open(store.clone(), keys, root, old_root, config.retention.clone());
+/// The database of the configuration.
+async fn store(config: &Config, data_dir: &DataDir, secrets: &Secrets) -> Result<Store, Failure> {
+    let Some(address) = &config.postgres else {
+        return Store::open(&data_dir.store()).await.trying("open the store");
+    };
+    let mut address = address.clone();
+    if let Some(name) = &config.postgres_password {
+        const SETTING: &str = "`store.postgres_password`";
+        let password = named(secrets, SETTING, name)?.open().trying("open the password of the store")?;
+        address = address.with_password(password).map_err(|why| {
+            Failure::new(Exit::Configuration, format!("{SETTING} is \"vault:{name}\", and {why}"))
+        })?;
+    }
+    Store::open_postgres(&address).await.trying("open the store")
+}
+
+/// The database of the configuration; what is stored in it.
+pub(crate) async fn open(
+    config: &Config,
+    data_dir: &DataDir,
+    keys: VaultKeys,
+    secrets: Arc<Secrets>,
+) -> Result<(Store, Arc<Kept>), Failure> {
+    let store = store(config, data_dir, &secrets).await?;
+    let kept = Kept::open(store.clone(), keys, secrets, config.retention.clone());
     let kept = Arc::new(kept.await.trying("open the vault")?);
     // Before anybody is given anything.
     let shortened = kept.apply_retention().await.trying("apply the rules of retention")?;
@@ -51,9 +87,6 @@ pub(crate) async fn open(config: &Config, data_dir: &DataDir) -> Result<(Store, 
 
 /// Deletes what expires, for as long as the server lives.
 pub(crate) async fn expire(kept: Arc<Kept>) {
-    if let Err(error) = kept.ready().await {
-        tracing::error!("the vault cannot be used, so nothing is stored: {error}");
-    }
     loop {
         // A clock before 1970 is wrong anyway.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
@@ -64,6 +97,15 @@ pub(crate) async fn expire(kept: Arc<Kept>) {
         }
         tokio::time::sleep(EXPIRY_INTERVAL).await;
     }
+}
+
+/// The root of the configuration.
+pub(crate) fn root(config: &Config) -> Result<RootSource, Failure> {
+    source(&config.root, ROOT_KEY)
+}
+
+fn old_root(config: &Config) -> Result<Option<RootSource>, Failure> {
+    config.old_root.as_ref().map(|place| source(place, OLD_ROOT_KEY)).transpose()
 }
 
 fn source(place: &RootPlace, variable: &'static str) -> Result<RootSource, Failure> {

@@ -27,6 +27,7 @@ mod progress;
 mod ps;
 mod remote;
 mod residency;
+mod secrets;
 mod serve;
 mod top;
 mod trained;
@@ -36,7 +37,7 @@ mod vault;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use cli::{AuditCommand, Command, ConfigArgs, ConfigCommand};
+use cli::{AuditCommand, Command, ConfigArgs, ConfigCommand, VaultCommand};
 use client::Client;
 use config::{Config, Surroundings};
 use exit::{Exit, Failure, Trying};
@@ -81,7 +82,12 @@ fn main() -> ExitCode {
             load(&args).and_then(|config| audit::verify(&config.data_dir, &checkpoints, output))
         }
         Command::Audit(command) => ask(&args, async |client| audit::run(&client, command, output).await),
-        Command::Vault(command) => ask(&args, async |client| vault::run(&client, command, output).await),
+        Command::Vault(VaultCommand::Secrets(command)) => {
+            here(&args).and_then(|config| secrets::run(&config, command, output))
+        }
+        Command::Vault(VaultCommand::Keys(command)) => {
+            ask(&args, async |client| vault::run(&client, command, output).await)
+        }
         Command::Shred(shred) => ask(&args, async |client| vault::shred(&client, shred, output).await),
         Command::Export(export) => ask(&args, async |client| vault::export(&client, export, output).await),
         Command::Budgets => ask(&args, async |client| usage::budgets(&client, output).await),
@@ -116,6 +122,15 @@ fn engine_worker() -> ExitCode {
 
 fn load(args: &ConfigArgs) -> Result<Config, Failure> {
     Config::load(args, &Surroundings::here()?).map_err(|problems| config::failure(&problems))
+}
+
+/// The configuration of a command that works on the data directory: another server's is out of reach.
+fn here(args: &ConfigArgs) -> Result<Config, Failure> {
+    match &args.server {
+        None => load(args),
+        Some(_) => Err(Failure::new(Exit::Usage, "secrets are sealed on the machine of the server")
+            .advise("leave --server out, and run this there as the user who runs the server")),
+    }
 }
 
 /// Runs a command that talks to the server.

@@ -4,7 +4,7 @@ use std::{
 
 use access::{Access, SignInSettings};
 use engine::Launch;
-use gateway::{Doors, Names, Tls};
+use gateway::{Doors, Names, Tls, TlsKey};
 use outbound::{Outbound, Url};
 use resources::{
     ModelSpec, Replicas, Source,
@@ -23,11 +23,12 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 use types::{ModelName, Secret};
+use vault::Secrets;
 use zeroize::Zeroizing;
 
 use crate::{
     audit,
-    config::{self, Config},
+    config::{self, Config, SecretPlace},
     data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
     kept, log,
@@ -69,26 +70,24 @@ fn keep_memory() -> io::Result<()> {
 /// Puts the house together, floor by floor.
 async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<(), Failure> {
     let mut signals = Signals::new().trying("listen for signals")?;
-    let tls = config.tls.as_ref().map(|files| Tls::open(&files.certificate, &files.key)).transpose();
-    let tls = tls.map_err(|error| {
-        let what = format!("the certificate of the server cannot be used: {error}");
-        Failure::new(Exit::Configuration, what)
-    })?;
     let tcp = bind(config.listen).await?;
+    let (keys, secrets) = kept::secrets(config, data_dir).await?;
+    let tls = tls(config, &secrets)?;
     let address = tcp.local_addr().trying("find out the address")?;
     let names = Names::new(address, &config.server_names);
     let local = UnixListener::bind(data_dir.socket()).trying("open the admin socket")?;
     data_dir.make_socket_private().trying("make the admin socket private")?;
 
-    let (store, kept) = kept::open(config, data_dir).await?;
-    let (audit, left_undone) = audit::open(data_dir, kept.clone()).await?;
+    let (store, kept) = kept::open(config, data_dir, keys, secrets.clone()).await?;
+    let (audit, left_undone) = audit::open(data_dir, &secrets, kept.clone()).await?;
     let outbound =
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
     let outside = audit::look_outside(config, &audit, &outbound).await?;
     audit::settle(&audit, left_undone).await?;
-    let witness = audit::open_witness(config, data_dir, &audit).await?;
-    let access = Access::open(store, &data_dir.pepper(), audit.clone()).await.trying("open the keys")?;
-    let sign_in = sign_in_settings(config, address)?;
+    let witness = audit::open_witness(config, data_dir, &secrets, &audit).await?;
+    let pepper = secrets.own(&data_dir.pepper());
+    let access = Access::open(store, &pepper, audit.clone()).await.trying("open the keys")?;
+    let sign_in = sign_in_settings(config, address, &secrets)?;
     let access = access.with_sign_in(sign_in, outbound).await.trying("read the sign-ins")?;
     let access = access.with_locations(config.locations.clone());
     let access = access.with_rate(config.audit.requests_per_minute);
@@ -162,8 +161,25 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     Ok(())
 }
 
-/// How people sign in, with the secrets that lie in files.
-fn sign_in_settings(config: &Config, address: SocketAddr) -> Result<SignInSettings, Failure> {
+/// The certificate of the configuration, with its key.
+fn tls(config: &Config, secrets: &Secrets) -> Result<Option<Tls>, Failure> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let key = match &files.key {
+        SecretPlace::File(file) => TlsKey::File(file.clone()),
+        SecretPlace::Vault(name) => TlsKey::Sealed(kept::named(secrets, "`tls.key`", name)?),
+    };
+    Tls::open(&files.certificate, key).map(Some).map_err(|error| {
+        let what = format!("the certificate of the server cannot be used: {error}");
+        Failure::new(Exit::Configuration, what)
+    })
+}
+
+/// How people sign in, with the secrets of providers.
+fn sign_in_settings(
+    config: &Config,
+    address: SocketAddr,
+    secrets: &Secrets,
+) -> Result<SignInSettings, Failure> {
     let config::SignIn { public_url, limits, providers, mapping } = config.sign_in.clone();
     let known = || {
         let name = config.server_names.first().map_or("localhost", String::as_str);
@@ -176,9 +192,15 @@ fn sign_in_settings(config: &Config, address: SocketAddr) -> Result<SignInSettin
     };
     let with_secret = |provider: config::Provider| {
         let mut settings = provider.settings;
-        if let Some(file) = provider.secret_file {
-            settings.client_secret = Some(Arc::new(secret_of(&settings.name, &file)?));
-        }
+        settings.client_secret = match provider.secret {
+            None => None,
+            Some(SecretPlace::File(file)) => Some(Arc::new(secret_of(&settings.name, &file)?)),
+            Some(SecretPlace::Vault(name)) => {
+                let setting = format!("`client_secret_file` of the provider `{}`", settings.name);
+                let secret = kept::named(secrets, &setting, &name)?.open();
+                Some(Arc::new(secret.trying("open the secret of a provider")?))
+            }
+        };
         Ok(settings)
     };
     let providers = providers.into_iter().map(with_secret).collect::<Result<_, Failure>>()?;

@@ -11,28 +11,28 @@ use gateway::admin_types::{
 };
 
 use crate::{
-    cli::{ExportArgs, ShredArgs, VaultCommand},
+    cli::{ExportArgs, ShredArgs, VaultKeysCommand},
     client::Client,
     exit::{Exit, Failure, Trying},
     output::{self, Output},
 };
 
-pub(crate) async fn run(client: &Client, command: VaultCommand, output: Output) -> Result<(), Failure> {
+pub(crate) async fn run(client: &Client, command: VaultKeysCommand, output: Output) -> Result<(), Failure> {
     match command {
-        VaultCommand::Status => status(client, output).await,
-        VaultCommand::Rotate { tenant } => {
+        VaultKeysCommand::Status => status(client, output).await,
+        VaultKeysCommand::Rotate { tenant } => {
             let done: Rotation =
                 client.post("/api/v1/vault/rotations", &RotationRequest { tenant: tenant.clone() }).await?;
             let what = tenant.map_or("the root key".to_owned(), |tenant| format!("the key of {tenant}"));
             told(output, &done, format!("rotated {what}: {} wrapped anew", keys(done.rewrapped)))
         }
-        VaultCommand::Backup { file, recipients } => {
+        VaultKeysCommand::Backup { file, recipients } => {
             let file = named(&file)?;
             let request = BackupRequest { file: file.clone(), recipients };
             let done: Backup = client.post("/api/v1/vault/backups", &request).await?;
             told(output, &done, format!("wrote {file}, {} bytes", done.bytes))
         }
-        VaultCommand::Restore { file, identity } => {
+        VaultKeysCommand::Restore { file, identity } => {
             let identity = identity.as_deref().map(named).transpose()?;
             let request = RestoreRequest { file: named(&file)?, identity };
             let done: Restore = client.post("/api/v1/vault/restores", &request).await?;

@@ -11,6 +11,7 @@ use harness::{Answer, MODEL, Outcome, Server, Site, wait_until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tlog::{Signer, bundle, memory::MemoryLog};
+use vault::{RootFile, RootSource, Secrets, SecretsPlace};
 use zeroize::Zeroizing;
 
 /// What somebody asks.
@@ -384,7 +385,11 @@ fn a92_every_change_of_the_log_is_found() {
     assert_eq!(verified(&[]).0, Some(0));
     let (code, said) = verified(&kept);
     assert!(code == Some(1) && said.contains("WRONG"), "put back: {said}");
-    let seed: [u8; 32] = fs::read(data.join("audit.key")).unwrap().try_into().unwrap();
+    let root = RootSource::File(RootFile { path: data.join("root.pem"), passphrase: None });
+    let secrets =
+        Secrets::open(root, None, SecretsPlace::new(data.join("secrets"), Vec::new()), true).unwrap();
+    let seed = secrets.own(&data.join("audit.key")).read(32).unwrap().unwrap();
+    let seed: [u8; 32] = seed.expose().try_into().unwrap();
     let named = fs::read_to_string(site.folder().join("log.key")).unwrap();
     let signer = Signer::from_seed(named.split('+').next().unwrap(), Zeroizing::new(seed)).unwrap();
     for (what, more) in [("of the same size", 0), ("longer", 5)] {

@@ -9,7 +9,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{TcpListener, TcpStream},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{DirBuilderExt, PermissionsExt},
     path::Path,
     process::Command,
     sync::{
@@ -37,6 +37,8 @@ use tokio_rustls::rustls::{
     ClientConfig, ClientConnection, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
+use types::Secret;
+use vault::{Root, SecretFile};
 
 /// Trusts the certificate in `ca.pem`, and reaches this machine.
 const OUTBOUND: &str =
@@ -50,6 +52,21 @@ fn configure(site: &Site, configuration: &str) {
 
 fn folder_anchor(folder: &Path) -> String {
     format!("[[audit_anchor]]\nfolder = '{}'\n", folder.display())
+}
+
+fn seed(port: u16) -> [u8; 32] {
+    let mut seed = [7; 32];
+    seed[..2].copy_from_slice(&port.to_be_bytes());
+    seed
+}
+
+/// The public key of a witness with this seed.
+fn key_of(seed: &[u8; 32]) -> WitnessKey {
+    let folder = tempfile::tempdir().unwrap();
+    let root = Root::of_text(&Secret::from("0123456789abcdef".repeat(4))).unwrap();
+    let file = SecretFile::under(root, &folder.path().join("witness.key"));
+    file.make(&Secret::from(seed.to_vec())).unwrap();
+    Witness::key_in(&folder.path().join("witness"), &file).unwrap()
 }
 
 /// A server that countersigns, on a port of its own, which it keeps over restarts.
@@ -71,6 +88,10 @@ impl Countersigner {
         fs::write(&key, made.signing_key.serialize_pem()).unwrap();
         fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(site.folder().join("server.pem"), &certificate).unwrap();
+        // A key from before keys were sealed: the server takes it over.
+        fs::DirBuilder::new().mode(0o700).create(site.data_dir()).unwrap();
+        fs::create_dir(site.data_dir().join("witness")).unwrap();
+        fs::write(site.data_dir().join("witness.key"), seed(port)).unwrap();
         Self { site, port, certificate }
     }
 
@@ -81,8 +102,7 @@ impl Countersigner {
     }
 
     fn key(&self) -> WitnessKey {
-        Witness::key_in(&self.site.data_dir().join("witness"), &self.site.data_dir().join("witness.key"))
-            .unwrap()
+        key_of(&seed(self.port))
     }
 
     /// What those set who want to be countersigned.
@@ -418,7 +438,7 @@ fn a_place_that_takes_nothing_stops_nothing_and_is_said_once() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     fs::write(site.folder().join("ca.pem"), rcgen::generate_simple_self_signed(vec![]).unwrap().cert.pem())
         .unwrap();
-    let key = Witness::key_in(&places.path().join("witness"), &places.path().join("witness.key")).unwrap();
+    let key = key_of(&seed(nobody));
     let witness = format!("[[audit_anchor]]\nwitness = 'https://127.0.0.1:{nobody}/w'\nkey = '{key}'\n");
     configure(&site, &format!("{OUTBOUND}{}{}{witness}", folder_anchor(&missing), folder_anchor(&full)));
 

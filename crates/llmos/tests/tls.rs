@@ -116,6 +116,34 @@ fn tls_is_of_version_1_3_and_its_certificate_is_replaced_on_the_running_server()
     assert!(health(&server, &first, "llm.example.org").is_err());
 }
 
+/// The key is nowhere in a file that opens without the root key, and is replaced as one in a file is.
+#[test]
+fn a_sealed_key_is_used_and_replaced_on_the_running_server() {
+    let site = Site::with(&configuration().replace("'server.key'", "'vault:web'"));
+    let sealed = |name: &str| {
+        let certificate = certify(&site, name);
+        let file = site.folder().join("server.key");
+        let key = fs::read_to_string(&file).unwrap();
+        fs::remove_file(file).unwrap();
+        assert_eq!(site.run_with(&["vault", "seal-secret", "web"], &key, &[]).code, Some(0));
+        certificate
+    };
+    let first = sealed("llm.example.org");
+    let server = site.serve_unready(&["--listen", "0.0.0.0:0"]);
+    harness::wait_until("the server answers", || {
+        health(&server, &first, "llm.example.org").is_ok_and(|answer| answer.1 == 200)
+    });
+    assert_eq!(site.run(&["vault", "rotate"]).code, Some(0));
+    let second = sealed("new.example.org");
+    harness::wait_until("the new certificate is used", || {
+        health(&server, &second, "new.example.org").is_ok_and(|answer| answer.1 == 200)
+    });
+    // One that is gone is reported, and the one before stays.
+    assert_eq!(site.run(&["vault", "remove-secret", "web"]).code, Some(0));
+    harness::wait_until("the missing key is reported", || site.log().contains("there is none of this name"));
+    assert_eq!(health(&server, &second, "new.example.org").unwrap().1, 200);
+}
+
 /// Every kind of answer binds browsers to TLS; who comes without it learns nothing, not even where to go.
 #[test]
 fn a89_browsers_are_bound_to_tls_and_nobody_is_led_there() {

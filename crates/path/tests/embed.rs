@@ -28,9 +28,9 @@ async fn house(folder: &File) -> (Path, Secret) {
 async fn paced_house(folder: &File, step: StepTime) -> (Path, Secret) {
     let store = Store::open(&folder.join("llmos.db")).await.unwrap();
     let kept = kept::open(folder, store.clone()).await;
-    let (log, key) = (folder.join("audit"), folder.join("audit.key"));
+    let (log, key) = (folder.join("audit"), kept::secret_file(&folder.join("audit.key")));
     let (audit, _) = Audit::open(&log, &key, kept.clone()).await.unwrap();
-    let access = Access::open(store, &folder.join("key.pepper"), audit).await.unwrap();
+    let access = Access::open(store, &kept::secret_file(&folder.join("key.pepper")), audit).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = move |spec: &ModelSpec| -> Arc<dyn Launch> {
         let Source::Simulator { purpose, .. } = spec.source else { unreachable!() };

@@ -22,9 +22,9 @@ use types::{
 async fn house(folder: &File) -> (Path, Secret) {
     let store = Store::open(&folder.join("llmos.db")).await.unwrap();
     let kept = kept::open(folder, store.clone()).await;
-    let (log, key) = (folder.join("audit"), folder.join("audit.key"));
+    let (log, key) = (folder.join("audit"), kept::secret_file(&folder.join("audit.key")));
     let (audit, _) = Audit::open(&log, &key, kept.clone()).await.unwrap();
-    let access = Access::open(store, &folder.join("key.pepper"), audit).await.unwrap();
+    let access = Access::open(store, &kept::secret_file(&folder.join("key.pepper")), audit).await.unwrap();
     let administrator = access.bootstrap().await.unwrap().expect("the first start makes a key");
     let mock = |spec: &ModelSpec| -> Arc<dyn Launch> { Arc::new(MockLaunch::new(spec.context)) };
     let spec = ModelSpec {

@@ -100,14 +100,14 @@ impl Database {
         let name = Name::Postgres(address.to_string().into());
         address.check_key().map_err(|why| StoreError::Unreachable { database: name.to_string(), why })?;
         let failed = |error| name.error(error);
-        let mut first = connect(address.url()).await.map_err(failed)?;
+        let mut first = connect(&address.for_driver()).await.map_err(failed)?;
         postgres::prepare(&mut first, true).await.map_err(failed)?;
         migrate(&mut first, &name, schema).await?;
         first.close().await.map_err(failed)?;
         let pool = |connections_max, writes| {
             let pool = pool_of(connections_max)
                 .after_connect(move |connection, _| postgres::prepare(connection, writes).boxed());
-            pool.connect_lazy(address.url()).map_err(failed)
+            pool.connect_lazy(&address.for_driver()).map_err(failed)
         };
         let writing = pool(1, true)?;
         // Takes the server's lock again, and keeps it.

@@ -15,7 +15,8 @@ pub enum StoreError {
     /// The server of the database is not there, or does not let us in.
     #[error(
         "cannot use the database `{database}`: {why}; make sure that its server runs, that the database exists and belongs \
-         to this user, and that the password is in PGPASSWORD or ~/.pgpass, or the certificate in sslcert and sslkey"
+         to this user, and that the password is sealed (`store.postgres_password`), in PGPASSWORD or in ~/.pgpass, or the certificate \
+         in sslcert and sslkey"
     )]
     Unreachable {
         /// Its address.

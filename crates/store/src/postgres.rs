@@ -1,7 +1,9 @@
 use std::{fmt, fs, net::IpAddr, os::unix::fs::PermissionsExt, str::FromStr};
 
 use sqlx::{AnyConnection, Executor, query_scalar};
+use types::Secret;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 /// The lock that a server holds on its database, as long as its writing connection lives; `llmo` in ASCII.
 const SERVER_LOCK: i64 = 0x6c6c_6d6f;
@@ -12,19 +14,39 @@ const PARAMETERS: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "h
 /// Permissions of others than the owner.
 const OTHERS: u32 = 0o077;
 
-/// Where a PostgreSQL database is: `postgres://user@host:port/database`. It holds no password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PostgresAddress(Url);
+/// Where a PostgreSQL database is: `postgres://user@host:port/database`. What is shown of it holds no password.
+#[derive(Clone)]
+pub struct PostgresAddress {
+    url: Url,
+    password: Option<Secret>,
+}
 
 impl PostgresAddress {
+    /// With a password, which goes before `PGPASSWORD` and `~/.pgpass`.
+    ///
+    /// # Errors
+    /// If it is not UTF-8, or has a zero in it, which the protocol cannot send.
+    pub fn with_password(self, password: Secret) -> Result<Self, String> {
+        match std::str::from_utf8(password.expose()) {
+            Ok(text) if !text.contains('\0') => Ok(Self { password: Some(password), ..self }),
+            _ => Err("the password is not text in UTF-8".to_owned()),
+        }
+    }
+
     /// The address as the driver takes it.
-    pub(crate) fn url(&self) -> &str {
-        self.0.as_str()
+    pub(crate) fn for_driver(&self) -> Zeroizing<String> {
+        let mut url = self.url.clone();
+        if let Some(password) = &self.password {
+            // As a parameter: an address without a host has no place for it.
+            let text = String::from_utf8_lossy(password.expose());
+            url.query_pairs_mut().append_pair("password", &text);
+        }
+        Zeroizing::new(url.into())
     }
 
     /// Refuses a private key that others can read, as the one of the server's own certificate is.
     pub(crate) fn check_key(&self) -> Result<(), String> {
-        let Some(key) = parameter(&self.0, "sslkey") else { return Ok(()) };
+        let Some(key) = parameter(&self.url, "sslkey") else { return Ok(()) };
         let mode = fs::metadata(&key).map_err(|error| format!("its key `{key}` cannot be read ({error})"))?;
         if mode.permissions().mode() & OTHERS == 0 {
             Ok(())
@@ -40,7 +62,7 @@ fn parameter(url: &Url, wanted: &str) -> Option<String> {
 
 impl fmt::Display for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.as_str())
+        f.write_str(self.url.as_str())
     }
 }
 
@@ -61,8 +83,8 @@ impl FromStr for PostgresAddress {
             return Err("it does not begin with postgres://".to_owned());
         }
         if url.password().is_some() || url.query_pairs().any(|(name, _)| name == "password") {
-            let why =
-                "it holds a password; put that into the environment variable PGPASSWORD or into ~/.pgpass";
+            let why = "it holds a password; seal that with `llmos vault seal-secret NAME` and name it in `store.postgres_password`, or put it \
+                 into the environment variable PGPASSWORD or into ~/.pgpass";
             return Err(why.to_owned());
         }
         if url.path().trim_matches('/').is_empty() {
@@ -94,7 +116,7 @@ impl FromStr for PostgresAddress {
                 ));
             }
         }
-        Ok(Self(url))
+        Ok(Self { url, password: None })
     }
 }
 
@@ -166,6 +188,25 @@ mod tests {
         ] {
             let error = text.parse::<PostgresAddress>().unwrap_err();
             assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_for_the_driver_only() {
+        for (text, becomes) in [
+            ("postgres://me@localhost/llmos", "postgres://me@localhost/llmos?password=s3cret%26%40+%C3%BC"),
+            (
+                "postgres:///llmos?host=/run/postgresql",
+                "postgres:///llmos?host=/run/postgresql&password=s3cret%26%40+%C3%BC",
+            ),
+        ] {
+            let address = text.parse::<PostgresAddress>().unwrap();
+            let address = address.with_password(Secret::from("s3cret&@ ü".to_owned())).unwrap();
+            assert_eq!(*address.for_driver(), becomes);
+            assert_eq!((address.to_string(), format!("{address:?}")), (text.to_owned(), text.to_owned()));
+            for bytes in [vec![0xff], vec![b'a', 0]] {
+                assert!(address.clone().with_password(Secret::from(bytes)).is_err());
+            }
         }
     }
 }

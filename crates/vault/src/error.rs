@@ -49,6 +49,22 @@ pub enum VaultError {
         #[source]
         error: std::io::Error,
     },
+    /// A secret that is sealed under the root key cannot be used.
+    #[error("the secret {name} cannot be used: {why}")]
+    Secret {
+        /// The secret, or its file.
+        name: String,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// The folder of secrets cannot be used.
+    #[error("the secrets in {}: {why}", .folder.display())]
+    Secrets {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// An export cannot be opened.
     #[error("this export cannot be opened: {0}")]
     Export(String),

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io::{BufRead, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
@@ -15,6 +15,7 @@ use crate::{
     backup::Contents,
     header::Header,
     key::{KEY_BYTES, Key},
+    roots::Roots,
     wrap,
 };
 
@@ -28,8 +29,7 @@ const INDEX_CONTEXT: &[u8] = b"llmos index of subjects ";
 /// All keys of an installation. What is opened of it is in memory only.
 pub struct Keyring {
     keys: VaultKeys,
-    /// The one that wraps what is made first, then those that still wrap something. Never empty.
-    roots: RwLock<Arc<[Arc<Root>]>>,
+    pub(crate) roots: Arc<Roots>,
     /// Those that were used, by tenant: as many as there are tenants.
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
 }
@@ -59,10 +59,12 @@ impl Keyring {
     /// # Errors
     /// [`VaultError::Root`] if a key is under a root that is not here: data would turn out to be unreadable later.
     pub async fn open(keys: VaultKeys, root: Root, old: Option<Root>) -> Result<Self, VaultError> {
-        let roots: Arc<[Arc<Root>]> = [Some(root), old].into_iter().flatten().map(Arc::new).collect();
-        let known = |id: &[u8; 16]| roots.iter().any(|root| root.id() == *id);
-        let others = keys.wrapped_by_others(roots[0].id()).await?;
-        if let Some(foreign) = others.iter().find(|key| !known(&key.root)) {
+        Self::under(keys, Arc::new(Roots::new(root, old))).await
+    }
+
+    pub(crate) async fn under(keys: VaultKeys, roots: Arc<Roots>) -> Result<Self, VaultError> {
+        let others = keys.wrapped_by_others(roots.newest().id()).await?;
+        if let Some(foreign) = others.iter().find(|key| roots.of(&key.root).is_none()) {
             let id = data_encoding::HEXLOWER.encode(&foreign.root);
             return Err(VaultError::Root(format!(
                 "the key of tenant {} is under the root {id}, which is not configured; configure that one, or both \
@@ -70,7 +72,7 @@ impl Keyring {
                 foreign.tenant
             )));
         }
-        Ok(Self { keys, roots: RwLock::new(roots), tenants: Mutex::default() })
+        Ok(Self { keys, roots, tenants: Mutex::default() })
     }
 
     /// The key of a subject; made if there is none.
@@ -228,10 +230,7 @@ impl Keyring {
     /// Puts a new root in the place of the one that is there: what is made from now on is wrapped by it. What is wrapped
     /// already stays readable, and [`rotate_root`](Self::rotate_root) moves it over.
     pub fn adopt_root(&self, root: Root) {
-        let mut roots = self.roots.write().unwrap_or_else(PoisonError::into_inner);
-        if roots[0].id() != root.id() {
-            *roots = std::iter::once(Arc::new(root)).chain(roots.iter().cloned()).collect();
-        }
+        self.roots.adopt(root);
     }
 
     /// Wraps all tenant keys by the newest root. One that was broken off is taken up where it was. Returns how many were
@@ -239,7 +238,7 @@ impl Keyring {
     pub async fn rotate_root(&self) -> Result<u64, VaultError> {
         let mut rewrapped = 0;
         loop {
-            let newest = self.newest_root();
+            let newest = self.roots.newest();
             // Looked for again until there is none: a tenant may have come meanwhile.
             let behind = self.keys.wrapped_by_others(newest.id()).await?;
             if behind.is_empty() {
@@ -303,7 +302,7 @@ impl Keyring {
 
     /// Names the root that wraps what is made; no secret.
     pub fn root_id(&self) -> [u8; 16] {
-        self.newest_root().id()
+        self.roots.newest().id()
     }
 
     /// How many keys there are.
@@ -351,7 +350,7 @@ impl Keyring {
     }
 
     async fn add(&self, key: &TenantKey, generation: u64, index_key: &Key) -> Result<(), VaultError> {
-        let root = self.newest_root();
+        let root = self.roots.newest();
         let record = TenantKeyRecord {
             tenant: key.tenant(),
             generation,
@@ -366,15 +365,7 @@ impl Keyring {
 
     fn root_of(&self, record: &TenantKeyRecord) -> Result<Arc<Root>, VaultError> {
         let wrong = VaultError::WrongKey { what: "tenant key", under: "root key" };
-        self.roots().iter().find(|root| root.id() == record.root).cloned().ok_or(wrong)
-    }
-
-    fn newest_root(&self) -> Arc<Root> {
-        self.roots()[0].clone()
-    }
-
-    fn roots(&self) -> Arc<[Arc<Root>]> {
-        self.roots.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.roots.of(&record.root).ok_or(wrong)
     }
 
     fn forget(&self, tenant: TenantId) {

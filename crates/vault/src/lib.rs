@@ -8,6 +8,8 @@
 //! RSA file, environment, HSM  one for each tenant       one for each person     one for each sealed value or file
 //! ```
 //!
+//! Secrets of the installation itself (a TLS key, the pepper) are sealed under the root alone: `secrets.rs` says how.
+//!
 //! Three rules make the format simple:
 //! - A **data key** is never stored. It is derived (HKDF-SHA256) from the subject key, a random salt, the header and the
 //!   place where the sealed bytes belong. So a header that was changed, or bytes that were put in another place, lead to
@@ -19,7 +21,7 @@
 //!   it is compared first.
 //!
 //! The types to know: [`Keyring`] (finds, makes, rotates and destroys keys), [`SubjectKey`] (seals and opens), [`Place`]
-//! (what the bytes are bound to), [`Root`] (where trust begins), [`Recipients`] and [`Identities`] (files that leave the
+//! (what the bytes are bound to), [`Root`] (where trust begins), [`Secrets`] (what is under the root alone), [`Recipients`] and [`Identities`] (files that leave the
 //! installation).
 #![forbid(unsafe_code)]
 
@@ -32,6 +34,9 @@ mod hsm;
 mod key;
 mod keyring;
 mod root;
+mod roots;
+mod sealed_secret;
+mod secrets;
 mod source;
 mod stream;
 #[cfg(test)]
@@ -46,6 +51,8 @@ pub use hsm::HsmKey;
 pub use key::{SubjectKey, SubjectKeyId, TenantKey};
 pub use keyring::{Keyring, Restored};
 pub use root::{Root, RsaKeyFile};
+pub use sealed_secret::SECRET_BYTES_MAX;
+pub use secrets::{NamedSecret, SECRETS_MAX, SecretFile, SecretName, Secrets, SecretsPlace};
 pub use source::{RootFile, RootSource};
 pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
 pub use wrap::Wrapped;

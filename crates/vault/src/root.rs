@@ -103,30 +103,36 @@ impl Root {
 
     /// Wraps a tenant key.
     pub fn wrap(&self, tenant: &TenantKey) -> Result<Vec<u8>, VaultError> {
-        let label = label(tenant.tenant());
-        match &self.kind {
-            Kind::Symmetric(root) => Ok(wrap::wrap(root, tenant.key(), &label)?.0.to_vec()),
-            Kind::Rsa(rsa) => rsa
-                .seal(tenant.key().bytes(), &label)
-                .ok_or_else(|| VaultError::Root("it cannot wrap a key".to_owned())),
-            Kind::Hsm(hsm) => hsm
-                .seal(tenant.key().bytes(), &label)
-                .ok_or_else(|| VaultError::Root("the security module cannot wrap a key".to_owned())),
-        }
+        self.wrap_for(tenant.key(), &label(tenant.tenant()))
     }
 
     /// The tenant key that was wrapped by this root. With RSA it costs 3 ms.
     pub fn unwrap(&self, tenant: TenantId, wrapped: &[u8]) -> Result<TenantKey, VaultError> {
-        let label = label(tenant);
-        let key = match &self.kind {
-            Kind::Symmetric(root) => {
-                wrapped.try_into().ok().and_then(|wrapped| wrap::unwrap(root, &Wrapped(wrapped), &label))
-            }
-            Kind::Rsa(rsa) => rsa.open(wrapped, &label).and_then(|plain| Key::of(&plain)),
-            Kind::Hsm(hsm) => hsm.open_sealed(wrapped, &label).and_then(|plain| Key::of(&plain)),
-        };
         let wrong = VaultError::WrongKey { what: "tenant key", under: "root key" };
-        Ok(TenantKey::of(key.ok_or(wrong)?, tenant))
+        Ok(TenantKey::of(self.unwrap_for(wrapped, &label(tenant)).ok_or(wrong)?, tenant))
+    }
+
+    /// Wraps a key for what the label says: it is unwrapped for nothing else.
+    pub(crate) fn wrap_for(&self, key: &Key, label: &[u8]) -> Result<Vec<u8>, VaultError> {
+        match &self.kind {
+            Kind::Symmetric(root) => Ok(wrap::wrap(root, key, label)?.0.to_vec()),
+            Kind::Rsa(rsa) => rsa
+                .seal(key.bytes(), label)
+                .ok_or_else(|| VaultError::Root("it cannot wrap a key".to_owned())),
+            Kind::Hsm(hsm) => hsm
+                .seal(key.bytes(), label)
+                .ok_or_else(|| VaultError::Root("the security module cannot wrap a key".to_owned())),
+        }
+    }
+
+    pub(crate) fn unwrap_for(&self, wrapped: &[u8], label: &[u8]) -> Option<Key> {
+        match &self.kind {
+            Kind::Symmetric(root) => {
+                wrapped.try_into().ok().and_then(|wrapped| wrap::unwrap(root, &Wrapped(wrapped), label))
+            }
+            Kind::Rsa(rsa) => rsa.open(wrapped, label).and_then(|plain| Key::of(&plain)),
+            Kind::Hsm(hsm) => hsm.open_sealed(wrapped, label).and_then(|plain| Key::of(&plain)),
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use store::VaultKeys;
 use types::Secret;
 
-use crate::{HsmKey, Keyring, Root, RsaKeyFile, VaultError};
+use crate::{HsmKey, Keyring, Root, RsaKeyFile, Secrets, VaultError};
 
 /// Where the root key comes from.
 pub enum RootSource {
@@ -30,49 +30,26 @@ pub struct RootFile {
 }
 
 impl Keyring {
-    /// The keys in this store, under this root. `old` is the root before it: all keys are moved from it to the new one
-    /// here. A replacement of the root that was broken off is completed.
+    /// The keys in this store, under the root of these secrets. All keys are moved to the newest root here, and a replacement of the
+    /// root that was broken off is completed.
     ///
     /// # Errors
-    /// [`VaultError::Root`] if the file of the root is gone while there are keys under it: to make another would be to lose
-    /// all data.
-    pub async fn open_from(
-        keys: VaultKeys,
-        source: &RootSource,
-        old: Option<&RootSource>,
-    ) -> Result<Self, VaultError> {
-        let is_new = keys.counts().await?.tenants == 0;
-        let root = source.open(is_new)?;
-        let next = source.next()?;
-        let replaced = next.is_some();
-        let (root, old) = match (next, old) {
-            (Some(next), None) => (next, Some(root)),
-            (None, Some(old)) => (root, Some(old.open(false)?)),
-            (None, None) => (root, None),
-            (Some(_), Some(_)) => {
-                let why = "its replacement was broken off; start once without an old root, then rotate again";
-                return Err(VaultError::Root(why.to_owned()));
-            }
-        };
-        let ring = Self::open(keys, root, old).await?;
+    /// [`VaultError::Root`] if a key is under a root that is not here.
+    pub async fn open_from(keys: VaultKeys, secrets: &Secrets) -> Result<Self, VaultError> {
+        let ring = Self::under(keys, secrets.roots.clone()).await?;
         ring.rotate_root().await?;
-        if replaced {
-            source.replace()?;
-        }
+        secrets.complete()?;
         Ok(ring)
     }
 
-    /// Makes a new root, moves all keys to it, and destroys the old one. It can be broken off at any time: the next start,
-    /// or the next call, completes it. Returns how many keys were moved.
+    /// Makes a new root, moves all keys and secrets to it, and destroys the old one. It can be broken off at any time: the next start,
+    /// or the next call, completes it. Returns how many keys were moved. `secrets` are those that the keys were opened with.
     ///
     /// # Errors
     /// [`VaultError::Root`] if the root is not in a file: where it is kept, a new one is made, and the server is started
     /// with both.
-    pub async fn renew_root(&self, source: &RootSource) -> Result<u64, VaultError> {
-        self.adopt_root(source.make_next()?);
-        let moved = self.rotate_root().await?;
-        source.replace()?;
-        Ok(moved)
+    pub async fn renew_root(&self, secrets: &Secrets) -> Result<u64, VaultError> {
+        secrets.renew_root(self.rotate_root()).await
     }
 }
 
@@ -91,7 +68,7 @@ impl RootSource {
         matches!(self, Self::File(file) if !file.path.exists())
     }
 
-    fn open(&self, is_new: bool) -> Result<Root, VaultError> {
+    pub(crate) fn open(&self, is_new: bool) -> Result<Root, VaultError> {
         match self {
             Self::Text(text) => Root::of_text(text),
             Self::Hsm(key) => Root::of_hsm(key),
@@ -99,14 +76,22 @@ impl RootSource {
         }
     }
 
-    fn next(&self) -> Result<Option<Root>, VaultError> {
+    /// Removes halves of keys that a killed process has left.
+    pub(crate) fn remove_unfinished(&self) -> Result<(), VaultError> {
+        match self {
+            Self::File(file) => file.remove_unfinished(),
+            Self::Text(_) | Self::Hsm(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn next(&self) -> Result<Option<Root>, VaultError> {
         match self {
             Self::File(file) => found(RsaKeyFile::open(&file.next(), file.passphrase.as_ref())),
             Self::Text(_) | Self::Hsm(_) => Ok(None),
         }
     }
 
-    fn make_next(&self) -> Result<Root, VaultError> {
+    pub(crate) fn make_next(&self) -> Result<Root, VaultError> {
         match self {
             Self::File(file) => match found(RsaKeyFile::open(&file.next(), file.passphrase.as_ref()))? {
                 Some(next) => Ok(next),
@@ -120,7 +105,7 @@ impl RootSource {
         }
     }
 
-    fn replace(&self) -> Result<(), VaultError> {
+    pub(crate) fn replace(&self) -> Result<(), VaultError> {
         match self {
             Self::File(file) => file.replace(),
             Self::Text(_) | Self::Hsm(_) => Ok(()),
@@ -140,6 +125,13 @@ impl RootFile {
             )));
         }
         RsaKeyFile::create(&self.path, self.passphrase.as_ref())
+    }
+
+    fn remove_unfinished(&self) -> Result<(), VaultError> {
+        for path in [self.path.clone(), self.next()] {
+            durable::remove_unfinished_of(&path).map_err(|error| VaultError::RootFile { path, error })?;
+        }
+        Ok(())
     }
 
     fn next(&self) -> PathBuf {

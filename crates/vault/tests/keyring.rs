@@ -6,7 +6,9 @@ use std::{fs, path::Path};
 
 use store::VaultKeys;
 use types::{DataSubject, Secret, TenantId};
-use vault::{Keyring, Place, Purpose, Root, RootFile, RootSource, RsaKeyFile, VaultError};
+use vault::{
+    Keyring, Place, Purpose, Root, RootFile, RootSource, RsaKeyFile, Secrets, SecretsPlace, VaultError,
+};
 
 const PLACE: Place<'_> = Place { purpose: Purpose::Conversation, record: b"7" };
 const TENANT: TenantId = TenantId(1);
@@ -193,11 +195,15 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("root.pem");
     let next = folder.path().join("root.pem.next");
-    let source = RootSource::File(RootFile { path: path.clone(), passphrase: None });
-    let open = async || {
+    let source = || RootSource::File(RootFile { path: path.clone(), passphrase: None });
+    let open_from = async |root: RootSource, old: Option<&RootSource>| {
         let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
-        Keyring::open_from(keys, &source, None).await
+        let place = SecretsPlace::new(folder.path().join("secrets"), Vec::new());
+        let keys_exist = keys.counts().await.unwrap().tenants > 0;
+        let secrets = Secrets::open(root, old, place, keys_exist)?;
+        Ok::<_, VaultError>((Keyring::open_from(keys, &secrets).await?, secrets))
     };
+    let open = async || Ok::<_, VaultError>(open_from(source(), None).await?.0);
     let ring = open().await.unwrap();
     let first = fs::read(&path).unwrap();
     let mut sealed = Vec::new();
@@ -224,9 +230,9 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
         assert!(!next.exists() && fs::read(&path).unwrap() != before, "it is completed");
         all_open(&ring).await;
     }
-    let ring = open().await.unwrap();
+    let (ring, secrets) = open_from(source(), None).await.unwrap();
     let id = ring.root_id();
-    assert_eq!(ring.renew_root(&source).await.unwrap(), 4);
+    assert_eq!(ring.renew_root(&secrets).await.unwrap(), 4);
     assert_ne!(ring.root_id(), id);
     all_open(&ring).await;
     all_open(&open().await.unwrap()).await;
@@ -245,12 +251,10 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
     all_open(&open().await.unwrap()).await;
 
     // From a file to a key that an operator keeps.
-    let text = RootSource::Text(secret(&"0123456789abcdef".repeat(4)));
-    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
-    all_open(&Keyring::open_from(keys, &text, Some(&source)).await.unwrap()).await;
-    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
-    let ring = Keyring::open_from(keys, &text, None).await.unwrap();
+    let text = || RootSource::Text(secret(&"0123456789abcdef".repeat(4)));
+    all_open(&open_from(text(), Some(&source())).await.unwrap().0).await;
+    let (ring, secrets) = open_from(text(), None).await.unwrap();
     all_open(&ring).await;
-    let error = ring.renew_root(&text).await.unwrap_err().to_string();
+    let error = ring.renew_root(&secrets).await.unwrap_err().to_string();
     assert!(error.contains("`vault.old_root`"), "{error}");
 }

@@ -3,13 +3,14 @@ use std::{future::poll_fn, pin::Pin, str, task::Poll, time::Duration};
 use tempfile::TempDir;
 
 use super::*;
-use crate::recorded::audit_in;
+use crate::recorded::{audit_in, secret_file};
 
 async fn open(folder: &TempDir) -> (Access, Store) {
     let store = Store::open(&folder.path().join("llmos.db")).await.unwrap();
-    let access = Access::open(store.clone(), &folder.path().join("pepper"), audit_in(folder.path()).await)
-        .await
-        .unwrap();
+    let access =
+        Access::open(store.clone(), &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
+            .await
+            .unwrap();
     (access, store)
 }
 
@@ -345,7 +346,7 @@ async fn keys_without_their_pepper_are_not_opened() {
     access.bootstrap().await.unwrap();
     drop(access);
     std::fs::remove_file(folder.path().join("pepper")).unwrap();
-    let error = Access::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await)
+    let error = Access::open(store, &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
         .await
         .err()
         .unwrap();

@@ -3,7 +3,7 @@ use tokio::time::sleep;
 use types::{DataClass, PriorityClass, Role};
 
 use super::*;
-use crate::recorded::audit_in;
+use crate::recorded::{audit_in, secret_file};
 use crate::{NewKey, UserChange, granter::Granter, policy::Policies};
 
 struct House {
@@ -16,7 +16,9 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("db")).await.unwrap();
         let keyring =
-            Keyring::open(store, &folder.path().join("pepper"), audit_in(folder.path()).await).await.unwrap();
+            Keyring::open(store, &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
+                .await
+                .unwrap();
         let owner = NewKey {
             label: "l".to_owned(),
             tenant: "t".to_owned(),

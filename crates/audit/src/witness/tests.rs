@@ -59,14 +59,14 @@ struct Place {
 impl Place {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+        let (log, key) = (folder.path().join("audit"), crate::secret_file(&folder.path().join("audit.key")));
         let (audit, _) = Audit::open(&log, &key, Arc::new(NoSeals)).await.unwrap();
         Self { folder, audit }
     }
 
     fn open(&self) -> Result<Arc<Witness>, WitnessError> {
         let key = Elsewhere::new(&[]).signer.public().clone();
-        let (folder, file) = (self.seen(), self.folder.path().join("witness.key"));
+        let (folder, file) = (self.seen(), crate::secret_file(&self.folder.path().join("witness.key")));
         Witness::open(&folder, &file, &[key], self.audit.clone()).map(Arc::new)
     }
 

@@ -42,9 +42,9 @@ pub(super) async fn run(options: &Options) -> Result<Findings> {
     let mut findings = Findings::default();
     let folder = tempfile::tempdir().context("a folder for the keys")?;
     let store = Store::open(&folder.path().join("state.db")).await?;
-    let (log, key) = (folder.path().join("audit"), folder.path().join("audit.key"));
+    let (log, key) = (folder.path().join("audit"), super::secret_file(&folder.path().join("audit.key"))?);
     let (audit, _) = Audit::open(&log, &key, Arc::new(Erases)).await?;
-    let access = Access::open(store, &folder.path().join("pepper"), audit).await?;
+    let access = Access::open(store, &super::secret_file(&folder.path().join("pepper"))?, audit).await?;
     let first = access.bootstrap().await?.context("there were keys before")?;
     let owner = access.authenticate(Shown::ApiKey(first).into()).await?;
     let by = access.authorize::<ManageKeys>(&owner, owner.tenant)?;

@@ -117,7 +117,7 @@ async fn produce(folder: &Path) -> Result<(f64, f64)> {
 
 /// How long requests wait for their beginning, and for their end, to be on the disk.
 async fn waits(folder: &Path) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let (log, key) = (folder.join("waits"), folder.join("waits.key"));
+    let (log, key) = (folder.join("waits"), super::secret_file(&folder.join("waits.key"))?);
     let (audit, _) = Audit::open(&log, &key, Arc::new(Erases)).await?;
     let principal = Principal { role: Role::Member, ..Principal::least(TenantId(1), UserId(1)) };
     let policies = ["role.member".to_owned()];

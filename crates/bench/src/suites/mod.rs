@@ -187,6 +187,12 @@ fn cache_folder() -> Option<PathBuf> {
     Some(base.join("llmos"))
 }
 
+/// A secret in a file, under a root of its own.
+fn secret_file(file: &Path) -> Result<::vault::SecretFile> {
+    let root = ::vault::Root::of_text(&types::Secret::from("0123456789abcdef".repeat(4)))?;
+    Ok(::vault::SecretFile::under(root, file))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

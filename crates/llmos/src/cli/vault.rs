@@ -3,9 +3,19 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use vault::SecretName;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum VaultCommand {
+    #[command(flatten)]
+    Keys(VaultKeysCommand),
+    #[command(flatten)]
+    Secrets(SecretsCommand),
+}
+
+/// What the running server does.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VaultKeysCommand {
     /// Count its keys, and say where the root key is kept.
     Status,
     /// Put a new key in the place of the root key, or of a tenant's. No stored data is touched.
@@ -29,6 +39,23 @@ pub(crate) enum VaultCommand {
         /// File with the identity of age that it was sealed for.
         #[arg(long, value_name = "FILE")]
         identity: Option<PathBuf>,
+    },
+}
+
+/// What is done on the machine of the server, whether it runs or not.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SecretsCommand {
+    /// Seal a secret that comes on stdin under the root key, for settings that say "vault:NAME".
+    SealSecret {
+        /// 1 to 64 of a-z, 0-9, - and _; one of this name is replaced.
+        name: SecretName,
+    },
+    /// List the names of sealed secrets; never what is in them.
+    Secrets,
+    /// Remove a sealed secret.
+    RemoveSecret {
+        /// As `llmos vault secrets` shows it.
+        name: SecretName,
     },
 }
 

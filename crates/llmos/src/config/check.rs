@@ -10,13 +10,12 @@ use ::{audit::Anchor, path::Retention};
 use engine::Purpose;
 use outbound::{Listed, Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
-use store::PostgresAddress;
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
 
 use super::{
-    Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace, TlsFiles,
+    Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace, SecretPlace, TlsFiles,
     file::{self, File, Model},
     root,
 };
@@ -98,7 +97,8 @@ pub(super) fn check(
     let memory_total =
         values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
     let outbound = check.outbound(&values.outbound);
-    let postgres = check.postgres(values.store.postgres.as_deref());
+    let postgres = check.postgres(&values.store);
+    let postgres_password = check.postgres_password(&values.store);
     let below = data_dir.clone().unwrap_or_default();
     let root = check.root("vault.root", &values.vault.root, &below);
     let old_root = values.vault.old_root.as_deref();
@@ -143,8 +143,7 @@ pub(super) fn check(
         }
     }
     for (shown, provider) in values.provider.iter_mut().zip(&sign_in.providers) {
-        let file = provider.secret_file.as_ref();
-        shown.client_secret_file = file.map(|path| path.to_string_lossy().into_owned());
+        shown.client_secret_file = provider.secret.as_ref().map(SecretPlace::shown);
     }
     for (shown, spec) in values.model.iter_mut().zip(&models) {
         if let Source::File { path, .. } = &spec.source {
@@ -163,6 +162,7 @@ pub(super) fn check(
         log: Log { format, level },
         outbound,
         postgres,
+        postgres_password,
         root,
         old_root,
         retention,
@@ -248,7 +248,7 @@ impl Check<'_> {
             (None, None) => None,
             (Some(certificate), Some(key)) => Some(TlsFiles {
                 certificate: self.path("tls.certificate", certificate)?,
-                key: self.path("tls.key", key)?,
+                key: self.secret_place("tls.key", key)?,
             }),
             (there, _) => {
                 let (there, missing) =
@@ -355,16 +355,6 @@ impl Check<'_> {
             hub: self.hub(&outbound.hub)?,
             hosts,
         })
-    }
-
-    fn postgres(&mut self, text: Option<&str>) -> Option<PostgresAddress> {
-        match text?.parse() {
-            Ok(address) => Some(address),
-            Err(why) => {
-                self.refuse("store.postgres", format!("`store.postgres` cannot be used: {why}"));
-                None
-            }
-        }
     }
 
     fn root(&mut self, key: &str, text: &str, data_dir: &Path) -> Option<RootPlace> {

@@ -73,6 +73,9 @@ pub(crate) struct Tls {
 pub(crate) struct Store {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) postgres: Option<String>,
+    /// Names a secret; never the password itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) postgres_password: Option<String>,
 }
 
 /// Where the root key is kept. Keys and passwords themselves are no settings.
@@ -321,7 +324,7 @@ impl File {
                 ca_file: None,
             },
             tls: Tls { certificate: None, key: None },
-            store: Store { postgres: None },
+            store: Store { postgres: None, postgres_password: None },
             vault: Vault { root: ROOT.to_owned(), old_root: None },
             retention: Retention {
                 no_store_tenants: Vec::new(),
@@ -419,7 +422,10 @@ impl File {
             }],
             model: vec![model],
             outbound,
-            store: Store { postgres: Some("postgres://llmos@localhost/llmos".to_owned()) },
+            store: Store {
+                postgres: Some("postgres://llmos@localhost/llmos".to_owned()),
+                postgres_password: Some("vault:postgres".to_owned()),
+            },
             vault: Vault { old_root: Some("environment".to_owned()), ..defaults.vault },
             retention: Retention { no_store_tenants: vec!["clinic".to_owned()], ..defaults.retention },
             ..defaults

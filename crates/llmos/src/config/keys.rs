@@ -238,6 +238,7 @@ mod tests {
             "session.idle_minutes",
             "shutdown_grace_s",
             "store.postgres",
+            "store.postgres_password",
             "tls.certificate",
             "tls.key",
             "vault.old_root",

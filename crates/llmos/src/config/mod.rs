@@ -8,6 +8,7 @@ mod keys;
 mod overrides;
 mod quotas;
 mod root;
+mod secret;
 mod sign_in;
 #[cfg(test)]
 mod tests;
@@ -29,11 +30,13 @@ use identity::ProviderSettings;
 use outbound::{Listed, Rules, Url};
 pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN, SERVER};
 use resources::{ModelSpec, Source, model_store::ModelStore};
+pub(crate) use secret::SecretPlace;
 use serde_json::json;
 use store::PostgresAddress;
 use toml::{Table, Value};
 use tracing_subscriber::filter::LevelFilter;
 use types::ModelName;
+use vault::SecretName;
 
 use crate::{
     cli::ConfigArgs,
@@ -69,6 +72,8 @@ pub(crate) struct Config {
     pub(crate) outbound: Outbound,
     /// The database that state is kept in; without one, a file of the data directory.
     pub(crate) postgres: Option<PostgresAddress>,
+    /// The sealed password to it.
+    pub(crate) postgres_password: Option<SecretName>,
     /// Where the root key is kept.
     pub(crate) root: RootPlace,
     /// Where the root key before it is kept, as long as there may be keys under it.
@@ -137,7 +142,7 @@ pub(crate) struct SignIn {
     pub(crate) public_url: Option<Url>,
     /// How long it lasts.
     pub(crate) limits: SessionLimits,
-    /// The identity providers, with the files of their secrets.
+    /// The identity providers, with where their secrets are.
     pub(crate) providers: Vec<Provider>,
     /// What their accounts may do here.
     pub(crate) mapping: Vec<RoleMapping>,
@@ -148,8 +153,8 @@ pub(crate) struct SignIn {
 pub(crate) struct Provider {
     /// All but the secret.
     pub(crate) settings: ProviderSettings,
-    /// The file with the secret; none for a public client.
-    pub(crate) secret_file: Option<PathBuf>,
+    /// Where the secret is; none for a public client.
+    pub(crate) secret: Option<SecretPlace>,
 }
 
 impl fmt::Debug for Provider {
@@ -163,8 +168,8 @@ impl fmt::Debug for Provider {
 pub(crate) struct TlsFiles {
     /// The chain, the server's own certificate first; absolute.
     pub(crate) certificate: PathBuf,
-    /// Its key; absolute.
-    pub(crate) key: PathBuf,
+    /// Its key.
+    pub(crate) key: SecretPlace,
 }
 
 /// Where a root key is kept.

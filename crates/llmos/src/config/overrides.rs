@@ -121,6 +121,7 @@ mod tests {
             ("LLMOS_TLS_CERTIFICATE", "server.pem"),
             ("LLMOS_TLS_KEY", "server.key"),
             ("LLMOS_STORE_POSTGRES", "postgres://localhost/llmos"),
+            ("LLMOS_STORE_POSTGRES_PASSWORD", "vault:postgres"),
             ("LLMOS_VAULT_ROOT", "environment"),
             ("LLMOS_VAULT_OLD_ROOT", "file:old.pem"),
             ("LLMOS_RETENTION_CHAT_COMPLETIONS_PUBLIC_DAYS", "1"),

@@ -110,8 +110,8 @@ impl Check<'_> {
                 );
             }
         }
-        let secret_file =
-            client_secret_file.and_then(|text| self.path(&format!("{section}.client_secret_file"), &text));
+        let secret = client_secret_file
+            .and_then(|text| self.secret_place(&format!("{section}.client_secret_file"), &text));
         let settings = ProviderSettings {
             name,
             issuer,
@@ -124,7 +124,7 @@ impl Check<'_> {
             acr: provider.acr.clone(),
             amr: provider.amr.clone(),
         };
-        Provider { settings, secret_file }
+        Provider { settings, secret }
     }
 
     fn mapping(&mut self, lines: &[file::RoleMapping], providers: &[Provider]) -> Vec<RoleMapping> {

@@ -57,8 +57,8 @@ impl Kept {
         let (tenant, user) = self.names(principal).await?;
         let lifetime = self.lifetime(&tenant, data_class)?;
         let key = match &keep.subject {
-            Some(subject) => self.keyring().await?.subject(principal.tenant, subject).await?,
-            None => self.keyring().await?.subject(principal.tenant, &the_user(&user)?).await?,
+            Some(subject) => self.keyring.subject(principal.tenant, subject).await?,
+            None => self.keyring.subject(principal.tenant, &the_user(&user)?).await?,
         };
         Ok(Keeping {
             kept: self.clone(),

@@ -65,7 +65,7 @@ impl Kept {
     ) -> Result<u64, KeptError> {
         let recipients = Recipients::parse(recipients)?;
         let tenant = self.tenant(tenant).await?;
-        let key = self.keyring().await?.known_subject(tenant, subject).await?.ok_or(KeptError::NoSubject)?;
+        let key = self.keyring.known_subject(tenant, subject).await?.ok_or(KeptError::NoSubject)?;
         let failed = of_file(file);
         let new = match create_new(file) {
             Ok(new) => new,

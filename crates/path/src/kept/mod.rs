@@ -14,13 +14,10 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use access::subject_of_user;
 use audit::Seals;
-use futures::{
-    FutureExt, TryFutureExt,
-    future::{BoxFuture, Shared},
-};
+use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use store::{Store, StoreError, Tombstone, VaultKeys};
 use types::{DataClass, DataSubject, Principal, RequestId, Sealed, Secret, TenantId, UserId};
-use vault::{Keyring, Place, Purpose, RootSource, VaultError};
+use vault::{Keyring, Place, Purpose, Secrets, VaultError};
 
 pub(crate) use self::answer::{Keeping, stored};
 pub use self::{
@@ -44,15 +41,11 @@ pub struct Retention {
     pub no_store_tenants: Vec<String>,
 }
 
-/// The keys, once they are there. The first root key of an installation takes a second to make: that begins when somebody
-/// waits for it.
-type Late = Shared<BoxFuture<'static, Result<Arc<Keyring>, Arc<VaultError>>>>;
-
 /// What is stored for callers.
 pub struct Kept {
     store: Store,
-    keyring: Late,
-    source: Arc<RootSource>,
+    keyring: Arc<Keyring>,
+    secrets: Arc<Secrets>,
     retention: Retention,
     /// One rotation, backup or restore at a time.
     turn: tokio::sync::Mutex<()>,
@@ -113,6 +106,7 @@ impl From<VaultError> for KeptError {
             VaultError::Shredded => Self::Erased,
             error @ (VaultError::Backup(_)
             | VaultError::Root(_)
+            | VaultError::Secrets { .. }
             | VaultError::Recipients(_)
             | VaultError::Identities { .. }
             | VaultError::IdentityFile { .. }
@@ -123,52 +117,24 @@ impl From<VaultError> for KeptError {
 }
 
 impl Kept {
-    /// Over this store and these keys. The keys are opened here; but the root key of a new installation is made when
-    /// [`ready`](Self::ready) is waited for, or something that needs it.
+    /// Over this store and these keys, which are under the root of these secrets.
     ///
     /// # Errors
     /// [`VaultError`] if keys are there and do not open.
     pub async fn open(
         store: Store,
         keys: VaultKeys,
-        root: RootSource,
-        old_root: Option<RootSource>,
+        secrets: Arc<Secrets>,
         retention: Retention,
     ) -> Result<Self, VaultError> {
-        let source = Arc::new(root);
-        let keyring: Late = if source.has_to_be_made() && keys.counts().await?.tenants == 0 {
-            let source = source.clone();
-            // Begins when somebody waits for it.
-            let made = async move {
-                let runtime = tokio::runtime::Handle::current();
-                // To make an RSA key takes a second of computing.
-                let made = tokio::task::spawn_blocking(move || {
-                    runtime.block_on(Keyring::open_from(keys, &source, old_root.as_ref()))
-                });
-                let opened = made.await.unwrap_or_else(|_| {
-                    Err(VaultError::Root("making it was broken off; start the server again".to_owned()))
-                });
-                opened.map(Arc::new).map_err(Arc::new)
-            };
-            made.boxed().shared()
-        } else {
-            let opened = Arc::new(Keyring::open_from(keys, &source, old_root.as_ref()).await?);
-            reconcile(&store, &opened).await?;
-            futures::future::ready(Ok(opened)).boxed().shared()
-        };
-        Ok(Self { store, keyring, source, retention, turn: tokio::sync::Mutex::default() })
-    }
-
-    /// Waits until the keys are there.
-    pub async fn ready(&self) -> Result<(), KeptError> {
-        self.keyring().await.map(drop)
+        let keyring = Arc::new(Keyring::open_from(keys, &secrets).await?);
+        reconcile(&store, &keyring).await?;
+        Ok(Self { store, keyring, secrets, retention, turn: tokio::sync::Mutex::default() })
     }
 
     /// Ends the connections to both databases: from here on each is one file, which may be copied. All else fails then.
     pub async fn close(&self) {
-        if let Ok(keyring) = self.keyring().await {
-            keyring.close().await;
-        }
+        self.keyring.close().await;
         self.store.close().await;
     }
 
@@ -184,10 +150,6 @@ impl Kept {
     /// Deletes what has expired at `now` (seconds since 1970). Nobody was given it any more anyway. Returns how many.
     pub async fn delete_expired(&self, now: u64) -> Result<u64, KeptError> {
         Ok(self.store.delete_expired_chat_completions(now).await?)
-    }
-
-    async fn keyring(&self) -> Result<Arc<Keyring>, KeptError> {
-        self.keyring.clone().await.map_err(KeptError::Vault)
     }
 
     /// The names of a principal's tenant and user.
@@ -260,7 +222,7 @@ impl Seals for Kept {
         value: &'a Secret,
     ) -> BoxFuture<'a, Result<Sealed, String>> {
         async move {
-            let key = self.keyring().await?.subject(tenant, subject).await?;
+            let key = self.keyring.subject(tenant, subject).await?;
             Ok(key.seal(&field(name), value)?)
         }
         .map_err(|error: KeptError| error.to_string())
@@ -274,12 +236,7 @@ impl Seals for Kept {
     ) -> BoxFuture<'a, Result<Option<Secret>, String>> {
         async move {
             let opened = async {
-                self.keyring()
-                    .await?
-                    .of_sealed(sealed)
-                    .await?
-                    .open(&field(name), sealed)
-                    .map_err(KeptError::from)
+                self.keyring.of_sealed(sealed).await?.open(&field(name), sealed).map_err(KeptError::from)
             };
             match opened.await {
                 Ok(value) => Ok(Some(value)),

@@ -123,15 +123,15 @@ impl Kept {
         subject: &DataSubject,
     ) -> Result<String, KeptError> {
         let tenant = self.tenant(tenant).await?;
-        let key = self.keyring().await?.known_subject(tenant, subject).await?;
+        let key = self.keyring.known_subject(tenant, subject).await?;
         Ok(key.map_or("none".to_owned(), |key| key.id().to_string()))
     }
 
     async fn status(&self) -> Result<VaultStatus, KeptError> {
-        let keyring = self.keyring().await?;
+        let keyring = &self.keyring;
         Ok(VaultStatus {
             root: keyring.root_id(),
-            kept_in: self.source.kept_in(),
+            kept_in: self.secrets.root_kept_in(),
             keys: keyring.counts().await?,
             chat_completions: self.store.count_chat_completions().await?,
         })
@@ -140,15 +140,15 @@ impl Kept {
     async fn rotate_tenant(&self, tenant: &str) -> Result<u64, KeptError> {
         let tenant = self.tenant(tenant).await?;
         let _turn = self.turn.lock().await;
-        Ok(self.keyring().await?.rotate_tenant(tenant, &mut |_| ()).await?)
+        Ok(self.keyring.rotate_tenant(tenant, &mut |_| ()).await?)
     }
 
     async fn rotate_root(&self) -> Result<u64, KeptError> {
         let _turn = self.turn.lock().await;
-        let (keyring, source) = (self.keyring().await?, self.source.clone());
+        let (keyring, secrets) = (self.keyring.clone(), self.secrets.clone());
         let runtime = tokio::runtime::Handle::current();
         // To make an RSA key takes a second of computing. It is carried through also if the caller leaves.
-        let renewed = tokio::task::spawn_blocking(move || runtime.block_on(keyring.renew_root(&source)));
+        let renewed = tokio::task::spawn_blocking(move || runtime.block_on(keyring.renew_root(&secrets)));
         let broken = |_| VaultError::Root("its replacement was broken off; try again".to_owned());
         Ok(renewed.await.map_err(broken)??)
     }
@@ -157,10 +157,10 @@ impl Kept {
         let _turn = self.turn.lock().await;
         let mut contents = Vec::new();
         if recipients.is_empty() {
-            self.keyring().await?.backup(&mut contents).await?;
+            self.keyring.backup(&mut contents).await?;
         } else {
             let mut sealed = Recipients::parse(recipients)?.seal(&mut contents)?;
-            self.keyring().await?.backup(&mut sealed).await?;
+            self.keyring.backup(&mut sealed).await?;
             sealed.finish()?;
         }
         let failed = of_file(&file);
@@ -182,9 +182,9 @@ impl Kept {
             Ok(backup)
         });
         let mut backup = opened.await.map_err(failed)?;
-        let keyring = self.keyring().await?;
+        let keyring = &self.keyring;
         // Before, so that what was shredded is counted as such; and after, so that both know what the backup knew.
-        reconcile(&self.store, &keyring).await?;
+        reconcile(&self.store, keyring).await?;
         let restored = match (is_age(backup.buffer()), identity) {
             (false, None) => keyring.restore(&mut backup).await?,
             (true, Some(identity)) => {
@@ -200,13 +200,13 @@ impl Kept {
                 return Err(VaultError::Backup(why.to_owned()).into());
             }
         };
-        reconcile(&self.store, &keyring).await?;
+        reconcile(&self.store, keyring).await?;
         Ok(restored)
     }
 
     async fn shred(&self, tenant: &str, subject: &DataSubject, now: u64) -> Result<Erased, KeptError> {
         let tenant = self.tenant(tenant).await?;
-        let Some(stone) = self.keyring().await?.shred(tenant, subject, now).await? else {
+        let Some(stone) = self.keyring.shred(tenant, subject, now).await? else {
             return Ok(Erased { key_destroyed: false, chat_completions: 0 });
         };
         // From here on the person is erased, whatever becomes of this.

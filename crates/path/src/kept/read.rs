@@ -124,12 +124,12 @@ impl Kept {
 
     async fn one(&self, owner: Owner, id: RequestId, now: u64) -> Result<Stored, KeptError> {
         let row = self.row(owner, id, now).await?;
-        Ok(open(&*self.keyring().await?, row).await?)
+        Ok(open(&self.keyring, row).await?)
     }
 
     async fn messages(&self, owner: Owner, id: RequestId, now: u64) -> Result<Secret, KeptError> {
         let sealed = self.store.chat_completion_messages(owner, id, now).await?.ok_or(KeptError::Unknown)?;
-        let key = self.keyring().await?.of_sealed(&sealed).await?;
+        let key = self.keyring.of_sealed(&sealed).await?;
         Ok(key.open(&place(&record(id, Part::Messages)), &sealed)?)
     }
 
@@ -140,7 +140,6 @@ impl Kept {
         matches: &(dyn Fn(&Secret) -> bool + Sync),
         now: u64,
     ) -> Result<StoredPage, KeptError> {
-        let keyring = self.keyring().await?;
         let mut listed = Listed {
             model: query.model.clone(),
             after: match query.after {
@@ -160,7 +159,7 @@ impl Kept {
                     return Err(KeptError::TooMany(OPENED_MAX));
                 }
                 opened += 1;
-                match open(&keyring, row).await {
+                match open(&self.keyring, row).await {
                     Ok(stored) if !matches(&stored.metadata) => {}
                     Ok(_) if items.len() == query.most => return Ok(StoredPage { items, has_more: true }),
                     Ok(stored) => items.push(stored),
@@ -183,7 +182,7 @@ impl Kept {
     ) -> Result<Stored, KeptError> {
         let owner = owner(authorized.principal());
         let row = self.row(owner, id, now).await?;
-        let key = self.keyring().await?.of_sealed(&row.answer).await?;
+        let key = self.keyring.of_sealed(&row.answer).await?;
         let sealed = key.seal(&place(&record(id, Part::Metadata)), metadata)?;
         if !self.store.update_chat_completion(owner, id, sealed, now).await? {
             return Err(KeptError::Unknown);

@@ -114,6 +114,15 @@ impl Postgres {
         self.port
     }
 
+    /// Starts it anew so that the account is let in with this password only.
+    pub(crate) fn demand(&mut self, password: &str) {
+        self.sql("postgres", &format!("ALTER ROLE {USER} PASSWORD '{password}'"));
+        self.kill();
+        let entries = format!("local all {KEEPER} trust\nlocal all all scram-sha-256\n");
+        fs::write(self.data().join("pg_hba.conf"), entries).unwrap();
+        self.start_again();
+    }
+
     /// Ends the server at once, without a checkpoint: the next start has to recover.
     pub(crate) fn kill(&mut self) {
         let Some(mut server) = self.running.take() else { return };

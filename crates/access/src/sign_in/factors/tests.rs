@@ -6,7 +6,11 @@ use store::Store;
 use types::{DataClass, PriorityClass, Purposes, Role, Scope};
 
 use super::*;
-use crate::{NewKey, SessionLimits, SignInSettings, keyring::Keyring, recorded::audit_in};
+use crate::{
+    NewKey, SessionLimits, SignInSettings,
+    keyring::Keyring,
+    recorded::{audit_in, secret_file},
+};
 
 /// What is in the log of these actions: of what kind each record is, and what became of it.
 fn recorded(keyring: &Keyring, actions: &[&str]) -> Vec<(RecordKind, String, Option<String>)> {
@@ -22,7 +26,8 @@ async fn what_could_not_be_done_is_not_recorded_as_done() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("db")).await.unwrap();
     let audit = audit_in(folder.path()).await;
-    let keyring = Arc::new(Keyring::open(store.clone(), &folder.path().join("pepper"), audit).await.unwrap());
+    let keyring =
+        Arc::new(Keyring::open(store.clone(), &secret_file(folder.path(), "pepper"), audit).await.unwrap());
     let owner = NewKey {
         label: "l".to_owned(),
         tenant: "t".to_owned(),

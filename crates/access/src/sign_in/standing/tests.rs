@@ -7,7 +7,10 @@ use types::{DataClass, Principal, PriorityClass, Role, Scope, Secret};
 use super::*;
 use crate::{
     Access, ManageKeys, ManageUsers, NewKey, ProvisionUsers, RoleMapping, ScimError, SessionKind, Shown,
-    SignInSettings, Stage, UserChange, clock::now_s, recorded::audit_in, sessions::Opened,
+    SignInSettings, Stage, UserChange,
+    clock::now_s,
+    recorded::{audit_in, secret_file},
+    sessions::Opened,
 };
 
 const ISSUER: &str = "https://provider.test";
@@ -125,9 +128,10 @@ impl House {
 
 async fn opened(folder: &TempDir, table: Option<&[Line]>) -> (Access, Store) {
     let store = Store::open(&folder.path().join("state.db")).await.unwrap();
-    let access = Access::open(store.clone(), &folder.path().join("pepper"), audit_in(folder.path()).await)
-        .await
-        .unwrap();
+    let access =
+        Access::open(store.clone(), &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
+            .await
+            .unwrap();
     let corp = ProviderSettings {
         name: "corp".to_owned(),
         issuer: ISSUER.to_owned(),
