@@ -85,7 +85,11 @@ def test_lists_are_paged_and_filtered(client, model):
     assert ids() == made
     assert ids(limit=2) == made, "the client follows the pages"
     assert ids(order="desc", limit=2) == made[::-1]
-    assert ids(metadata={"parity": "1"}, limit=1) == made[1::2]
+    odd = {"llmos-metadata": json.dumps({"parity": "1"})}
+    assert ids(extra_headers=odd, limit=1) == made[1::2], "the client sends the header for each page"
+    with pytest.raises(openai.BadRequestError) as refused:
+        ids(metadata={"parity": "1"})
+    assert "llmos-metadata" in refused.value.message
     assert ids(model="another") == []
     assert ids(after=made[2]) == made[3:]
     page = client.chat.completions.list(limit=2)
@@ -97,6 +101,16 @@ def test_lists_are_paged_and_filtered(client, model):
     for found in made:
         client.chat.completions.delete(found)
     assert ids() == []
+
+
+def test_metadata_in_addresses_are_taken_where_they_are_allowed():
+    with short_folder() as folder:
+        (folder / "llmos.toml").write_text(f'metadata_filter = "address"\n{CONFIGURATION}')
+        with serving(folder) as server, server.client() as client:
+            asked = {"model": "mock", "messages": ASKED, "max_tokens": 2, "store": True}
+            made = [client.chat.completions.create(**asked, metadata={"ward": ward}).id for ward in ("3b", "4a", "3b")]
+            found = client.chat.completions.list(metadata={"ward": "3b"}, limit=1)
+            assert [one.id for one in found] == made[::2]
 
 
 def test_what_has_expired_is_gone():

@@ -85,6 +85,7 @@ async fn open(folder: &Path) -> (Access, Store) {
         providers: vec![corp],
         mapping: vec![doctors],
         limits: SessionLimits::default(),
+        suite: vault::Suite::default(),
     };
     let outbound = Outbound::new(Rules::default()).unwrap();
     (access.with_sign_in(settings, outbound).await.unwrap(), store)

@@ -319,6 +319,8 @@ pub struct Vault {
     pub root: String,
     /// Where the root key is kept: `file`, `environment` or `pkcs11`.
     pub root_kept_in: String,
+    /// What is new is sealed in it: `aes-256-gcm` or `chacha20-poly1305`.
+    pub suite: String,
     /// Tenants that have a key.
     pub tenant_keys: u64,
     /// People who have one.
@@ -383,6 +385,34 @@ pub struct Restore {
     pub restored: u64,
     /// Keys of the backup that stay away, because they were shredded.
     pub shredded: u64,
+}
+
+/// Body of `POST /api/v1/vault/reseals`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ResealRequest {
+    /// Whether all people are given new keys first, with which all that is stored is sealed anew.
+    #[serde(default)]
+    pub replace_keys: bool,
+}
+
+/// Answer of `POST /api/v1/vault/reseals`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reseal {
+    /// The suite that they are sealed in now.
+    pub suite: String,
+    /// People who were given a new key.
+    pub replaced_keys: u64,
+    /// Chat completions that were sealed anew.
+    pub chat_completions: u64,
+    /// Seeds of apps that were.
+    pub seeds: u64,
+    /// Chat completions of people who were erased: nobody can open them, so they stay until they expire.
+    pub erased: u64,
+    /// Those that do not open, and stay as they are; the log names each.
+    pub unreadable: u64,
+    /// Those that were changed by others again and again; another call takes them up.
+    pub left: u64,
 }
 
 /// Body of `POST /api/v1/subjects/shred`.

@@ -4,13 +4,13 @@
 use std::{path::PathBuf, sync::Arc};
 
 use axum::{Json, extract::State};
-use path::{Erased, VaultStatus};
+use path::{Erased, Resealed, VaultStatus};
 use types::DataSubject;
 
 use crate::{
     admin_types::{
-        Backup, BackupRequest, Export, ExportRequest, Restore, RestoreRequest, Rotation, RotationRequest,
-        Shred, ShredRequest, Vault,
+        Backup, BackupRequest, Export, ExportRequest, Reseal, ResealRequest, Restore, RestoreRequest,
+        Rotation, RotationRequest, Shred, ShredRequest, Vault,
     },
     body::JsonBody,
     credential::Caller,
@@ -34,10 +34,12 @@ pub(crate) async fn status(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
 ) -> Result<Json<Vault>, ApiError> {
-    let VaultStatus { root, kept_in, keys, chat_completions } = gateway.path.vault_status(credential).await?;
+    let VaultStatus { root, kept_in, suite, keys, chat_completions } =
+        gateway.path.vault_status(credential).await?;
     Ok(Json(Vault {
         root: data_encoding::HEXLOWER.encode(&root),
         root_kept_in: kept_in.to_owned(),
+        suite: suite.to_string(),
         tenant_keys: keys.tenants,
         subject_keys: keys.subjects,
         subject_keys_behind: keys.behind,
@@ -119,6 +121,32 @@ pub(crate) async fn restore(
     let (file, identity) = (PathBuf::from(request.file), request.identity.map(PathBuf::from));
     let restored = gateway.path.restore_keys(credential, file, identity).await?;
     Ok(Json(Restore { restored: restored.subjects, shredded: restored.shredded }))
+}
+
+/// Seal anew what is stored
+///
+/// What is stored in another suite than `vault.suite` names, or with a key that was replaced, is opened and sealed as it should be,
+/// while the server serves. What is so already is passed over, so a call that was broken off is taken up by the next one.
+#[utoipa::path(
+    post,
+    path = "/api/v1/vault/reseals",
+    tag = "admin",
+    request_body = ResealRequest,
+    responses(
+        (status = 200, description = "All that can be is in the suite", body = Reseal),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+        (status = "5XX", description = "It cannot be read or written", body = ErrorBody),
+    ),
+)]
+pub(crate) async fn reseal(
+    State(gateway): State<Arc<Gateway>>,
+    Caller(credential): Caller,
+    JsonBody(request): JsonBody<ResealRequest>,
+) -> Result<Json<Reseal>, ApiError> {
+    let Resealed { suite, replaced_keys, chat_completions, seeds, erased, unreadable, left } =
+        gateway.path.reseal(credential, request.replace_keys).await?;
+    let suite = suite.to_string();
+    Ok(Json(Reseal { suite, replaced_keys, chat_completions, seeds, erased, unreadable, left }))
 }
 
 /// Erase a person

@@ -56,6 +56,9 @@ pub struct Doors {
     pub tls: Option<Tls>,
     /// By which names callers may address it.
     pub names: Names,
+    /// Whether lists take texts to filter by in their addresses, as OpenAI's protocol has it. Else in a header only: proxies and
+    /// browsers write addresses down.
+    pub metadata_in_address: bool,
     /// The admin API, a 0600 socket in the data directory; the public API answers there too.
     pub local: tokio::net::UnixListener,
 }
@@ -72,7 +75,7 @@ pub async fn serve(
 ) -> usize {
     let open = OpenAnswers::default();
     let listen = doors.tcp.local_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string());
-    let routers = routes::routers(&path, &listen, &open, &doors.names);
+    let routers = routes::routers(&path, &listen, &open, &doors);
     let tls = doors.tls.take();
     let acceptor = tls.as_ref().map(Tls::acceptor);
     let following = tls.map(|tls| tokio::spawn(tls.follow()));

@@ -17,7 +17,7 @@ use utoipa::{
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::{
-    admin, admin_audit, admin_plans, admin_policies, admin_usage, admin_vault, auth, body,
+    Doors, admin, admin_audit, admin_plans, admin_policies, admin_usage, admin_vault, auth, body,
     credential::Caller,
     described,
     error::ApiError,
@@ -34,6 +34,8 @@ pub(crate) struct Gateway {
     pub(crate) path: Arc<Path>,
     /// Address of the public listener.
     pub(crate) listen: String,
+    /// Whether lists take texts to filter by in their addresses.
+    pub(crate) metadata_in_address: bool,
     /// The body of `/openapi.json`: what there is at this door.
     pub(crate) document: Bytes,
 }
@@ -131,6 +133,7 @@ fn administration() -> OpenApiRouter<Arc<Gateway>> {
         .routes(routes!(admin_audit::consistency))
         .routes(routes!(admin_vault::status))
         .routes(routes!(admin_vault::rotate))
+        .routes(routes!(admin_vault::reseal))
         .routes(routes!(admin_vault::shred))
 }
 
@@ -145,16 +148,20 @@ fn on_this_machine() -> OpenApiRouter<Arc<Gateway>> {
 }
 
 /// The routers of both doors, over `path`.
-pub(crate) fn routers(path: &Arc<Path>, listen: &str, open: &OpenAnswers, names: &Names) -> Routers {
+pub(crate) fn routers(path: &Arc<Path>, listen: &str, open: &OpenAnswers, doors: &Doors) -> Routers {
     let deeds = || stored_answers().merge(scim::routes()).merge(administration());
     let carried = || middleware::from_fn(carry_through);
     let everywhere = || public().merge(auth::routes()).merge(deeds().layer(carried()));
     let door = |routes: OpenApiRouter<Arc<Gateway>>| {
         let (routes, document) = routes.split_for_parts();
-        let gateway = Gateway { path: path.clone(), listen: listen.to_owned(), document: written(document) };
-        let gateway = Arc::new(gateway);
+        let gateway = Arc::new(Gateway {
+            path: path.clone(),
+            listen: listen.to_owned(),
+            metadata_in_address: doors.metadata_in_address,
+            document: written(document),
+        });
         let enter = middleware::from_fn_with_state(gateway.clone(), enter);
-        enclosed(with_fallbacks(routes).layer(enter).with_state(gateway), open, names)
+        enclosed(with_fallbacks(routes).layer(enter).with_state(gateway), open, &doors.names)
     };
     Routers { tcp: door(everywhere()), local: door(everywhere().merge(on_this_machine().layer(carried()))) }
 }

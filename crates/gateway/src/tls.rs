@@ -10,15 +10,16 @@ use std::{
     time::Duration,
 };
 
+use ::aws_lc_rs::rsa::PublicEncryptingKey;
 use tokio::time::sleep;
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
-        ServerConfig,
+        ServerConfig, SignatureAlgorithm,
         crypto::aws_lc_rs,
         pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
         server::{ClientHello, ResolvesServerCert},
-        sign::CertifiedKey,
+        sign::{CertifiedKey, SigningKey},
         version::TLS13,
     },
 };
@@ -28,6 +29,11 @@ use zeroize::Zeroizing;
 
 /// Largest file of a certificate chain or a key.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Shortest RSA key.
+const RSA_BITS_MIN: usize = 3072;
+/// What is accepted.
+const WHAT_TO_ASK_FOR: &str =
+    "ask the authority for a certificate with an ECDSA key on P-256, or with an RSA key of 3072 bits";
 /// How often the files are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// The one protocol that is spoken.
@@ -175,8 +181,30 @@ fn read(certificate: &Path, key: &TlsKey) -> Result<CertifiedKey, TlsError> {
     let file = key.file();
     let private = PrivateKeyDer::from_pem_slice(key.read()?.expose())
         .map_err(|_| wrong(file, "it holds no private key (`-----BEGIN PRIVATE KEY-----`)"))?;
-    CertifiedKey::from_der(chain, private, &aws_lc_rs::default_provider())
-        .map_err(|error| wrong(file, &format!("it does not go with the certificate ({error})")))
+    let provider = aws_lc_rs::default_provider();
+    let signing = provider.key_provider.load_private_key(private.clone_key());
+    let signing = signing
+        .map_err(|error| wrong(file, &format!("TLS cannot use this key ({error}); {WHAT_TO_ASK_FOR}")))?;
+    let certified = CertifiedKey::from_der(chain, private, &provider)
+        .map_err(|error| wrong(file, &format!("it does not go with the certificate ({error})")))?;
+    check_strength(signing.as_ref()).map_err(|why| wrong(certificate, &why))?;
+    Ok(certified)
+}
+
+/// Refuses an RSA key of less than 128 bits of security (NIST SP 800-57, part 1, table 2). Of the other kinds that the library
+/// takes (ECDSA on P-256, P-384 and P-521, and Ed25519) none has less.
+fn check_strength(key: &dyn SigningKey) -> Result<(), String> {
+    if key.algorithm() != SignatureAlgorithm::RSA {
+        return Ok(());
+    }
+    let public = key.public_key().and_then(|public| PublicEncryptingKey::from_der(&public).ok());
+    match public.map(|public| public.key_size_bits()) {
+        Some(bits) if bits >= RSA_BITS_MIN => Ok(()),
+        Some(bits) => {
+            Err(format!("its RSA key has {bits} bits, and {RSA_BITS_MIN} are the least; {WHAT_TO_ASK_FOR}"))
+        }
+        None => Err(format!("it cannot be told how long its RSA key is; {WHAT_TO_ASK_FOR}")),
+    }
 }
 
 fn pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, TlsError> {

@@ -72,7 +72,7 @@ pub(crate) async fn open(
     secrets: Arc<Secrets>,
 ) -> Result<(Store, Arc<Kept>), Failure> {
     let store = store(config, data_dir, &secrets).await?;
-    let kept = Kept::open(store.clone(), keys, secrets, config.retention.clone());
+    let kept = Kept::open(store.clone(), keys, secrets, config.suite, config.retention.clone());
     let kept = Arc::new(kept.await.trying("open the vault")?);
     // Before anybody is given anything.
     let shortened = kept.apply_retention().await.trying("apply the rules of retention")?;

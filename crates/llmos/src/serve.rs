@@ -147,7 +147,8 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
             process::exit(Exit::Failed.code().into());
         });
     };
-    let cut = gateway::serve(path, Doors { tcp, tls, names, local }, shutdown, grace).await;
+    let doors = Doors { tcp, tls, names, metadata_in_address: config.metadata_in_address, local };
+    let cut = gateway::serve(path, doors, shutdown, grace).await;
     if cut > 0 {
         tracing::warn!(connections = cut, "the grace period is over: cut what was still open");
     }
@@ -204,7 +205,7 @@ fn sign_in_settings(
         Ok(settings)
     };
     let providers = providers.into_iter().map(with_secret).collect::<Result<_, Failure>>()?;
-    Ok(SignInSettings { public_url, providers, mapping, limits })
+    Ok(SignInSettings { public_url, providers, mapping, limits, suite: config.suite })
 }
 
 /// The secret in a file, which nobody else may read.

@@ -6,8 +6,8 @@ use std::{
 };
 
 use gateway::admin_types::{
-    Backup, BackupRequest, Export, ExportRequest, Restore, RestoreRequest, Rotation, RotationRequest, Shred,
-    ShredRequest, Vault,
+    Backup, BackupRequest, Export, ExportRequest, Reseal, ResealRequest, Restore, RestoreRequest, Rotation,
+    RotationRequest, Shred, ShredRequest, Vault,
 };
 
 use crate::{
@@ -26,6 +26,7 @@ pub(crate) async fn run(client: &Client, command: VaultKeysCommand, output: Outp
             let what = tenant.map_or("the root key".to_owned(), |tenant| format!("the key of {tenant}"));
             told(output, &done, format!("rotated {what}: {} wrapped anew", keys(done.rewrapped)))
         }
+        VaultKeysCommand::Reseal { replace_keys } => reseal(client, replace_keys, output).await,
         VaultKeysCommand::Backup { file, recipients } => {
             let file = named(&file)?;
             let request = BackupRequest { file: file.clone(), recipients };
@@ -51,10 +52,11 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
         return output::document(&vault);
     }
     let text = format!(
-        "root key          {} (kept in: {})\ntenant keys       {}\nkeys of people    {}\nshredded          {}\nchat \
+        "root key          {} (kept in: {})\nsuite             {}\ntenant keys       {}\nkeys of people    {}\nshredded          {}\nchat \
          completions  {}\n",
         vault.root,
         vault.root_kept_in,
+        vault.suite,
         vault.tenant_keys,
         vault.subject_keys,
         vault.shredded,
@@ -68,6 +70,22 @@ async fn status(client: &Client, output: Output) -> Result<(), Failure> {
         ),
     };
     output.text(&(text + &behind))
+}
+
+async fn reseal(client: &Client, replace_keys: bool, output: Output) -> Result<(), Failure> {
+    let done: Reseal = client.post("/api/v1/vault/reseals", &ResealRequest { replace_keys }).await?;
+    let Reseal { suite, replaced_keys, chat_completions, seeds, erased, unreadable, left } = &done;
+    let mut said = vec![format!("sealed anew in {suite}: {chat_completions} chat completions")];
+    let more = [
+        (seeds, "seeds of apps"),
+        (replaced_keys, "people have a new key"),
+        (erased, "of people who were erased stay until they expire"),
+        (unreadable, "do not open and stay as they are; the server's log names them"),
+        (left, "were changed meanwhile; `llmos vault reseal` takes them up"),
+    ];
+    let more = more.into_iter().filter(|(count, _)| **count > 0);
+    said.extend(more.map(|(count, why)| format!("{count} {why}")));
+    told(output, &done, said.join("; "))
 }
 
 pub(crate) async fn shred(client: &Client, args: ShredArgs, output: Output) -> Result<(), Failure> {

@@ -76,7 +76,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         }
         // The signature of the log is the credential; what is no request is refused to anybody.
         ("post", "/witness/v1/add-checkpoint") => json!("old 0"),
-        ("post", "/api/v1/audit/records") => json!({}),
+        ("post", "/api/v1/audit/records" | "/api/v1/vault/reseals") => json!({}),
         ("post", "/api/v1/vault/rotations") => json!({ "tenant": "clinic" }),
         ("post", "/api/v1/subjects/shred") => json!({ "tenant": "clinic", "subject": "nobody" }),
         ("post" | "put", path) if path.starts_with("/scim/") && path.contains("/Users") => {

@@ -4,7 +4,7 @@
 mod harness;
 mod raw;
 
-use harness::{Server, Site};
+use harness::{MODEL, Server, Site};
 use raw::{exchange, field, line, send};
 use serde_json::{Value, json};
 
@@ -262,7 +262,7 @@ fn every_body_is_what_it_says_it_is() {
 /// What is encoded twice is decoded once, and looked at after that.
 #[test]
 fn what_is_encoded_twice_is_decoded_once() {
-    let site = Site::new();
+    let site = Site::with(&format!("metadata_filter = 'address'\n{MODEL}"));
     let server = site.serve(&[]);
     let key = server.key();
     let get = |path: &str| server.request("GET", path, key, &[], None);

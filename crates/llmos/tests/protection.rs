@@ -164,8 +164,11 @@ fn in_urls(planted: &Planted<'_>) {
     for name in ["api_key", "key", "access_token"] {
         assert_eq!(planted.get("none", &format!("/v1/models?{name}={}", planted.ann)), 401, "{name}");
     }
-    let filter = format!("/v1/chat/completions?metadata[case]={}", PERSONAL[1]);
-    let found = planted.server.request("GET", &filter, &planted.ann, &[], None);
+    let list = "/v1/chat/completions";
+    let refused = planted.get(&planted.ann, &format!("{list}?metadata[case]={}", PERSONAL[1]));
+    assert_eq!(refused, 400, "what may be somebody's words is taken in a header only");
+    let filter = format!("llmos-metadata: {}", json!({ "case": PERSONAL[1] }));
+    let found = planted.server.request("GET", list, &planted.ann, &[&filter], None);
     assert_eq!((found.status, &found.body["data"][0]["id"]), (200, &json!(planted.stored)), "{}", found.body);
 }
 

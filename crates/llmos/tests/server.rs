@@ -294,6 +294,59 @@ fn the_log_has_request_ids_and_never_content() {
     assert!(lines.iter().any(|line| line.to_string().contains("request_id")), "{log}");
 }
 
+/// Whatever stands in an address, of a route or of none, with a key or without: no line of the log has it, and no record of the
+/// audit log or other file.
+#[test]
+fn what_stands_in_an_address_is_written_down_nowhere() {
+    const PLANTED: &str = "Xaverius-4711";
+    let site = Site::with(&format!("metadata_filter = 'address'\n{MODEL}"));
+    let server = site.serve(&["--log-format", "json", "--log-level", "trace"]);
+    let key = server.key().to_owned();
+    let body = json!({
+        "model": "mock", "store": true, "max_tokens": 4, "metadata": { "name": PLANTED },
+        "messages": [{ "role": "user", "content": "hi" }],
+    });
+    assert_eq!(server.request("POST", "/v1/chat/completions", &key, &[], Some(&body)).status, 200);
+    let mut found = 0;
+    for address in [
+        format!("/v1/chat/completions?metadata[name]={PLANTED}"),
+        format!("/v1/chat/completions?model={PLANTED}"),
+        format!("/v1/chat/completions?after={PLANTED}"),
+        format!("/v1/chat/completions?{PLANTED}=1"),
+        format!("/v1/chat/completions/{PLANTED}"),
+        format!("/v1/models/{PLANTED}"),
+        format!("/v1/models?q={PLANTED}"),
+        format!("/v1/receipts/{PLANTED}"),
+        format!("/api/v1/policies/{PLANTED}"),
+        format!("/scim/v2/{PLANTED}/Users?filter={PLANTED}"),
+        format!("/auth/callback/{PLANTED}?code={PLANTED}&state={PLANTED}"),
+        format!("/healthz?{PLANTED}"),
+        format!("/{PLANTED}"),
+    ] {
+        for credential in [key.as_str(), "no key"] {
+            let answer = server.request("GET", &address, credential, &[], None);
+            found += answer.body["data"].as_array().map_or(0, Vec::len);
+        }
+    }
+    assert!(found > 0, "the filter of the protocol works where it is allowed");
+    server.signal(Signal::TERM);
+    assert_eq!(server.ended(), Some(0));
+    assert!(site.log().contains("request_id"));
+    assert!(!site.log().contains(PLANTED), "{}", site.log());
+    let mut open = vec![site.data_dir()];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                open.push(entry);
+            } else if entry.is_file() {
+                let content = fs::read(&entry).unwrap();
+                let is_there = content.windows(PLANTED.len()).any(|window| window == PLANTED.as_bytes());
+                assert!(!is_there, "{}", entry.display());
+            }
+        }
+    }
+}
+
 /// In both forms, whatever time zone the server is told.
 #[test]
 fn times_in_the_log_are_in_utc_and_say_so() {

@@ -13,10 +13,14 @@ use std::{
 
 use harness::{MODEL, PATIENCE, Server, Site};
 use raw::{field, line, parsed};
+use rcgen::{
+    CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+    PKCS_RSA_SHA256, RsaKeySize,
+};
 use tokio_rustls::rustls::{
     CipherSuite, ClientConfig, ClientConnection, RootCertStore, StreamOwned, SupportedProtocolVersion,
     crypto::aws_lc_rs,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    pki_types::{CertificateDer, ServerName},
     version::{TLS12, TLS13},
 };
 
@@ -25,12 +29,16 @@ const HSTS: &str = "max-age=31536000; includeSubDomains";
 
 /// A certificate of an authority of our own for a name; its files, and the authority's certificate.
 fn certify(site: &Site, name: &str) -> CertificateDer<'static> {
-    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    certify_with(site, name, &KeyPair::generate().unwrap())
+}
+
+fn certify_with(site: &Site, name: &str, signing_key: &KeyPair) -> CertificateDer<'static> {
+    let made = CertificateParams::new([name.to_owned()]).unwrap().self_signed(signing_key).unwrap();
     let key = site.folder().join("server.key");
-    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::write(&key, signing_key.serialize_pem()).unwrap();
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    fs::write(site.folder().join("server.pem"), made.cert.pem()).unwrap();
-    CertificateDer::from_pem_slice(made.cert.pem().as_bytes()).unwrap()
+    fs::write(site.folder().join("server.pem"), made.pem()).unwrap();
+    made.der().clone()
 }
 
 fn configuration() -> String {
@@ -184,6 +192,45 @@ fn a89_browsers_are_bound_to_tls_and_nobody_is_led_there() {
         let _ = plain.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer).to_lowercase();
         assert!(!answer.contains("http") && !answer.contains("location"), "{target}: {answer}");
+    }
+}
+
+/// 128 bits of security and more, at the start and when the files are replaced.
+#[test]
+fn a_key_of_the_server_that_is_too_weak_is_refused() {
+    let rsa = |size| KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size).unwrap();
+    let site = Site::with(&configuration());
+    certify_with(&site, "llm.example.org", &rsa(RsaKeySize::_2048));
+    let says = "server.pem: its RSA key has 2048 bits, and 3072 are the least; ask the authority for a certificate with an ECDSA";
+    let refused = site.run(&["serve"]);
+    assert!(refused.code == Some(6) && refused.stderr.contains(says), "{}", refused.stderr);
+    // What the library itself does not load: RSA of 1024 bits, and a curve of less.
+    for weak in [include_str!("fixtures/rsa-1024.pem"), include_str!("fixtures/p-224.pem")] {
+        fs::write(site.folder().join("server.key"), weak).unwrap();
+        let refused = site.run(&["serve"]);
+        assert!(
+            refused.code == Some(6) && refused.stderr.contains("server.key: TLS cannot use this key"),
+            "{}",
+            refused.stderr
+        );
+    }
+
+    let strong = certify_with(&site, "llm.example.org", &rsa(RsaKeySize::_3072));
+    let server = site.serve_unready(&["--listen", "127.0.0.1:0"]);
+    harness::wait_until("the server answers", || {
+        health(&server, &strong, "llm.example.org").is_ok_and(|answer| answer.1 == 200)
+    });
+    certify_with(&site, "llm.example.org", &rsa(RsaKeySize::_2048));
+    harness::wait_until("the weak key is reported", || {
+        site.log().contains("2048 bits, and 3072 are the least")
+    });
+    assert_eq!(health(&server, &strong, "llm.example.org").unwrap().1, 200, "the one before stays");
+    for algorithm in [&PKCS_ECDSA_P256_SHA256, &PKCS_ECDSA_P384_SHA384, &PKCS_ED25519] {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let trusted = certify_with(&site, "llm.example.org", &key);
+        harness::wait_until("another kind of key is used", || {
+            health(&server, &trusted, "llm.example.org").is_ok_and(|answer| answer.1 == 200)
+        });
     }
 }
 

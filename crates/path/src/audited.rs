@@ -142,16 +142,16 @@ impl Path {
             // for ever. What is not shown now is shown, and recorded, with the next record of something else.
             return Ok(AuditPage { lines: Vec::new(), next: None, size: from.min(size) });
         }
-        let subject_key = match &query.subject {
+        let subject_keys = match &query.subject {
             Some((tenant, subject)) => {
                 // Whether somebody is known in another tenant is not for those who may only read their own.
                 self.decided_in::<ReadAudit>(&credential, tenant).await?;
-                Some(self.kept.subject_key_id(tenant, subject).await?)
+                Some(self.kept.subject_key_ids(tenant, subject).await?)
             }
             None => None,
         };
-        let authorized = decided.read(asked(&query, subject_key.as_deref())).await?;
-        if subject_key.as_deref() == Some(NO_KEY) {
+        let authorized = decided.read(asked(&query, subject_keys.as_deref())).await?;
+        if subject_keys.as_ref().is_some_and(Vec::is_empty) {
             return Ok(AuditPage { lines: Vec::new(), next: None, size });
         }
         let mut may_read = HashMap::new();
@@ -160,7 +160,7 @@ impl Path {
                 *may_read.entry(tenant).or_insert_with(|| self.may_read(authorized.principal(), tenant))
             };
             (may(whose(record)) || on_tenant(record).is_some_and(may))
-                && query.matches(record, subject_key.as_deref())
+                && query.matches(record, subject_keys.as_deref())
         };
         let audit = self.access.audit();
         let size = audit.log().size();
@@ -314,7 +314,7 @@ fn on_tenant(record: &Record) -> Option<u64> {
 }
 
 impl AuditQuery {
-    fn matches(&self, record: &Record, subject_key: Option<&str>) -> bool {
+    fn matches(&self, record: &Record, subject_keys: Option<&[String]>) -> bool {
         let is = |wanted: &Option<String>, found: Option<&str>| match wanted {
             Some(wanted) => found == Some(wanted.as_str()),
             None => true,
@@ -327,7 +327,9 @@ impl AuditQuery {
             && is(&self.decision, record.decision.as_deref())
             && is(&self.outcome, record.outcome.as_deref())
             && self.is_in_time(record)
-            && subject_key.is_none_or(|key| record.facts.get(SUBJECT_KEY).is_some_and(|found| found == key))
+            && subject_keys.is_none_or(|keys| {
+                record.facts.get(SUBJECT_KEY).is_some_and(|found| keys.iter().any(|key| key == found))
+            })
             && (!self.break_glass || record.break_glass)
     }
 
@@ -343,7 +345,7 @@ impl AuditQuery {
 }
 
 /// What is recorded of a question to the log.
-fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
+fn asked(query: &AuditQuery, subject_keys: Option<&[String]>) -> Facts {
     let facts = match query.from {
         Some(from) => Facts::none().with(WHAT, FOLLOW).with("from", from),
         None => Facts::none().with(WHAT, RECORDS),
@@ -352,7 +354,10 @@ fn asked(query: &AuditQuery, subject_key: Option<&str>) -> Facts {
     let facts = query.action.iter().fold(facts, |facts, action| facts.with("of_action", plain(action)));
     let facts = query.user.iter().fold(facts, |facts, user| facts.with("of_user", user));
     let facts = query.key.iter().fold(facts, |facts, key| facts.with("of_key", plain(key)));
-    subject_key.iter().fold(facts, |facts, key| facts.with(SUBJECT_KEY, key))
+    match subject_keys {
+        Some(keys) => facts.with(SUBJECT_KEY, keys.first().map_or(NO_KEY, String::as_str)),
+        None => facts,
+    }
 }
 
 async fn blocking<T: Send + 'static>(

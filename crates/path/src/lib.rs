@@ -48,7 +48,7 @@ use types::{
 pub use crate::{
     audited::{AuditCheckpoint, AuditLine, AuditPage, AuditQuery},
     kept::{
-        Erased, Exported, Keep, Kept, KeptError, Line, Retention, Stored, StoredPage, StoredQuery,
+        Erased, Exported, Keep, Kept, KeptError, Line, Resealed, Retention, Stored, StoredPage, StoredQuery,
         Transcript, VaultStatus,
     },
     operate::{ModelList, NotReady, ProcessList},

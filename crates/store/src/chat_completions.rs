@@ -178,17 +178,21 @@ impl Store {
         rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(|error| self.failed(error))
     }
 
-    /// Puts other metadata in the place of what is there. False if there is no such row. On the disk when this returns.
+    /// Puts other metadata, sealed with this key, in the place of what is there. False if there is no such row, or one that is
+    /// sealed with another key by now. On the disk when this returns.
     pub async fn update_chat_completion(
         &self,
         owner: Owner,
         id: RequestId,
+        subject_key: [u8; 16],
         metadata: Sealed,
         now: u64,
     ) -> Result<bool, StoreError> {
-        let sql = owned!("UPDATE chat_completion SET metadata = $6", "id = $5");
-        let update =
-            bind_owner!(query(sql), owner, now).bind(bytes_of(id)).bind(metadata.as_bytes().to_vec());
+        let sql = owned!("UPDATE chat_completion SET metadata = $6", "id = $5 AND subject_key = $7");
+        let update = bind_owner!(query(sql), owner, now)
+            .bind(bytes_of(id))
+            .bind(metadata.as_bytes().to_vec())
+            .bind(subject_key.to_vec());
         let updated = self.write(|connection| Box::pin(update.execute(connection))).await?;
         Ok(updated.rows_affected() > 0)
     }
@@ -304,7 +308,7 @@ fn level(class: DataClass) -> i64 {
     DataClass::ALL.iter().position(|level| *level == class).unwrap_or_default() as i64
 }
 
-fn bytes_of(id: RequestId) -> Vec<u8> {
+pub(crate) fn bytes_of(id: RequestId) -> Vec<u8> {
     id.0.to_be_bytes().to_vec()
 }
 

@@ -56,7 +56,10 @@ pub(crate) const STATE: Schema = Schema {
 /// The wrapped keys of the vault; `llmk` in ASCII.
 pub(crate) const VAULT_KEYS: Schema = Schema {
     application: 0x6c6c_6d6b,
-    steps: &[Step { sqlite: include_str!("migrations/vault_keys_0001.sqlite.sql"), postgres: None }],
+    steps: &[
+        Step { sqlite: include_str!("migrations/vault_keys_0001.sqlite.sql"), postgres: None },
+        Step { sqlite: include_str!("migrations/vault_keys_0002.sqlite.sql"), postgres: None },
+    ],
     backed_up: false,
 };
 

@@ -1,5 +1,7 @@
-use std::{fmt, fs, net::IpAddr, os::unix::fs::PermissionsExt, str::FromStr};
+use std::{fmt, fs, io::Read, net::IpAddr, os::unix::fs::PermissionsExt, str::FromStr};
 
+use aws_lc_rs::rsa;
+use data_encoding::BASE64;
 use sqlx::{AnyConnection, Executor, query_scalar};
 use types::Secret;
 use url::{Host, Url};
@@ -11,6 +13,10 @@ const SERVER_LOCK: i64 = 0x6c6c_6d6f;
 const STATEMENT_MS_MAX: u32 = 30_000;
 /// What may stand behind the `?` of an address; all else would silently do nothing.
 const PARAMETERS: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "user"];
+/// Largest file of a private key.
+const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
+/// Shortest RSA key of ours: 128 bits of security (NIST SP 800-57, part 1, table 2).
+const RSA_BITS_MIN: usize = 3072;
 /// Permissions of others than the owner.
 const OTHERS: u32 = 0o077;
 
@@ -44,16 +50,47 @@ impl PostgresAddress {
         Zeroizing::new(url.into())
     }
 
-    /// Refuses a private key that others can read, as the one of the server's own certificate is.
+    /// Refuses a private key that others can read, or that is too weak, as the one of the server's own certificate is.
     pub(crate) fn check_key(&self) -> Result<(), String> {
         let Some(key) = parameter(&self.url, "sslkey") else { return Ok(()) };
-        let mode = fs::metadata(&key).map_err(|error| format!("its key `{key}` cannot be read ({error})"))?;
-        if mode.permissions().mode() & OTHERS == 0 {
-            Ok(())
-        } else {
-            Err(format!("others can read its key `{key}`; `chmod 600 {key}`"))
+        let failed = |error| format!("its key `{key}` cannot be read ({error})");
+        let found = fs::metadata(&key).map_err(failed)?;
+        if found.permissions().mode() & OTHERS != 0 {
+            return Err(format!("others can read its key `{key}`; `chmod 600 {key}`"));
+        }
+        if !found.is_file() {
+            return Err(format!("its key `{key}` is not a file"));
+        }
+        let mut text = Zeroizing::new(String::with_capacity(KEY_FILE_BYTES_MAX as usize));
+        let read =
+            fs::File::open(&key).and_then(|file| file.take(KEY_FILE_BYTES_MAX).read_to_string(&mut text));
+        read.map_err(failed)?;
+        match rsa_bits(&text) {
+            Some(bits) if bits < RSA_BITS_MIN => Err(format!(
+                "its RSA key `{key}` has {bits} bits, and {RSA_BITS_MIN} are the least; ask the authority for a certificate \
+                 with an ECDSA key on P-256, or with an RSA key of 3072 bits"
+            )),
+            _ => Ok(()),
         }
     }
+}
+
+/// The length of an RSA key in PEM. None of what is no RSA key that the driver could use: that has 2048 bits or more, or is on
+/// a curve of 128 bits of security or more.
+fn rsa_bits(pem: &str) -> Option<usize> {
+    let between = |name: &str| {
+        let (_, rest) = pem.split_once(&format!("-----BEGIN {name}-----"))?;
+        let (body, _) = rest.split_once(&format!("-----END {name}-----"))?;
+        let mut body = Zeroizing::new(body.to_owned());
+        body.retain(|character| !character.is_ascii_whitespace());
+        BASE64.decode(body.as_bytes()).ok().map(Zeroizing::new)
+    };
+    let key = match (between("PRIVATE KEY"), between("RSA PRIVATE KEY")) {
+        (Some(key), _) => rsa::KeyPair::from_pkcs8(&key).ok()?,
+        (None, Some(key)) => rsa::KeyPair::from_der(&key).ok()?,
+        (None, None) => return None,
+    };
+    Some(8 * key.public_modulus_len())
 }
 
 fn parameter(url: &Url, wanted: &str) -> Option<String> {

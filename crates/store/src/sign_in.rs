@@ -157,6 +157,19 @@ impl Store {
         .await
     }
 
+    /// Puts other bytes in the place of these of a factor. False if it is gone or is not as it was. On the disk when this returns.
+    pub async fn reseal_factor(&self, id: &str, before: Vec<u8>, data: Vec<u8>) -> Result<bool, StoreError> {
+        let id = id.to_owned();
+        self.write(move |connection| {
+            Box::pin(async move {
+                let sql = "UPDATE factor SET data = $1 WHERE id = $2 AND data = $3";
+                let done = query(sql).bind(data).bind(id).bind(before).execute(connection).await?;
+                Ok(done.rows_affected() == 1)
+            })
+        })
+        .await
+    }
+
     /// Deletes a factor of a user. On the disk when this returns.
     pub async fn delete_factor(&self, user: UserId, id: &str) -> Result<bool, StoreError> {
         let id = id.to_owned();

@@ -1,6 +1,8 @@
 //! Wrapped keys, in a database of their own: no copy of the control plane's state holds any, so what was shredded stays
 //! shredded whatever copy of the state is restored.
 
+mod replaced;
+
 use std::path::Path;
 
 use sqlx::{
@@ -45,6 +47,8 @@ pub struct SubjectKeyRecord {
     pub subject: [u8; 32],
     /// The key, wrapped.
     pub wrapped: Vec<u8>,
+    /// Whether the subject has another now. What was sealed with this one still opens by it.
+    pub replaced: bool,
 }
 
 /// What remains of a subject key that was destroyed.
@@ -65,6 +69,8 @@ pub struct KeyCounts {
     pub tenants: u64,
     /// Subjects that have one.
     pub subjects: u64,
+    /// Keys of subjects who have another now.
+    pub replaced: u64,
     /// Subject keys that still wait to be wrapped by the newest key of their tenant.
     pub behind: u64,
     /// Keys that were destroyed.
@@ -144,13 +150,14 @@ impl VaultKeys {
         Ok(deleted.rows_affected())
     }
 
-    /// The key of a subject, by the hash of its name.
+    /// The key of a subject, by the hash of its name; not one that was replaced.
     pub async fn subject_key(
         &self,
         tenant: TenantId,
         subject: &[u8; 32],
     ) -> Result<Option<SubjectKeyRecord>, StoreError> {
-        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND subject = ?";
+        let sql = "SELECT id, tenant, generation, subject, wrapped, replaced FROM subject_key WHERE tenant = ? AND \
+                   subject = ? AND replaced = 0";
         let found = query_as(sql)
             .bind(column_of(tenant.0))
             .bind(&subject[..])
@@ -161,7 +168,7 @@ impl VaultKeys {
 
     /// A subject key by its own name.
     pub async fn subject_key_of_id(&self, id: [u8; 16]) -> Result<Option<SubjectKeyRecord>, StoreError> {
-        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE id = ?";
+        let sql = "SELECT id, tenant, generation, subject, wrapped, replaced FROM subject_key WHERE id = ?";
         let found = query_as(sql).bind(&id[..]).fetch_optional(self.database.readers()).await;
         found.map_err(|error| self.database.failed(error))
     }
@@ -195,7 +202,7 @@ impl VaultKeys {
         generation: u64,
         most: u32,
     ) -> Result<Vec<SubjectKeyRecord>, StoreError> {
-        let sql = "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = ? AND \
+        let sql = "SELECT id, tenant, generation, subject, wrapped, replaced FROM subject_key WHERE tenant = ? AND \
                    generation < ? LIMIT ?";
         let found = query_as(sql)
             .bind(column_of(tenant.0))
@@ -212,19 +219,19 @@ impl VaultKeys {
         self.database.write(|connection| Box::pin(rewrap_subject_keys(connection, keys))).await
     }
 
-    /// Destroys the key of a subject, if there is one, and remembers that. On the disk when this returns, and the wrapped
-    /// key is overwritten there.
+    /// Destroys the keys of a subject, if there are any, and remembers that. On the disk when this returns, and the wrapped
+    /// keys are overwritten there.
     pub async fn shred(
         &self,
         tenant: TenantId,
         subject: [u8; 32],
         shredded_at: u64,
-    ) -> Result<Option<Tombstone>, StoreError> {
+    ) -> Result<Vec<Tombstone>, StoreError> {
         let shredded = self
             .database
             .write(move |connection| Box::pin(shred(connection, tenant, subject, shredded_at)))
             .await?;
-        if shredded.is_some() {
+        if !shredded.is_empty() {
             self.database.forget_deleted().await?;
         }
         Ok(shredded)
@@ -255,7 +262,8 @@ impl VaultKeys {
         let mut snapshot = self.database.readers().begin().await?;
         let tenants = "SELECT tenant, generation, root, wrapped, index_key FROM tenant_key ORDER BY 1, 2";
         let tenants = query_as(tenants).fetch_all(&mut *snapshot).await?;
-        let subjects = "SELECT id, tenant, generation, subject, wrapped FROM subject_key ORDER BY tenant, id";
+        let subjects =
+            "SELECT id, tenant, generation, subject, wrapped, replaced FROM subject_key ORDER BY tenant, id";
         let subjects = query_as(subjects).fetch_all(&mut *snapshot).await?;
         let tombstones = "SELECT id, tenant, shredded_at FROM tombstone ORDER BY shredded_at, id";
         let tombstones = query_as(tombstones).fetch_all(&mut *snapshot).await?;
@@ -293,15 +301,19 @@ impl VaultKeys {
 
     /// How many keys there are.
     pub async fn counts(&self) -> Result<KeyCounts, StoreError> {
-        let sql = "SELECT (SELECT count(DISTINCT tenant) FROM tenant_key), (SELECT count(*) FROM subject_key), \
-                   (SELECT count(*) FROM subject_key s WHERE s.generation < (SELECT max(generation) FROM tenant_key \
+        let sql = "SELECT (SELECT count(DISTINCT tenant) FROM tenant_key), (SELECT count(*) FROM subject_key \
+                   WHERE replaced = 0), (SELECT count(*) FROM subject_key WHERE replaced = 1), (SELECT count(*) FROM \
+                   subject_key s WHERE s.generation < (SELECT max(generation) FROM tenant_key \
                    t WHERE t.tenant = s.tenant)), (SELECT count(*) FROM tombstone)";
-        let found: Result<(i64, i64, i64, i64), _> = query_as(sql).fetch_one(self.database.readers()).await;
-        let (tenants, subjects, behind, tombstones) = found.map_err(|error| self.database.failed(error))?;
+        let found: Result<(i64, i64, i64, i64, i64), _> =
+            query_as(sql).fetch_one(self.database.readers()).await;
+        let (tenants, subjects, replaced, behind, tombstones) =
+            found.map_err(|error| self.database.failed(error))?;
         let count = i64::cast_unsigned;
         Ok(KeyCounts {
             tenants: count(tenants),
             subjects: count(subjects),
+            replaced: count(replaced),
             behind: count(behind),
             tombstones: count(tombstones),
         })
@@ -338,7 +350,7 @@ async fn add_subject_key(
     query(
         "INSERT INTO subject_key (id, tenant, generation, subject, wrapped) SELECT $1, $2, $3, $4, $5 WHERE \
          EXISTS (SELECT 1 FROM tenant_key WHERE tenant = $2 AND generation = $3) \
-         ON CONFLICT (tenant, subject) DO NOTHING",
+         ON CONFLICT (tenant, subject) WHERE replaced = 0 DO NOTHING",
     )
     .bind(&key.id[..])
     .bind(column_of(key.tenant.0))
@@ -347,8 +359,8 @@ async fn add_subject_key(
     .bind(&key.wrapped)
     .execute(&mut *connection)
     .await?;
-    let sql =
-        "SELECT id, tenant, generation, subject, wrapped FROM subject_key WHERE tenant = $1 AND subject = $2";
+    let sql = "SELECT id, tenant, generation, subject, wrapped, replaced FROM subject_key WHERE tenant = $1 AND subject = $2 AND \
+         replaced = 0";
     let there = query_as(sql).bind(column_of(key.tenant.0)).bind(&key.subject[..]);
     there.fetch_optional(&mut *connection).await
 }
@@ -377,7 +389,7 @@ async fn add_subject_keys(
                 .push_bind(&key.subject[..])
                 .push_bind(&key.wrapped);
         });
-        insert.push(" ON CONFLICT (tenant, subject) DO NOTHING");
+        insert.push(" ON CONFLICT (tenant, subject) WHERE replaced = 0 DO NOTHING");
         insert.build().execute(&mut *connection).await?;
     }
     Ok(true)
@@ -405,18 +417,26 @@ async fn shred(
     tenant: TenantId,
     subject: [u8; 32],
     shredded_at: u64,
-) -> sqlx::Result<Option<Tombstone>> {
-    let id: Option<Vec<u8>> = query_scalar("SELECT id FROM subject_key WHERE tenant = $1 AND subject = $2")
+) -> sqlx::Result<Vec<Tombstone>> {
+    let ids: Vec<Vec<u8>> = query_scalar(
+        "SELECT id FROM subject_key WHERE tenant = $1 AND subject = $2 ORDER BY replaced, rowid",
+    )
+    .bind(column_of(tenant.0))
+    .bind(&subject[..])
+    .fetch_all(&mut *connection)
+    .await?;
+    let stone = |id: Vec<u8>| {
+        let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
+        Ok(Tombstone { id, tenant, shredded_at })
+    };
+    let stones = ids.into_iter().map(stone).collect::<sqlx::Result<Vec<_>>>()?;
+    query("DELETE FROM subject_key WHERE tenant = $1 AND subject = $2")
         .bind(column_of(tenant.0))
         .bind(&subject[..])
-        .fetch_optional(&mut *connection)
+        .execute(&mut *connection)
         .await?;
-    let Some(id) = id else { return Ok(None) };
-    query("DELETE FROM subject_key WHERE id = $1").bind(&id).execute(&mut *connection).await?;
-    let id = id.try_into().map_err(|_| damaged("id", "it does not have 16 bytes"))?;
-    let stone = Tombstone { id, tenant, shredded_at };
-    add_tombstones(connection, &[stone]).await?;
-    Ok(Some(stone))
+    add_tombstones(connection, &stones).await?;
+    Ok(stones)
 }
 
 async fn merge(
@@ -426,6 +446,7 @@ async fn merge(
     tombstones: Vec<Tombstone>,
 ) -> sqlx::Result<()> {
     add_tombstones(connection, &tombstones).await?;
+    bury(connection).await?;
     for some in tenants.chunks(ROWS_AT_ONCE) {
         let mut insert = QueryBuilder::<Any>::new(
             "INSERT INTO tenant_key (tenant, generation, root, wrapped, index_key) ",
@@ -439,21 +460,32 @@ async fn merge(
         });
         insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
     }
-    for some in subjects.chunks(ROWS_AT_ONCE) {
-        let mut insert =
-            QueryBuilder::<Any>::new("INSERT INTO subject_key (id, tenant, generation, subject, wrapped) ");
-        insert.push_values(some, |mut row, key| {
-            row.push_bind(&key.id[..])
-                .push_bind(column_of(key.tenant.0))
-                .push_bind(column_of(key.generation))
-                .push_bind(&key.subject[..])
-                .push_bind(&key.wrapped);
-        });
-        insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
+    // A subject that has another key here keeps it, and what theirs sealed opens all the same.
+    for replaced in [false, true] {
+        for some in subjects.chunks(ROWS_AT_ONCE) {
+            let mut insert = QueryBuilder::<Any>::new(
+                "INSERT INTO subject_key (id, tenant, generation, subject, wrapped, replaced) ",
+            );
+            insert.push_values(some, |mut row, key| {
+                row.push_bind(&key.id[..])
+                    .push_bind(column_of(key.tenant.0))
+                    .push_bind(column_of(key.generation))
+                    .push_bind(&key.subject[..])
+                    .push_bind(&key.wrapped)
+                    .push_bind(i64::from(replaced || key.replaced));
+            });
+            insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
+        }
     }
-    // In either direction: what was shredded there goes here, and what was shredded here does not come back.
-    query("DELETE FROM subject_key WHERE id IN (SELECT id FROM tombstone)").execute(&mut *connection).await?;
-    Ok(())
+    bury(connection).await
+}
+
+/// In either direction: what was shredded there goes here, and what was shredded here does not come back.
+async fn bury(connection: &mut AnyConnection) -> sqlx::Result<()> {
+    query("DELETE FROM subject_key WHERE id IN (SELECT id FROM tombstone)")
+        .execute(connection)
+        .await
+        .map(drop)
 }
 
 fn damaged(column: &str, why: &str) -> sqlx::Error {
@@ -489,6 +521,7 @@ impl FromRow<'_, AnyRow> for SubjectKeyRecord {
             generation: number(row, "generation")?,
             subject: bytes(row, "subject")?,
             wrapped: row.try_get("wrapped")?,
+            replaced: number(row, "replaced")? > 0,
         })
     }
 }

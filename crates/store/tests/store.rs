@@ -7,17 +7,21 @@ mod postgres;
 use std::{fs, future::Future, os::unix::fs::PermissionsExt, path::Path, pin::Pin};
 
 use postgres::Postgres;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PKCS_RSA_SHA256,
+    RsaKeySize,
+};
 use store::{
-    Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PolicyRecord, PostgresAddress, Rights,
-    ScimAccount, ScimColumn, ScimQuery, ScimRecord, Store, StoreError, UserState,
+    Listed, NewChatCompletionRecord, NewKeyRecord, NewUsage, Owner, PolicyRecord, PostgresAddress, Resealed,
+    Rights, ScimAccount, ScimColumn, ScimQuery, ScimRecord, SealedParts, SealedRecord, Store, StoreError,
+    UserState,
 };
 use types::{DataClass, PriorityClass, Purposes, RequestId, Role, Sealed, TenantId, UserId};
 
 type Case = fn(Store) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// Every case gets a store of its own.
-const CASES: [(&str, Case); 10] = [
+const CASES: [(&str, Case); 11] = [
     ("keys", |store| Box::pin(keys_come_back_as_they_went_in(store))),
     ("users", |store| Box::pin(what_a_user_may_do_stands_with_the_user(store))),
     ("usage", |store| Box::pin(usage_is_counted_by_day_user_key_and_model(store))),
@@ -27,6 +31,7 @@ const CASES: [(&str, Case); 10] = [
     ("list", |store| Box::pin(completions_are_listed_by_pages(store))),
     ("owners", |store| Box::pin(only_the_owner_sees_and_changes_a_completion(store))),
     ("delete", |store| Box::pin(completions_are_deleted_by_age_and_by_subject(store))),
+    ("reseal", |store| Box::pin(rows_are_sealed_anew_only_as_they_were(store))),
     ("crowd", |store| Box::pin(who_fails_in_a_crowd_fails_alone(store))),
 ];
 
@@ -89,6 +94,9 @@ async fn only_whom_a_certificate_proves_is_talked_to_and_let_in() {
     );
     store.close().await;
 
+    let rsa = |name, size| shown(name, house.certify_with("llmos", "x", &rsa_key(size)));
+    let (weak, strong) = (rsa("weak", RsaKeySize::_2048), rsa("strong", RsaKeySize::_3072));
+    open(&address("localhost", &format!("{trusted}{strong}"))).await.unwrap().close().await;
     let open_to_all = shown("open", house.certify("llmos", "x"));
     fs::set_permissions(folder.path().join("open.key"), fs::Permissions::from_mode(0o644)).unwrap();
     for (address, says) in [
@@ -104,6 +112,10 @@ async fn only_whom_a_certificate_proves_is_talked_to_and_let_in() {
             "certificate authentication failed",
         ),
         (address("localhost", &format!("{trusted}{open_to_all}")), "others can read its key"),
+        (
+            address("localhost", &format!("{trusted}{weak}")),
+            "weak.key` has 2048 bits, and 3072 are the least",
+        ),
         (
             address("localhost", &trusted).replace("sslmode=verify-full", "sslmode=disable"),
             "no pg_hba.conf entry",
@@ -133,12 +145,19 @@ impl Authority {
 
     /// A certificate and its key, for an account of the database and a host.
     fn certify(&self, account: &str, host: &str) -> (String, String) {
+        self.certify_with(account, host, &KeyPair::generate().unwrap())
+    }
+
+    fn certify_with(&self, account: &str, host: &str, key: &KeyPair) -> (String, String) {
         let mut params = CertificateParams::new([host.to_owned()]).unwrap();
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, account);
-        let key = KeyPair::generate().unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+        (params.signed_by(key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }
+}
+
+fn rsa_key(size: RsaKeySize) -> KeyPair {
+    KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, size).unwrap()
 }
 
 async fn open(address: &str) -> Result<Store, StoreError> {
@@ -429,13 +448,15 @@ async fn only_the_owner_sees_and_changes_a_completion(store: Store) {
     ] {
         assert_eq!(store.chat_completion(stranger, id, 150).await.unwrap(), None);
         assert_eq!(store.chat_completion_messages(stranger, id, 150).await.unwrap(), None);
-        assert!(!store.update_chat_completion(stranger, id, sealed("x"), 150).await.unwrap());
+        assert!(!store.update_chat_completion(stranger, id, [1; 16], sealed("x"), 150).await.unwrap());
         assert!(!store.delete_chat_completion(stranger, id, 150).await.unwrap());
         let all = Listed { most: 10, ..Listed::default() };
         assert_eq!(store.chat_completions(stranger, &all, 150).await.unwrap(), []);
     }
     assert_eq!(store.chat_completion(ANNA, id, 200).await.unwrap(), None, "it has expired");
-    assert!(store.update_chat_completion(ANNA, id, sealed("new"), 150).await.unwrap());
+    let update = |key, text| store.update_chat_completion(ANNA, id, key, sealed(text), 150);
+    assert!(!update([2; 16], "of another key").await.unwrap());
+    assert!(update([1; 16], "new").await.unwrap());
     assert_eq!(store.chat_completion(ANNA, id, 150).await.unwrap().unwrap().metadata, sealed("new"));
     assert_eq!(store.chat_completion_messages(ANNA, id, 150).await.unwrap(), Some(sealed("messages")));
     assert!(store.delete_chat_completion(ANNA, id, 150).await.unwrap());
@@ -459,6 +480,48 @@ async fn completions_are_deleted_by_age_and_by_subject(store: Store) {
     assert_eq!(store.shorten_chat_completions(DataClass::Internal, 150).await.unwrap(), 250);
     assert_eq!(store.delete_expired_chat_completions(249).await.unwrap(), 0);
     assert_eq!(store.delete_expired_chat_completions(250).await.unwrap(), 250);
+}
+
+async fn rows_are_sealed_anew_only_as_they_were(store: Store) {
+    for id in 0..5 {
+        let metadata = sealed(if id == 4 { "2 metadata" } else { "1 metadata" });
+        let (messages, answer) = (sealed("2 messages"), sealed("2 answer"));
+        let row = NewChatCompletionRecord { messages, answer, metadata, ..completion(id, "m") };
+        store.insert_chat_completion(row).await.unwrap();
+    }
+    let otherwise = async |after| {
+        let rows = store.chat_completions_beginning_otherwise(b"2 ", after, 3).await.unwrap();
+        rows.into_iter().map(|row| (row.id.0, row)).collect::<Vec<_>>()
+    };
+    let rows = otherwise(0).await;
+    assert_eq!(rows.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1, 2], "at most so many");
+    assert_eq!(otherwise(rows[2].1.number).await.len(), 1, "and then what is behind");
+    // Changed, deleted, sealed anew by somebody else meanwhile.
+    assert!(store.update_chat_completion(ANNA, RequestId(0), [1; 16], sealed("1 new"), 150).await.unwrap());
+    assert!(store.delete_chat_completion(ANNA, RequestId(1), 150).await.unwrap());
+    let anew = |(_, before): (u128, SealedRecord)| Resealed {
+        subject_key: [2; 16],
+        parts: SealedParts {
+            messages: sealed("2 messages"),
+            answer: sealed("2 answer"),
+            metadata: sealed("2 metadata"),
+        },
+        before,
+    };
+    let all: Vec<Resealed> = rows.into_iter().map(anew).collect();
+    assert_eq!(store.reseal_chat_completions(all.clone()).await.unwrap(), 1);
+    assert_eq!(store.reseal_chat_completions(all).await.unwrap(), 0);
+    assert_eq!(store.count_chat_completions().await.unwrap(), 4, "what was deleted stays so");
+    let metadata =
+        async |id| store.chat_completion(ANNA, RequestId(id), 150).await.unwrap().unwrap().metadata;
+    assert_eq!(
+        [metadata(0).await, metadata(2).await, metadata(3).await],
+        [sealed("1 new"), sealed("2 metadata"), sealed("1 metadata")]
+    );
+    assert_eq!(otherwise(0).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 3]);
+    let of = async |key| store.chat_completions_sealed_with(key, 0, 9).await.unwrap();
+    assert_eq!(of([2; 16]).await.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
+    assert_eq!(of([1; 16]).await.len(), 3);
 }
 
 /// Many writes at once share a commit; one that cannot be made takes none of the others with it.

@@ -28,9 +28,27 @@ const LINE_BYTES_MAX: u64 = 16 << 10;
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 enum Line {
     LlmosKeys(u32),
-    Tenant { tenant: u64, generation: u64, root: String, wrapped: String, index: String },
-    Subject { id: String, tenant: u64, generation: u64, subject: String, wrapped: String },
-    Tombstone { id: String, tenant: u64, shredded_at: u64 },
+    Tenant {
+        tenant: u64,
+        generation: u64,
+        root: String,
+        wrapped: String,
+        index: String,
+    },
+    Subject {
+        id: String,
+        tenant: u64,
+        generation: u64,
+        subject: String,
+        wrapped: String,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replaced: bool,
+    },
+    Tombstone {
+        id: String,
+        tenant: u64,
+        shredded_at: u64,
+    },
     End(u64),
 }
 
@@ -58,6 +76,7 @@ impl Contents {
             generation: key.generation,
             subject: hex(&key.subject),
             wrapped: hex(&key.wrapped),
+            replaced: key.replaced,
         });
         let tombstones = self.tombstones.iter().map(|stone| Line::Tombstone {
             id: hex(&stone.id),
@@ -102,13 +121,14 @@ impl Contents {
                         index: bytes(&index).ok_or_else(wrong)?,
                     });
                 }
-                Line::Subject { id, tenant, generation, subject, wrapped } => {
+                Line::Subject { id, tenant, generation, subject, wrapped, replaced } => {
                     contents.subjects.push(SubjectKeyRecord {
                         id: fixed(&id).ok_or_else(wrong)?,
                         tenant: TenantId(tenant),
                         generation,
                         subject: fixed(&subject).ok_or_else(wrong)?,
                         wrapped: bytes(&wrapped).ok_or_else(wrong)?,
+                        replaced,
                     });
                 }
                 Line::Tombstone { id, tenant, shredded_at } => contents.tombstones.push(Tombstone {

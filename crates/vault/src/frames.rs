@@ -1,14 +1,14 @@
 //! Frames of 64 KiB under one data key.
 
 use aws_lc_rs::{
-    aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey},
+    aead::{Aad, LessSafeKey, Nonce},
     constant_time::verify_slices_are_equal,
-    hkdf::{HKDF_SHA256, KeyType, Salt},
+    hkdf::{KeyType, Salt},
 };
 use zeroize::Zeroizing;
 
 use crate::{
-    Place, VaultError,
+    Place, Suite, VaultError,
     header::{BOUND_BYTES, Header, SALT_BYTES},
     key::{KEY_BYTES, Key},
 };
@@ -38,6 +38,7 @@ impl KeyType for Length {
 impl Frames {
     /// The data key of a header and a place, and the commitment that the header must show.
     pub(crate) fn derive(
+        suite: Suite,
         subject: &Key,
         bound: &[u8; BOUND_BYTES],
         place: &Place<'_>,
@@ -48,11 +49,12 @@ impl Frames {
         let mut output = Zeroizing::new([0; KEY_BYTES + SALT_BYTES]);
         // The salt is in `bound` too; here it does what HKDF has it for.
         let salt = &bound[BOUND_BYTES - SALT_BYTES..];
-        hkdf(salt, subject.bytes(), &info, output.as_mut_slice()).ok_or(VaultError::Refused)?;
-        let key = UnboundKey::new(&AES_256_GCM, &output[..KEY_BYTES]).map_err(|_| VaultError::Refused)?;
+        hkdf(suite, salt, subject.bytes(), &info, output.as_mut_slice()).ok_or(VaultError::Refused)?;
+        let (key, shown) = output.split_first_chunk::<KEY_BYTES>().ok_or(VaultError::Refused)?;
+        let cipher = suite.cipher(key).map_err(|_| VaultError::Refused)?;
         let mut commitment = [0; SALT_BYTES];
-        commitment.copy_from_slice(&output[KEY_BYTES..]);
-        Ok((Self(LessSafeKey::new(key)), commitment))
+        commitment.copy_from_slice(shown);
+        Ok((Self(cipher), commitment))
     }
 
     /// The frames of a header that was read, if it belongs to this key and place.
@@ -60,7 +62,7 @@ impl Frames {
         if header.purpose != place.purpose as u16 {
             return Err(VaultError::Refused);
         }
-        let (frames, commitment) = Self::derive(subject, &header.bound(), place)?;
+        let (frames, commitment) = Self::derive(header.suite, subject, &header.bound(), place)?;
         verify_slices_are_equal(&commitment, &header.commitment).map_err(|_| VaultError::Refused)?;
         Ok(frames)
     }
@@ -80,9 +82,15 @@ impl Frames {
     }
 }
 
-/// HKDF-SHA256 (RFC 5869). None if more is asked for than it gives.
-pub(crate) fn hkdf(salt: &[u8], secret: &[u8], info: &[&[u8]], output: &mut [u8]) -> Option<()> {
-    let key = Salt::new(HKDF_SHA256, salt).extract(secret);
+/// HKDF (RFC 5869) with the hash of the suite. None if more is asked for than it gives.
+pub(crate) fn hkdf(
+    suite: Suite,
+    salt: &[u8],
+    secret: &[u8],
+    info: &[&[u8]],
+    output: &mut [u8],
+) -> Option<()> {
+    let key = Salt::new(suite.hkdf(), salt).extract(secret);
     key.expand(info, Length(output.len())).and_then(|okm| okm.fill(output)).ok()
 }
 

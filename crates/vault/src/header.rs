@@ -10,7 +10,7 @@
 
 use types::TenantId;
 
-use crate::{SubjectKeyId, VaultError};
+use crate::{SubjectKeyId, Suite, VaultError};
 
 /// Bytes before the first frame.
 pub const HEADER_BYTES: usize = 96;
@@ -21,8 +21,8 @@ pub(crate) const BOUND_BYTES: usize = HEADER_BYTES - SALT_BYTES;
 
 const MAGIC: [u8; 4] = *b"LLMV";
 const VERSION: u8 = 1;
-/// HKDF-SHA256, AES-256-GCM, frames of 64 KiB.
-const SUITE: u8 = 1;
+/// What tells the suite: all up to its number.
+const BEGINNING_BYTES: usize = MAGIC.len() + 2;
 
 /// What sealed data is for. What was sealed for one purpose does not open for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,6 +53,7 @@ pub struct Place<'a> {
 /// The header of sealed data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Header {
+    pub(crate) suite: Suite,
     pub(crate) purpose: u16,
     pub(crate) tenant: TenantId,
     pub(crate) subject_key: SubjectKeyId,
@@ -64,9 +65,7 @@ impl Header {
     /// The part that the data key is derived from.
     pub(crate) fn bound(&self) -> [u8; BOUND_BYTES] {
         let mut bytes = [0; BOUND_BYTES];
-        bytes[..4].copy_from_slice(&MAGIC);
-        bytes[4] = VERSION;
-        bytes[5] = SUITE;
+        bytes[..BEGINNING_BYTES].copy_from_slice(&self.suite.beginning());
         bytes[6..8].copy_from_slice(&self.purpose.to_be_bytes());
         bytes[8..16].copy_from_slice(&self.tenant.0.to_be_bytes());
         bytes[16..32].copy_from_slice(&self.subject_key.0);
@@ -85,16 +84,23 @@ impl Header {
         if bytes[..4] != MAGIC {
             return Err(VaultError::Unknown("it does not begin with LLMV"));
         }
-        if bytes[4] != VERSION || bytes[5] != SUITE {
-            return Err(VaultError::Unknown("it was sealed by a newer program; update this one"));
-        }
+        let suite = Suite::of_number(bytes[5]).filter(|_| bytes[4] == VERSION);
         Ok(Self {
+            suite: suite.ok_or(VaultError::Unknown("it was sealed by a newer program; update this one"))?,
             purpose: u16::from_be_bytes(part(bytes, 6)),
             tenant: TenantId(u64::from_be_bytes(part(bytes, 8))),
             subject_key: SubjectKeyId(part(bytes, 16)),
             salt: part(bytes, 32),
             commitment: part(bytes, 64),
         })
+    }
+}
+
+impl Suite {
+    /// What everything begins with that is sealed in this suite, and nothing else.
+    pub fn beginning(self) -> [u8; BEGINNING_BYTES] {
+        let [l, m, v, w] = MAGIC;
+        [l, m, v, w, VERSION, self.number()]
     }
 }
 

@@ -6,9 +6,9 @@ use aws_lc_rs::rand;
 use types::{Sealed, Secret, TenantId};
 use zeroize::Zeroizing;
 
-use crate::{Opener, Place, Sealer, VaultError, Wrapped, sealed_length, wrap};
+use crate::{Opener, Place, Sealer, Suite, VaultError, Wrapped, sealed_length, wrap};
 
-/// All keys are for AES-256.
+/// All keys have 256 bits, whatever they are for.
 pub(crate) const KEY_BYTES: usize = 32;
 
 /// 256 random bits, wiped on drop. Has no `Debug` and leaves this crate only wrapped.
@@ -64,12 +64,13 @@ impl fmt::Debug for SubjectKeyId {
 pub struct TenantKey {
     key: Key,
     tenant: TenantId,
+    suite: Suite,
 }
 
 impl TenantKey {
     /// A new one.
     pub fn random(tenant: TenantId) -> Result<Self, VaultError> {
-        Ok(Self { key: Key::random()?, tenant })
+        Ok(Self::of(Key::random()?, tenant))
     }
 
     /// Whose it is.
@@ -77,29 +78,43 @@ impl TenantKey {
         self.tenant
     }
 
+    /// The same key, under which keys are wrapped in this suite from now on, and values sealed by the keys below it.
+    #[must_use]
+    pub fn in_suite(self, suite: Suite) -> Self {
+        Self { suite, ..self }
+    }
+
     /// A new subject key.
     pub fn new_subject(&self) -> Result<SubjectKey, VaultError> {
-        Ok(SubjectKey { key: Key::random()?, tenant: self.tenant, id: SubjectKeyId::random()? })
+        Ok(self.subject(Key::random()?, SubjectKeyId::random()?))
     }
 
     /// The subject key, wrapped by this one.
     pub fn wrap(&self, subject: &SubjectKey) -> Result<Wrapped, VaultError> {
-        wrap::wrap(&self.key, &subject.key, &Self::context(self.tenant, subject.id))
+        wrap::wrap(self.suite, &self.key, &subject.key, &Self::context(self.tenant, subject.id))
     }
 
     /// The subject key of this id that was wrapped by this one.
     pub fn unwrap(&self, id: SubjectKeyId, wrapped: &Wrapped) -> Result<SubjectKey, VaultError> {
         let wrong = VaultError::WrongKey { what: "subject key", under: "tenant key" };
         let key = wrap::unwrap(&self.key, wrapped, &Self::context(self.tenant, id)).ok_or(wrong)?;
-        Ok(SubjectKey { key, tenant: self.tenant, id })
+        Ok(self.subject(key, id))
     }
 
     pub(crate) fn key(&self) -> &Key {
         &self.key
     }
 
+    pub(crate) fn suite(&self) -> Suite {
+        self.suite
+    }
+
     pub(crate) fn of(key: Key, tenant: TenantId) -> Self {
-        Self { key, tenant }
+        Self { key, tenant, suite: Suite::default() }
+    }
+
+    fn subject(&self, key: Key, id: SubjectKeyId) -> SubjectKey {
+        SubjectKey { key, tenant: self.tenant, id, suite: self.suite }
     }
 
     fn context(tenant: TenantId, id: SubjectKeyId) -> [u8; 24] {
@@ -115,12 +130,13 @@ pub struct SubjectKey {
     key: Key,
     tenant: TenantId,
     id: SubjectKeyId,
+    suite: Suite,
 }
 
 impl SubjectKey {
     /// A key that seals one thing that is no person's, and is stored beside it.
     pub(crate) fn alone(key: Key) -> Self {
-        Self { key, tenant: TenantId(0), id: SubjectKeyId([0; 16]) }
+        Self { key, tenant: TenantId(0), id: SubjectKeyId([0; 16]), suite: Suite::default() }
     }
 
     /// Its name.
@@ -131,6 +147,11 @@ impl SubjectKey {
     /// Whose it is.
     pub fn tenant(&self) -> TenantId {
         self.tenant
+    }
+
+    /// The suite that it seals in. It opens all.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// Seals a value.

@@ -11,7 +11,7 @@ use store::{KeyCounts, SubjectKeyRecord, TenantKeyRecord, Tombstone, VaultKeys};
 use types::{DataSubject, Sealed, TenantId};
 
 use crate::{
-    HEADER_BYTES, Root, SubjectKey, SubjectKeyId, TenantKey, VaultError, Wrapped,
+    HEADER_BYTES, Root, SubjectKey, SubjectKeyId, Suite, TenantKey, VaultError, Wrapped,
     backup::Contents,
     header::Header,
     key::{KEY_BYTES, Key},
@@ -21,6 +21,8 @@ use crate::{
 
 /// Subject keys that are wrapped anew in one transaction.
 const REWRAPPED_AT_ONCE: u32 = 4_000;
+/// Subject keys in the place of which others are put in one transaction.
+const REPLACED_AT_ONCE: u32 = 500;
 /// How often a key is made again when its tenant's key was rotated meanwhile.
 const ATTEMPTS_MAX: usize = 4;
 /// What the hash of names is wrapped for.
@@ -29,6 +31,8 @@ const INDEX_CONTEXT: &[u8] = b"llmos index of subjects ";
 /// All keys of an installation. What is opened of it is in memory only.
 pub struct Keyring {
     keys: VaultKeys,
+    /// What is new is sealed and wrapped in it.
+    suite: Suite,
     pub(crate) roots: Arc<Roots>,
     /// Those that were used, by tenant: as many as there are tenants.
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
@@ -72,7 +76,19 @@ impl Keyring {
                 foreign.tenant
             )));
         }
-        Ok(Self { keys, roots, tenants: Mutex::default() })
+        Ok(Self { keys, suite: Suite::default(), roots, tenants: Mutex::default() })
+    }
+
+    /// The same keys; what is new is sealed and wrapped in this suite. What is there opens whichever it is.
+    #[must_use]
+    pub fn in_suite(self, suite: Suite) -> Self {
+        self.opened().clear();
+        Self { suite, ..self }
+    }
+
+    /// What is new is sealed in it.
+    pub fn suite(&self) -> Suite {
+        self.suite
     }
 
     /// The key of a subject; made if there is none.
@@ -90,7 +106,8 @@ impl Keyring {
                 tenant,
                 generation: *generation,
                 subject: name,
-                wrapped: newest.wrap(&made)?.0.to_vec(),
+                wrapped: newest.wrap(&made)?.as_bytes().to_vec(),
+                replaced: false,
             };
             match self.keys.add_subject_key(record).await? {
                 Some(there) if there.id == made.id().0 => return Ok(made),
@@ -116,6 +133,20 @@ impl Keyring {
         }
     }
 
+    /// All keys of a subject: the present one, then those that it has replaced.
+    pub async fn known_subject_keys(
+        &self,
+        tenant: TenantId,
+        subject: &DataSubject,
+    ) -> Result<Vec<SubjectKey>, VaultError> {
+        let name = self.tenant(tenant).await?.hash(subject);
+        let mut keys = Vec::new();
+        for record in self.keys.subject_keys(tenant, &name).await? {
+            keys.push(self.unwrap(&record).await?);
+        }
+        Ok(keys)
+    }
+
     /// Makes the keys of many subjects at once, of those that have none: for a tenant that moves in.
     pub async fn add_subjects(&self, tenant: TenantId, subjects: &[DataSubject]) -> Result<(), VaultError> {
         for some in subjects.chunks(REWRAPPED_AT_ONCE as usize) {
@@ -123,13 +154,14 @@ impl Keyring {
             let (generation, newest) = opened.newest();
             let record = |subject: &DataSubject| {
                 let made = newest.new_subject()?;
-                let wrapped = newest.wrap(&made)?.0.to_vec();
+                let wrapped = newest.wrap(&made)?.as_bytes().to_vec();
                 Ok(SubjectKeyRecord {
                     id: made.id().0,
                     tenant,
                     generation: *generation,
                     subject: opened.hash(subject),
                     wrapped,
+                    replaced: false,
                 })
             };
             let records = some.iter().map(record).collect::<Result<Vec<_>, VaultError>>()?;
@@ -160,14 +192,14 @@ impl Keyring {
         self.unwrap(&record).await
     }
 
-    /// Destroys the key of a subject: nothing that was sealed with it can be read again, wherever copies of it are. None
-    /// if there is no such key. Durable when this returns. `now` is in seconds since 1970.
+    /// Destroys the keys of a subject: nothing that was sealed with them can be read again, wherever copies of it are. None
+    /// are returned if there is no such key. Durable when this returns. `now` is in seconds since 1970.
     pub async fn shred(
         &self,
         tenant: TenantId,
         subject: &DataSubject,
         now: u64,
-    ) -> Result<Option<Tombstone>, VaultError> {
+    ) -> Result<Vec<Tombstone>, VaultError> {
         let name = self.tenant(tenant).await?.hash(subject);
         Ok(self.keys.shred(tenant, name, now).await?)
     }
@@ -199,7 +231,7 @@ impl Keyring {
         let mut generation = opened.newest().0;
         if self.keys.subject_keys_behind(tenant, generation, 1).await?.is_empty() {
             generation += 1;
-            let fresh = TenantKey::random(tenant)?;
+            let fresh = TenantKey::random(tenant)?.in_suite(self.suite);
             self.add(&fresh, generation, &opened.index_key).await?;
             self.forget(tenant);
         }
@@ -214,7 +246,7 @@ impl Keyring {
             let again = |record: &SubjectKeyRecord| {
                 let id = SubjectKeyId(record.id);
                 let key = opened.of(record.generation)?.unwrap(id, &wrapped_of(record)?)?;
-                let wrapped = newest.wrap(&key)?.0.to_vec();
+                let wrapped = newest.wrap(&key)?.as_bytes().to_vec();
                 Ok(SubjectKeyRecord { generation, wrapped, ..record.clone() })
             };
             let records = behind.iter().map(again).collect::<Result<Vec<_>, VaultError>>()?;
@@ -225,6 +257,63 @@ impl Keyring {
         self.keys.destroy_old_tenant_keys(tenant, generation).await?;
         self.forget(tenant);
         Ok(rewrapped)
+    }
+
+    /// Gives all subjects new keys, which seal what is new. What their old keys have sealed opens by those, until it is sealed
+    /// anew with [the present one](Self::present). One that was broken off is begun again: who has a new key already gets
+    /// another. Returns how many there are.
+    pub async fn replace_subject_keys(&self) -> Result<u64, VaultError> {
+        // Keys that are made here lie behind it.
+        let last = self.keys.last_place().await?;
+        let (mut after, mut replaced) = (0, 0);
+        loop {
+            let mut some = self.keys.subject_keys_behind_place(false, after, REPLACED_AT_ONCE).await?;
+            some.retain(|(place, _)| *place <= last);
+            let Some((place, _)) = some.last() else { return Ok(replaced) };
+            after = *place;
+            replaced += self.replace(some.into_iter().map(|(_, record)| record).collect()).await?;
+        }
+    }
+
+    async fn replace(&self, records: Vec<SubjectKeyRecord>) -> Result<u64, VaultError> {
+        for _ in 0..ATTEMPTS_MAX {
+            let mut made = Vec::with_capacity(records.len());
+            for record in &records {
+                let opened = self.tenant(record.tenant).await?;
+                let (generation, newest) = opened.newest();
+                let key = newest.new_subject()?;
+                let wrapped = newest.wrap(&key)?.as_bytes().to_vec();
+                let generation = *generation;
+                made.push((
+                    record.id,
+                    SubjectKeyRecord { id: key.id().0, generation, wrapped, ..record.clone() },
+                ));
+            }
+            if let Some(count) = self.keys.replace_subject_keys(made).await? {
+                return Ok(count);
+            }
+            // The key of a tenant was rotated away.
+            for record in &records {
+                self.forget(record.tenant);
+            }
+        }
+        Err(VaultError::Rotating(records.first().map_or(TenantId(0), |record| record.tenant)))
+    }
+
+    /// The key that a subject has now of which this is one.
+    pub async fn present(&self, key: &SubjectKey) -> Result<SubjectKey, VaultError> {
+        let record = self.keys.subject_key_of_id(key.id().0).await?.ok_or(VaultError::Shredded)?;
+        if !record.replaced {
+            return self.unwrap(&record).await;
+        }
+        let present = self.keys.subject_key(record.tenant, &record.subject).await?;
+        self.unwrap(&present.ok_or(VaultError::Shredded)?).await
+    }
+
+    /// Keys that were replaced, with their places; only behind `after`, in order. None behind the last one.
+    pub async fn replaced_keys(&self, after: u64) -> Result<Vec<(u64, SubjectKeyId)>, VaultError> {
+        let some = self.keys.subject_keys_behind_place(true, after, REPLACED_AT_ONCE).await?;
+        Ok(some.into_iter().map(|(place, record)| (place, SubjectKeyId(record.id))).collect())
     }
 
     /// Puts a new root in the place of the one that is there: what is made from now on is wrapped by it. What is wrapped
@@ -246,7 +335,7 @@ impl Keyring {
             }
             rewrapped += behind.len() as u64;
             for record in behind {
-                let key = self.root_of(&record)?.unwrap(record.tenant, &record.wrapped)?;
+                let key = self.root_of(&record)?.unwrap(record.tenant, &record.wrapped)?.in_suite(self.suite);
                 let wrapped = newest.wrap(&key)?;
                 self.keys.rewrap_tenant_key(TenantKeyRecord { root: newest.id(), wrapped, ..record }).await?;
             }
@@ -274,7 +363,7 @@ impl Keyring {
         self.opened().clear();
         let after = self.keys.counts().await?;
         Ok(Restored {
-            subjects: after.subjects.saturating_sub(before.subjects),
+            subjects: (after.subjects + after.replaced).saturating_sub(before.subjects + before.replaced),
             shredded: backup.subjects.len() as u64 - self.keys.present(&backup.subjects).await?,
         })
     }
@@ -330,11 +419,13 @@ impl Keyring {
         }
         let mut records = self.keys.tenant_keys(tenant).await?;
         if records.is_empty() {
-            self.add(&TenantKey::random(tenant)?, 1, &Key::random()?).await?;
+            let first = TenantKey::random(tenant)?.in_suite(self.suite);
+            self.add(&first, 1, &Key::random()?).await?;
             records = self.keys.tenant_keys(tenant).await?;
         }
         let open = |record: &TenantKeyRecord| {
-            Ok((record.generation, self.root_of(record)?.unwrap(tenant, &record.wrapped)?))
+            let key = self.root_of(record)?.unwrap(tenant, &record.wrapped)?;
+            Ok((record.generation, key.in_suite(self.suite)))
         };
         let generations = records.iter().map(open).collect::<Result<Vec<_>, VaultError>>()?;
         let (Some(newest), Some((_, key))) = (records.first(), generations.first()) else {
@@ -356,7 +447,9 @@ impl Keyring {
             generation,
             root: root.id(),
             wrapped: root.wrap(key)?,
-            index: wrap::wrap(key.key(), index_key, &index_context(key.tenant()))?.0.to_vec(),
+            index: wrap::wrap(key.suite(), key.key(), index_key, &index_context(key.tenant()))?
+                .as_bytes()
+                .to_vec(),
         };
         // Another process may have been quicker; then its key is the one.
         self.keys.add_tenant_key(record).await?;

@@ -11,14 +11,16 @@
 //! Secrets of the installation itself (a TLS key, the pepper) are sealed under the root alone: `secrets.rs` says how.
 //!
 //! Three rules make the format simple:
-//! - A **data key** is never stored. It is derived (HKDF-SHA256) from the subject key, a random salt, the header and the
+//! - A **data key** is never stored. It is derived (HKDF) from the subject key, a random salt, the header and the
 //!   place where the sealed bytes belong. So a header that was changed, or bytes that were put in another place, lead to
 //!   another key, and nothing has to be authenticated twice.
 //! - Each data key seals **one** value or file, so its nonces are counters. The last frame is marked in its nonce
 //!   (STREAM: Hoang, Reyhanitabar, Rogaway and Vizár, "Online Authenticated-Encryption and its Nonce-Reuse
 //!   Misuse-Resistance", 2015): frames can neither be cut off, nor swapped, nor repeated.
-//! - AES-GCM does not bind a ciphertext to its key. The header holds a **commitment**, derived beside the data key, and
+//! - Neither AES-GCM nor ChaCha20-Poly1305 binds a ciphertext to its key. The header holds a **commitment**, derived beside the data key, and
 //!   it is compared first.
+//!
+//! Which algorithms seal what is new is a [`Suite`], whose number is in the header; what is there opens whichever that is.
 //!
 //! The types to know: [`Keyring`] (finds, makes, rotates and destroys keys), [`SubjectKey`] (seals and opens), [`Place`]
 //! (what the bytes are bound to), [`Root`] (where trust begins), [`Secrets`] (what is under the root alone), [`Recipients`] and [`Identities`] (files that leave the
@@ -39,6 +41,7 @@ mod sealed_secret;
 mod secrets;
 mod source;
 mod stream;
+mod suite;
 #[cfg(test)]
 mod vectors;
 mod wrap;
@@ -55,4 +58,5 @@ pub use sealed_secret::SECRET_BYTES_MAX;
 pub use secrets::{NamedSecret, SECRETS_MAX, SecretFile, SecretName, Secrets, SecretsPlace};
 pub use source::{RootFile, RootSource};
 pub use stream::{Opener, RangeOpener, Sealer, sealed_length};
+pub use suite::Suite;
 pub use wrap::Wrapped;

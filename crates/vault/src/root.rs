@@ -16,7 +16,7 @@ use types::{Secret, TenantId};
 use zeroize::Zeroizing;
 
 use crate::{
-    HsmKey, TenantKey, VaultError, Wrapped,
+    HsmKey, Suite, TenantKey, VaultError, Wrapped,
     hsm::Hsm,
     key::{KEY_BYTES, Key},
     wrap,
@@ -103,7 +103,7 @@ impl Root {
 
     /// Wraps a tenant key.
     pub fn wrap(&self, tenant: &TenantKey) -> Result<Vec<u8>, VaultError> {
-        self.wrap_for(tenant.key(), &label(tenant.tenant()))
+        self.wrap_for(tenant.suite(), tenant.key(), &label(tenant.tenant()))
     }
 
     /// The tenant key that was wrapped by this root. With RSA it costs 3 ms.
@@ -113,9 +113,9 @@ impl Root {
     }
 
     /// Wraps a key for what the label says: it is unwrapped for nothing else.
-    pub(crate) fn wrap_for(&self, key: &Key, label: &[u8]) -> Result<Vec<u8>, VaultError> {
+    pub(crate) fn wrap_for(&self, suite: Suite, key: &Key, label: &[u8]) -> Result<Vec<u8>, VaultError> {
         match &self.kind {
-            Kind::Symmetric(root) => Ok(wrap::wrap(root, key, label)?.0.to_vec()),
+            Kind::Symmetric(root) => Ok(wrap::wrap(suite, root, key, label)?.as_bytes().to_vec()),
             Kind::Rsa(rsa) => rsa
                 .seal(key.bytes(), label)
                 .ok_or_else(|| VaultError::Root("it cannot wrap a key".to_owned())),
@@ -128,7 +128,7 @@ impl Root {
     pub(crate) fn unwrap_for(&self, wrapped: &[u8], label: &[u8]) -> Option<Key> {
         match &self.kind {
             Kind::Symmetric(root) => {
-                wrapped.try_into().ok().and_then(|wrapped| wrap::unwrap(root, &Wrapped(wrapped), label))
+                Wrapped::of(wrapped).and_then(|wrapped| wrap::unwrap(root, &wrapped, label))
             }
             Kind::Rsa(rsa) => rsa.open(wrapped, label).and_then(|plain| Key::of(&plain)),
             Kind::Hsm(hsm) => hsm.open_sealed(wrapped, label).and_then(|plain| Key::of(&plain)),

@@ -12,7 +12,9 @@
 
 use types::{Sealed, Secret};
 
-use crate::{Place, Purpose, Root, SubjectKey, VaultError, key::Key, roots::Roots, stream::sealed_length};
+use crate::{
+    Place, Purpose, Root, SubjectKey, Suite, VaultError, key::Key, roots::Roots, stream::sealed_length,
+};
 
 /// Longest secret, in bytes: a chain of keys in PEM has a few thousand.
 pub const SECRET_BYTES_MAX: usize = 64 << 10;
@@ -32,7 +34,7 @@ pub(crate) fn file_bytes_max() -> usize {
 
 pub(crate) fn seal(root: &Root, record: &str, value: &Secret) -> Result<Vec<u8>, VaultError> {
     let key = Key::random()?;
-    let wrapped = root.wrap_for(&key, &label(record))?;
+    let wrapped = root.wrap_for(Suite::default(), &key, &label(record))?;
     let length = u16::try_from(wrapped.len()).map_err(|_| VaultError::TooLong)?;
     let sealed = SubjectKey::alone(key).seal(&place(record), value)?;
     let parts = [&MAGIC[..], &[VERSION, 0], &length.to_be_bytes(), &root.id(), &wrapped, sealed.as_bytes()];

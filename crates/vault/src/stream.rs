@@ -41,6 +41,7 @@ impl<W: Write> Sealer<W> {
     /// Writes the header.
     pub fn begin(key: &SubjectKey, place: &Place<'_>, mut sink: W) -> Result<Self, VaultError> {
         let mut header = Header {
+            suite: key.suite(),
             purpose: place.purpose as u16,
             tenant: key.tenant(),
             subject_key: key.id(),
@@ -48,7 +49,7 @@ impl<W: Write> Sealer<W> {
             commitment: [0; SALT_BYTES],
         };
         rand::fill(&mut header.salt).map_err(|_| VaultError::NoRandom)?;
-        let (frames, commitment) = Frames::derive(key.key(), &header.bound(), place)?;
+        let (frames, commitment) = Frames::derive(header.suite, key.key(), &header.bound(), place)?;
         header.commitment = commitment;
         sink.write_all(&header.bytes())?;
         let frame = Zeroizing::new(Vec::with_capacity(FRAME_BYTES + TAG_BYTES));

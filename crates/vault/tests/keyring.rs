@@ -5,9 +5,9 @@
 use std::{fs, path::Path};
 
 use store::VaultKeys;
-use types::{DataSubject, Secret, TenantId};
+use types::{DataSubject, Sealed, Secret, TenantId};
 use vault::{
-    Keyring, Place, Purpose, Root, RootFile, RootSource, RsaKeyFile, Secrets, SecretsPlace, VaultError,
+    Keyring, Place, Purpose, Root, RootFile, RootSource, RsaKeyFile, Secrets, SecretsPlace, Suite, VaultError,
 };
 
 const PLACE: Place<'_> = Place { purpose: Purpose::Conversation, record: b"7" };
@@ -90,11 +90,11 @@ async fn what_was_shredded_is_gone_from_the_files_too_and_who_comes_back_gets_an
     let wrapped = keys.subject_key_of_id(old.id().0).await.unwrap().unwrap().wrapped;
     assert!(is_there(folder.path(), &wrapped), "and so was its key");
 
-    let tombstone = keyring.shred(TENANT, &gone, 1_700_000_000).await.unwrap().unwrap();
+    let tombstone = keyring.shred(TENANT, &gone, 1_700_000_000).await.unwrap()[0];
     assert_eq!((tombstone.id, tombstone.tenant), (old.id().0, TENANT));
     assert!(!is_there(folder.path(), &wrapped), "the wrapped key is overwritten");
     assert!(matches!(keyring.of_sealed(&sealed).await, Err(VaultError::Shredded)));
-    assert_eq!(keyring.shred(TENANT, &gone, 1_700_000_001).await.unwrap(), None);
+    assert_eq!(keyring.shred(TENANT, &gone, 1_700_000_001).await.unwrap(), []);
     assert_eq!(keys.tombstones().await.unwrap(), [tombstone]);
 
     let again = keyring.subject(TENANT, &gone).await.unwrap();
@@ -143,7 +143,7 @@ async fn a_restored_backup_never_brings_back_what_was_shredded() {
     let mut old = Vec::new();
     ring.backup(&mut old).await.unwrap();
     ring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
-    ring.shred(TENANT, &names[1], 5).await.unwrap().unwrap();
+    assert_eq!(ring.shred(TENANT, &names[1], 5).await.unwrap().len(), 1);
     sealed.push(ring.subject(TENANT, &names[2]).await.unwrap().seal(&PLACE, &secret("planted")).unwrap());
     let mut new = Vec::new();
     ring.backup(&mut new).await.unwrap();
@@ -187,6 +187,112 @@ async fn a_restored_backup_never_brings_back_what_was_shredded() {
     fs::create_dir(&other_root).unwrap();
     let other_root = keyring(&other_root, root('b'), None).await.unwrap();
     assert!(matches!(other_root.restore(&mut new.as_slice()).await, Err(VaultError::WrongKey { .. })));
+}
+
+/// `keys-1.db` and the values in `sealed-1.txt` are from a program that knew one suite and nothing of replaced keys.
+#[tokio::test]
+async fn what_was_sealed_before_there_was_a_second_suite_opens_whichever_is_set() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let text = fs::read_to_string(fixtures.join("sealed-1.txt")).unwrap();
+    let sealed: Vec<(&str, Sealed)> = text
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, hex)| (name, Sealed::from(data_encoding::HEXLOWER.decode(hex.as_bytes()).unwrap())))
+        .collect();
+    assert_eq!(sealed.len(), 6);
+    let place = Place { purpose: Purpose::Conversation, record: b"1" };
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(fixtures.join("keys-1.db"), folder.path().join("keys.db")).unwrap();
+    for suite in Suite::ALL {
+        let root = Root::of_text(&Secret::from("0123456789abcdef".repeat(4))).unwrap();
+        let ring = keyring(folder.path(), root, None).await.unwrap().in_suite(suite);
+        for (name, sealed) in &sealed {
+            match ring.of_sealed(sealed).await {
+                Err(VaultError::Shredded) => assert_eq!(*name, "0-2"),
+                key => assert_eq!(key.unwrap().open(&place, sealed).unwrap().expose(), name.as_bytes()),
+            }
+        }
+        assert!(
+            ring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap() >= 5,
+            "all are wrapped anew in {suite}"
+        );
+        ring.replace_subject_keys().await.unwrap();
+        let counts = ring.counts().await.unwrap();
+        assert_eq!((counts.subjects, counts.tombstones), (5, 1));
+        drop(ring);
+    }
+}
+
+/// Keys of people are replaced, while a tenant's key is rotated, and before a suite is changed: what each has sealed opens, what
+/// is new is under the present one, and who is shredded is so under all of them.
+#[tokio::test]
+async fn people_get_new_keys_and_what_the_old_ones_sealed_opens_until_they_are_shredded() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = keyring(folder.path(), root('a'), None).await.unwrap();
+    let names: Vec<DataSubject> = (0..1_100).map(|number| subject(&format!("patient {number}"))).collect();
+    first.add_subjects(TENANT, &names).await.unwrap();
+    let seal = |key: &vault::SubjectKey| key.seal(&PLACE, &secret("planted")).unwrap();
+    let old = first.subject(TENANT, &names[0]).await.unwrap();
+    let mut sealed = vec![seal(&old)];
+    let mut before = Vec::new();
+    first.backup(&mut before).await.unwrap();
+
+    assert_eq!(first.replace_subject_keys().await.unwrap(), 1_100, "each once");
+    let second = keyring(folder.path(), root('a'), None).await.unwrap().in_suite(Suite::ChaCha20Poly1305);
+    sealed.push(seal(&second.subject(TENANT, &names[0]).await.unwrap()));
+    // In one process the tenant's key is rotated, in the other all keys are replaced by what it has in memory.
+    second.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    assert_eq!(first.replace_subject_keys().await.unwrap(), 1_100);
+    sealed.push(seal(&first.subject(TENANT, &names[0]).await.unwrap()));
+    let counts = first.counts().await.unwrap();
+    assert_eq!((counts.subjects, counts.replaced, counts.behind), (1_100, 2_200, 0));
+    assert!(sealed[0].as_bytes().starts_with(&Suite::Aes256Gcm.beginning()));
+    assert!(sealed[1].as_bytes().starts_with(&Suite::ChaCha20Poly1305.beginning()));
+
+    let keys = second.known_subject_keys(TENANT, &names[0]).await.unwrap();
+    let present = second.subject(TENANT, &names[0]).await.unwrap();
+    assert_eq!((keys.len(), keys[0].id(), keys[1].id()), (3, present.id(), old.id()));
+    assert_eq!(second.present(&old).await.unwrap().id(), present.id());
+    assert_eq!(second.present(&present).await.unwrap().id(), present.id());
+    let (mut after, mut replaced) = (0, 0);
+    while let Some((place, _)) = second.replaced_keys(after).await.unwrap().last().copied() {
+        replaced += second.replaced_keys(after).await.unwrap().len();
+        after = place;
+    }
+    assert_eq!(replaced, 2_200);
+
+    // A backup from before, and one of now, into what is here and into nothing, in either order.
+    let mut now = Vec::new();
+    second.backup(&mut now).await.unwrap();
+    let mut rings = vec![first, second];
+    for (number, order) in [[&before, &now], [&now, &before]].into_iter().enumerate() {
+        let elsewhere = folder.path().join(number.to_string());
+        fs::create_dir(&elsewhere).unwrap();
+        let restored = keyring(&elsewhere, root('a'), None).await.unwrap();
+        for backup in order {
+            restored.restore(&mut backup.as_slice()).await.unwrap();
+        }
+        rings.push(restored);
+    }
+    for ring in &rings {
+        for sealed in &sealed {
+            let key = ring.of_sealed(sealed).await.unwrap();
+            assert_eq!(key.open(&PLACE, sealed).unwrap().expose(), b"planted");
+        }
+    }
+    for ring in &rings[1..] {
+        let stones = ring.shred(TENANT, &names[0], 7).await.unwrap();
+        assert_eq!(stones.len(), 3);
+        for sealed in &sealed {
+            assert!(matches!(ring.of_sealed(sealed).await, Err(VaultError::Shredded)));
+        }
+        assert!(matches!(ring.present(&old).await, Err(VaultError::Shredded)));
+        let back = ring.restore(&mut before.as_slice()).await.unwrap();
+        assert_eq!((back.subjects, back.shredded), (0, 1));
+        ring.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+        let other = ring.subject(TENANT, &names[1]).await.unwrap();
+        assert_eq!(other.open(&PLACE, &seal(&other)).unwrap().expose(), b"planted");
+    }
 }
 
 /// A new root in the place of the old one, broken off at each point where it can be: the next start completes it.

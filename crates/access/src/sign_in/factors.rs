@@ -3,7 +3,6 @@
 use std::sync::PoisonError;
 
 use audit::Facts;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use data_encoding::HEXLOWER;
 use identity::{
     Enrolment, IdentityError, PasskeyChallenge, PasskeyProof, PasskeySignInPending, PendingPasskey, Totp,
@@ -506,7 +505,7 @@ impl SignIn {
     }
 
     /// Takes in what the store has: there are few of them, and they change seldom.
-    async fn reload(&self) -> Result<(), AccessError> {
+    pub(super) async fn reload(&self) -> Result<(), AccessError> {
         let mut all = std::collections::HashMap::<UserId, Vec<FactorRecord>>::new();
         for factor in self.store().factors().await? {
             all.entry(factor.user).or_default().push(factor);
@@ -533,38 +532,6 @@ impl SignIn {
                 .to_uppercase(),
         );
         self.0.keyring.pepper().derive("recovery code", &[&user.0.to_be_bytes(), typed.as_bytes()])
-    }
-
-    fn seal_key(&self) -> Result<RandomizedNonceKey, SignInError> {
-        let key = self.0.keyring.pepper().derive("totp seed", &[]);
-        RandomizedNonceKey::new(&AES_256_GCM, &*key).map_err(|_| IdentityError::Random.into())
-    }
-
-    /// A seed as the store keeps it: who has the database alone can compute no codes.
-    fn sealed(&self, user: UserId, seed: &[u8]) -> Result<Vec<u8>, SignInError> {
-        let mut sealed = seed.to_vec();
-        let nonce = self
-            .seal_key()?
-            .seal_in_place_append_tag(Aad::from(user.0.to_be_bytes()), &mut sealed)
-            .map_err(|_| IdentityError::Random)?;
-        sealed.extend_from_slice(nonce.as_ref());
-        Ok(sealed)
-    }
-
-    fn opened(&self, user: UserId, sealed: &[u8]) -> Result<Totp, SignInError> {
-        let damaged =
-            || SignInError::from(AccessError::Unavailable("a factor in the store is damaged".to_owned()));
-        let (sealed, nonce) =
-            sealed.split_at_checked(sealed.len().saturating_sub(NONCE_LEN)).ok_or_else(damaged)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| damaged())?;
-        let mut seed = Zeroizing::new(sealed.to_vec());
-        let length = self
-            .seal_key()?
-            .open_in_place(nonce, Aad::from(user.0.to_be_bytes()), &mut seed)
-            .map_err(|_| damaged())?
-            .len();
-        seed.truncate(length);
-        Totp::of(seed).ok_or_else(damaged)
     }
 }
 

@@ -13,6 +13,7 @@ mod mapping;
 mod own_sessions;
 mod provider;
 mod reason;
+mod seeds;
 mod standing;
 mod waiting;
 
@@ -28,6 +29,7 @@ use outbound::Outbound;
 use store::FactorRecord;
 use types::{Role, Secret, UserId};
 use url::Url;
+use vault::Suite;
 
 use self::{device::Devices, factors::Ceremony, waiting::Waiting};
 pub use self::{
@@ -75,6 +77,8 @@ pub struct SignInSettings {
     pub mapping: Vec<RoleMapping>,
     /// How long sessions last.
     pub limits: SessionLimits,
+    /// In which suite seeds of apps are sealed. All are opened.
+    pub suite: Suite,
 }
 
 impl SignInSettings {
@@ -82,7 +86,13 @@ impl SignInSettings {
     pub(crate) fn alone() -> Self {
         #[allow(clippy::expect_used)] // A constant, which the tests read.
         let public_url = Url::parse("http://localhost").expect("an address");
-        Self { public_url, providers: Vec::new(), mapping: Vec::new(), limits: SessionLimits::default() }
+        Self {
+            public_url,
+            providers: Vec::new(),
+            mapping: Vec::new(),
+            limits: SessionLimits::default(),
+            suite: Suite::default(),
+        }
     }
 }
 
@@ -103,6 +113,7 @@ struct Inner {
     devices: Mutex<Devices>,
     attempts: Mutex<HashMap<UserId, Attempts>>,
     factors: RwLock<HashMap<UserId, Vec<FactorRecord>>>,
+    suite: Suite,
     /// Held while factors are changed.
     changing: tokio::sync::Mutex<()>,
     /// Held while what a provider pushes is taken in: each change follows from all that was said before.
@@ -179,7 +190,7 @@ impl SignIn {
         }
         let wrong_codes = keyring.store().wrong_codes().await?.into_iter();
         let attempts = wrong_codes.map(|(user, wrong, until)| (user, Attempts { wrong, until })).collect();
-        let SignInSettings { public_url, providers, mapping, limits } = settings;
+        let SignInSettings { public_url, providers, mapping, limits, suite } = settings;
         let providers = outbound.map_or_else(Vec::new, |outbound| {
             providers.into_iter().map(|provider| Provider::new(provider, outbound.clone())).collect()
         });
@@ -196,6 +207,7 @@ impl SignIn {
             devices: Mutex::new(Devices::new()),
             attempts: Mutex::new(attempts),
             factors: RwLock::new(factors),
+            suite,
             changing: tokio::sync::Mutex::default(),
             provisioning: tokio::sync::Mutex::default(),
         })))

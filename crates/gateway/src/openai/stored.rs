@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
-use http::Uri;
+use http::{HeaderMap, Uri};
 use path::{Exported, KeptError, Stored, StoredQuery};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -31,6 +31,8 @@ use crate::{
 
 /// About the bytes of a line of an export beside its texts.
 const LINE_HEAD: usize = 1024;
+/// Header with the texts that a list is filtered by.
+const METADATA_HEADER: &str = "llmos-metadata";
 /// What stands before the request's id.
 const PREFIX: &str = "chatcmpl-";
 
@@ -118,7 +120,8 @@ pub(crate) async fn get_stored(
         ("limit" = Option<usize>, Query, minimum = 1, maximum = 100, description = "At most so many: 1 to 100; 20 without it"),
         ("order" = Option<String>, Query, description = "`asc` (the oldest first) or `desc`"),
         ("model" = Option<String>, Query, description = "Only of this model"),
-        ("metadata" = Option<BTreeMap<String, String>>, Query, style = DeepObject, explode, description = "Only those to which these texts are attached"),
+        ("metadata" = Option<BTreeMap<String, String>>, Query, style = DeepObject, explode, description = "As the header `llmos-metadata`, where the server has `metadata_filter = \"address\"`; else it is refused"),
+        ("llmos-metadata" = Option<String>, Header, description = "Only those to which these texts are attached: an object of texts in JSON"),
     ),
     responses(
         (status = 200, description = "The answers", body = List<ChatCompletion<'_>>),
@@ -130,8 +133,10 @@ pub(crate) async fn list_stored(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
     uri: Uri,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let query = Query::parse(&uri)?;
+    let mut query = Query::parse(&uri)?;
+    query.metadata = filter(query.metadata, &headers, gateway.metadata_in_address)?;
     let matches = |metadata: &Secret| {
         query.metadata.is_empty()
             || transcript::read::<BTreeMap<String, String>>(metadata).is_ok_and(|attached| {
@@ -295,6 +300,35 @@ fn completion<'a>(stored: &Stored, answer: &'a ReadAnswer) -> Result<ChatComplet
     Ok(ChatCompletion { metadata: Some(transcript::read(&stored.metadata)?), ..shown })
 }
 
+/// The texts that a list is filtered by. They may be somebody's words, and addresses are written down by proxies, browsers and
+/// programs of callers, so they have a header.
+fn filter(
+    in_address: BTreeMap<String, String>,
+    headers: &HeaderMap,
+    may_be_in_address: bool,
+) -> Result<BTreeMap<String, String>, ApiError> {
+    let refused = |sentence: &'static str| Err(ApiError::parameter(METADATA_HEADER, sentence));
+    let mut values = headers.get_all(METADATA_HEADER).iter();
+    let (value, another) = (values.next(), values.next());
+    match value {
+        None if in_address.is_empty() || may_be_in_address => Ok(in_address),
+        None => Err(ApiError::parameter(
+            "metadata",
+            "this server takes no `metadata` in an address, where others may write it down; send the header \
+             `llmos-metadata: {\"name\": \"text\"}`, or let whoever runs the server set `metadata_filter = \"address\"`",
+        )),
+        Some(_) if !in_address.is_empty() || another.is_some() => refused(
+            "the texts to filter by are given twice; send the header `llmos-metadata` once, and no `metadata`",
+        ),
+        Some(value) => match serde_json::from_slice::<Metadata>(value.as_bytes()) {
+            Ok(Metadata(pairs)) => {
+                Ok(pairs.into_iter().map(|(name, text)| (name, text.0.expose().to_owned())).collect())
+            }
+            Err(_) => refused("it must be an object of texts in JSON, for example {\"ward\": \"3b\"}"),
+        },
+    }
+}
+
 /// One of them as a line of an export.
 pub(crate) fn line(exported: &Exported) -> Option<Secret> {
     #[derive(Serialize)]
@@ -386,6 +420,42 @@ mod tests {
         assert_eq!(all.metadata["ward"], "3 b");
         for bad in ["?limit=0", "?limit=101", "?limit=x", "?order=up", "?sort=asc", "?metadata=x"] {
             assert_eq!(parsed(bad), Err("invalid_parameter"), "{bad}");
+        }
+    }
+
+    #[test]
+    fn texts_to_filter_by_are_in_the_header_unless_the_address_is_allowed() {
+        let texts = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|&(name, text)| (name.to_owned(), text.to_owned()));
+            pairs.collect::<BTreeMap<String, String>>()
+        };
+        let (none, ward) = (texts(&[]), texts(&[("ward", "3\u{e4}")]));
+        let given = r#"{"ward": "3\u00e4"}"#;
+        for (address, values, allowed, expected) in [
+            (&none, &[][..], false, Ok(&none)),
+            (&none, &[given], false, Ok(&ward)),
+            (&none, &["{\"ward\": \"3ä\"}"], false, Ok(&ward)),
+            (&none, &[given], true, Ok(&ward)),
+            (&ward, &[], true, Ok(&ward)),
+            (&ward, &[], false, Err("send the header")),
+            (&ward, &[given], true, Err("given twice")),
+            (&none, &[given, given], false, Err("given twice")),
+            (&none, &["ward=3b"], false, Err("an object of texts")),
+            (&none, &["{\"ward\": 3}"], false, Err("an object of texts")),
+            (&none, &["{\"a\": \"\", \"a\": \"\"}"], false, Err("an object of texts")),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(METADATA_HEADER, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            let found = filter(address.clone(), &headers, allowed);
+            match expected {
+                Ok(expected) => assert_eq!(found.as_ref().ok(), Some(expected), "{address:?} {values:?}"),
+                Err(says) => {
+                    let error = found.err().unwrap().to_string();
+                    assert!(error.contains(says) && !error.contains("3ä"), "{error}");
+                }
+            }
         }
     }
 

@@ -48,6 +48,7 @@ impl Running {
             tcp: TcpListener::bind("127.0.0.1:0").await.unwrap(),
             tls: None,
             names: Names::new("127.0.0.1:0".parse().unwrap(), &["x".to_owned()]),
+            metadata_in_address: false,
             local: UnixListener::bind(&local).unwrap(),
         };
         let address = doors.tcp.local_addr().unwrap();

@@ -86,6 +86,19 @@ fn headers_that_lead_somewhere_or_prove_nothing_are_refused() {
     assert!(head(&long).is_err() && head("").is_err() && head("a.b.c").is_err() && head("..").is_err());
 }
 
+/// RFC 7518, section 3.3: at least 2048 bits. `rsa.json` has tokens that are valid but for the length of the key.
+#[test]
+fn rsa_keys_of_providers_have_2048_bits_or_more() {
+    let signed: Vec<Value> = serde_json::from_str(include_str!("rsa.json")).unwrap();
+    for one in signed {
+        let text = |name: &str| one[name].as_str().unwrap();
+        let key = DecodingKey::from_rsa_components(text("n"), "AQAB").unwrap();
+        let head = head(text("token")).unwrap();
+        let is_read = super::claims(text("token"), &head, &key, ISSUER, true).is_ok();
+        assert_eq!(is_read, one["bits"].as_u64().unwrap() >= 2048, "{}", one["bits"]);
+    }
+}
+
 /// What the three kinds of tokens say to the same claims.
 #[test]
 fn each_kind_of_token_is_taken_for_what_it_is_only() {

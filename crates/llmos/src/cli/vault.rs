@@ -24,6 +24,12 @@ pub(crate) enum VaultKeysCommand {
         #[arg(long, value_name = "NAME")]
         tenant: Option<String>,
     },
+    /// Seal anew what is stored in another suite than `vault.suite` names, or with a key that was replaced.
+    Reseal {
+        /// Give all people new keys first.
+        #[arg(long)]
+        replace_keys: bool,
+    },
     /// Write all keys, wrapped, into a new file. Keep it apart from the data, and from the root key.
     Backup {
         /// The file.

@@ -13,6 +13,7 @@ use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Diges
 use toml::Table;
 use tracing_subscriber::filter::LevelFilter;
 use types::{ModelName, Tokens};
+use vault::Suite;
 
 use super::{
     Config, Log, LogFormat, Origin, Outbound, Problem, RootPlace, SecretPlace, TlsFiles,
@@ -94,6 +95,8 @@ pub(super) fn check(
         &[("text", LogFormat::Text), ("json", LogFormat::Json)],
     );
     let level = check.one_of("log.level", &values.log.level, &LEVELS);
+    let filters = [("header", false), ("address", true)];
+    let metadata_in_address = check.one_of("metadata_filter", &values.metadata_filter, &filters);
     let memory_total =
         values.memory_total_mb.and_then(|mb| check.number("memory_total_mb", mb, 1, MEMORY_MB_MAX));
     let outbound = check.outbound(&values.outbound);
@@ -101,6 +104,8 @@ pub(super) fn check(
     let postgres_password = check.postgres_password(&values.store);
     let below = data_dir.clone().unwrap_or_default();
     let root = check.root("vault.root", &values.vault.root, &below);
+    let suites = Suite::ALL.map(|suite| (suite.name(), suite));
+    let suite = check.one_of("vault.suite", &values.vault.suite, &suites);
     let old_root = values.vault.old_root.as_deref();
     let old_root = old_root.and_then(|text| check.root("vault.old_root", text, &below));
     if root.is_some() && root == old_root && root != Some(RootPlace::Environment) {
@@ -122,12 +127,27 @@ pub(super) fn check(
         Some(grace),
         Some(format),
         Some(level),
+        Some(metadata_in_address),
         Some(outbound),
         Some(root),
+        Some(suite),
         Some(retention),
         Some(audit),
         true,
-    ) = (listen, data_dir, grace, format, level, outbound, root, retention, audit, check.problems.is_empty())
+    ) = (
+        listen,
+        data_dir,
+        grace,
+        format,
+        level,
+        metadata_in_address,
+        outbound,
+        root,
+        suite,
+        retention,
+        audit,
+        check.problems.is_empty(),
+    )
     else {
         return Err(check.problems);
     };
@@ -156,6 +176,7 @@ pub(super) fn check(
         listen,
         tls,
         server_names,
+        metadata_in_address,
         data_dir,
         shutdown_grace: Duration::from_secs(grace.unsigned_abs()),
         memory_total: memory_total.map(|mb| mb.unsigned_abs() << 20),
@@ -164,6 +185,7 @@ pub(super) fn check(
         postgres,
         postgres_password,
         root,
+        suite,
         old_root,
         retention,
         audit,

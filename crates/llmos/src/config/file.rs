@@ -1,4 +1,5 @@
 use serde::{Deserialize, Serialize};
+use vault::Suite;
 
 /// The configuration file: **the one place where a setting gets its name, its type and its default**. What the
 /// file may contain, the environment variables, `llmos config show` and the suggestions for misspelt keys are
@@ -15,6 +16,8 @@ pub(crate) struct File {
     /// The address that browsers know.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) public_url: Option<String>,
+    /// Where lists take what they are filtered by.
+    pub(crate) metadata_filter: String,
     /// Of all models together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) memory_total_mb: Option<i64>,
@@ -78,10 +81,11 @@ pub(crate) struct Store {
     pub(crate) postgres_password: Option<String>,
 }
 
-/// Where the root key is kept. Keys and passwords themselves are no settings.
+/// Where the root key is kept, and which suite seals. Keys and passwords themselves are no settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Vault {
     pub(crate) root: String,
+    pub(crate) suite: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) old_root: Option<String>,
 }
@@ -315,6 +319,7 @@ impl File {
             shutdown_grace_s: 30,
             server_names: Vec::new(),
             public_url: None,
+            metadata_filter: "header".to_owned(),
             memory_total_mb: None,
             log: Log { format: "text".to_owned(), level: "info".to_owned() },
             outbound: Outbound {
@@ -325,7 +330,7 @@ impl File {
             },
             tls: Tls { certificate: None, key: None },
             store: Store { postgres: None, postgres_password: None },
-            vault: Vault { root: ROOT.to_owned(), old_root: None },
+            vault: Vault { root: ROOT.to_owned(), suite: Suite::default().to_string(), old_root: None },
             retention: Retention {
                 no_store_tenants: Vec::new(),
                 chat_completions: Days {

@@ -210,7 +210,7 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "audit audit_anchor data_dir listen location log memory_total_mb model outbound provider public_url quota retention \
+            "audit audit_anchor data_dir listen location log memory_total_mb metadata_filter model outbound provider public_url quota retention \
              role_mapping server_names session shutdown_grace_s store tls vault witnessed_log"
         );
         let model = known["model"][0].as_table().unwrap();
@@ -226,6 +226,7 @@ mod tests {
             "log.format",
             "log.level",
             "memory_total_mb",
+            "metadata_filter",
             "outbound.ca_file",
             "outbound.hub",
             "public_url",
@@ -243,6 +244,7 @@ mod tests {
             "tls.key",
             "vault.old_root",
             "vault.root",
+            "vault.suite",
         ];
         assert_eq!(scalars, expected);
     }

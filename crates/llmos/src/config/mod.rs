@@ -36,7 +36,7 @@ use store::PostgresAddress;
 use toml::{Table, Value};
 use tracing_subscriber::filter::LevelFilter;
 use types::ModelName;
-use vault::SecretName;
+use vault::{SecretName, Suite};
 
 use crate::{
     cli::ConfigArgs,
@@ -64,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) data_dir: PathBuf,
     /// How long streams may take to end once the server is told to go.
     pub(crate) shutdown_grace: Duration,
+    /// Whether lists take what they are filtered by in their addresses.
+    pub(crate) metadata_in_address: bool,
     /// Most memory of all models together, in bytes.
     pub(crate) memory_total: Option<u64>,
     /// What is logged, and how.
@@ -76,6 +78,8 @@ pub(crate) struct Config {
     pub(crate) postgres_password: Option<SecretName>,
     /// Where the root key is kept.
     pub(crate) root: RootPlace,
+    /// What is new in the vault is sealed in it.
+    pub(crate) suite: Suite,
     /// Where the root key before it is kept, as long as there may be keys under it.
     pub(crate) old_root: Option<RootPlace>,
     /// How long what is stored is kept.

@@ -9,7 +9,7 @@ use std::{
 use access::{Credential, ExportSubject};
 use audit::Facts;
 use types::{DataSubject, Secret};
-use vault::{ExportWriter, Recipients, SubjectKey};
+use vault::{ExportWriter, Recipients};
 
 use super::{
     Kept, KeptError, Part,
@@ -64,14 +64,20 @@ impl Kept {
         line: Line<'_>,
     ) -> Result<u64, KeptError> {
         let recipients = Recipients::parse(recipients)?;
+        // Nothing moves from one key of the person to another meanwhile.
+        let _still = self.resealing.lock().await;
         let tenant = self.tenant(tenant).await?;
-        let key = self.keyring.known_subject(tenant, subject).await?.ok_or(KeptError::NoSubject)?;
+        let keys = self.keyring.known_subject_keys(tenant, subject).await?;
+        let keys: Vec<[u8; 16]> = keys.iter().map(|key| key.id().0).collect();
+        if keys.is_empty() {
+            return Err(KeptError::NoSubject);
+        }
         let failed = of_file(file);
         let new = match create_new(file) {
             Ok(new) => new,
             Err(error) => return Err(failed(error)),
         };
-        let written = self.write_export(&key, recipients.seal(BufWriter::new(new))?, line).await;
+        let written = self.write_export(&keys, recipients.seal(BufWriter::new(new))?, line).await;
         if written.is_err() {
             let _ = fs::remove_file(file);
         }
@@ -83,18 +89,25 @@ impl Kept {
 
     async fn write_export(
         &self,
-        key: &SubjectKey,
+        keys: &[[u8; 16]],
         mut export: ExportWriter<BufWriter<fs::File>>,
         line: Line<'_>,
     ) -> Result<u64, KeptError> {
+        let keyring = &self.keyring;
         let (mut after, mut count) = (0, 0);
         loop {
-            let rows = self.store.chat_completions_of(key.id().0, after, ROWS_AT_ONCE).await?;
+            let mut rows = Vec::new();
+            for key in keys {
+                rows.extend(self.store.chat_completions_of(*key, after, ROWS_AT_ONCE).await?);
+            }
+            rows.sort_unstable_by_key(|(row, _)| row.number);
+            rows.truncate(ROWS_AT_ONCE as usize);
             let Some((last, _)) = rows.last() else { break };
             after = last.number;
             for (row, messages) in rows {
+                let key = keyring.of_sealed(&row.answer).await?;
                 let messages = key.open(&place(&record(row.id, Part::Messages)), &messages)?;
-                let exported = Exported { stored: open_with(key, row)?, messages };
+                let exported = Exported { stored: open_with(&key, row)?, messages };
                 export.put(&line(&exported).ok_or(KeptError::Damaged)?)?;
                 export.write_all(b"\n")?;
                 count += 1;

@@ -9,6 +9,7 @@ mod answer;
 mod export;
 mod operate;
 mod read;
+mod reseal;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -17,7 +18,7 @@ use audit::Seals;
 use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use store::{Store, StoreError, Tombstone, VaultKeys};
 use types::{DataClass, DataSubject, Principal, RequestId, Sealed, Secret, TenantId, UserId};
-use vault::{Keyring, Place, Purpose, Secrets, VaultError};
+use vault::{Keyring, Place, Purpose, Secrets, Suite, VaultError};
 
 pub(crate) use self::answer::{Keeping, stored};
 pub use self::{
@@ -25,6 +26,7 @@ pub use self::{
     export::{Exported, Line},
     operate::{Erased, VaultStatus},
     read::{Stored, StoredPage, StoredQuery},
+    reseal::Resealed,
 };
 
 /// What the tenant and the user of the local socket are called. They are no rows of the store.
@@ -46,9 +48,12 @@ pub struct Kept {
     store: Store,
     keyring: Arc<Keyring>,
     secrets: Arc<Secrets>,
+    suite: Suite,
     retention: Retention,
     /// One rotation, backup or restore at a time.
     turn: tokio::sync::Mutex<()>,
+    /// What is stored is sealed anew by one at a time. Keys may be rotated meanwhile.
+    resealing: tokio::sync::Mutex<()>,
 }
 
 /// Why something is not stored, or not given back.
@@ -117,7 +122,7 @@ impl From<VaultError> for KeptError {
 }
 
 impl Kept {
-    /// Over this store and these keys, which are under the root of these secrets.
+    /// Over this store and these keys, which are under the root of these secrets. What is new is sealed in `suite`.
     ///
     /// # Errors
     /// [`VaultError`] if keys are there and do not open.
@@ -125,11 +130,13 @@ impl Kept {
         store: Store,
         keys: VaultKeys,
         secrets: Arc<Secrets>,
+        suite: Suite,
         retention: Retention,
     ) -> Result<Self, VaultError> {
-        let keyring = Arc::new(Keyring::open_from(keys, &secrets).await?);
+        let keyring = Arc::new(Keyring::open_from(keys, &secrets).await?.in_suite(suite));
         reconcile(&store, &keyring).await?;
-        Ok(Self { store, keyring, secrets, retention, turn: tokio::sync::Mutex::default() })
+        let (turn, resealing) = Default::default();
+        Ok(Self { store, keyring, secrets, suite, retention, turn, resealing })
     }
 
     /// Ends the connections to both databases: from here on each is one file, which may be copied. All else fails then.

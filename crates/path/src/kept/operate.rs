@@ -11,7 +11,7 @@ use access::{Credential, EraseSubject, ManageVault, RotateTenantKey};
 use audit::Facts;
 use store::KeyCounts;
 use types::DataSubject;
-use vault::{Identities, Recipients, Restored, VaultError, is_age};
+use vault::{Identities, Recipients, Restored, Suite, VaultError, is_age};
 
 use super::{Kept, KeptError, reconcile};
 use crate::{Path, PathError};
@@ -26,6 +26,8 @@ pub struct VaultStatus {
     pub root: [u8; 16],
     /// Where the root key is kept: `file`, `environment` or `pkcs11`.
     pub kept_in: &'static str,
+    /// What is new is sealed in it.
+    pub suite: Suite,
     /// How many keys there are.
     pub keys: KeyCounts,
     /// How many chat completions are stored.
@@ -113,18 +115,19 @@ impl Path {
 impl Kept {
     /// Names a person in records by the id of their key, which says nothing about them.
     pub(super) async fn facts_of(&self, tenant: &str, subject: &DataSubject) -> Result<Facts, KeptError> {
-        Ok(Facts::none().with("subject_key", self.subject_key_id(tenant, subject).await?))
+        let ids = self.subject_key_ids(tenant, subject).await?;
+        Ok(Facts::none().with("subject_key", ids.first().map_or("none", String::as_str)))
     }
 
-    /// The id of a person's key; `none` if they have none.
-    pub(crate) async fn subject_key_id(
+    /// The ids of a person's keys: of the present one, then of those that it has replaced.
+    pub(crate) async fn subject_key_ids(
         &self,
         tenant: &str,
         subject: &DataSubject,
-    ) -> Result<String, KeptError> {
+    ) -> Result<Vec<String>, KeptError> {
         let tenant = self.tenant(tenant).await?;
-        let key = self.keyring.known_subject(tenant, subject).await?;
-        Ok(key.map_or("none".to_owned(), |key| key.id().to_string()))
+        let keys = self.keyring.known_subject_keys(tenant, subject).await?;
+        Ok(keys.iter().map(|key| key.id().to_string()).collect())
     }
 
     async fn status(&self) -> Result<VaultStatus, KeptError> {
@@ -132,6 +135,7 @@ impl Kept {
         Ok(VaultStatus {
             root: keyring.root_id(),
             kept_in: self.secrets.root_kept_in(),
+            suite: self.suite,
             keys: keyring.counts().await?,
             chat_completions: self.store.count_chat_completions().await?,
         })
@@ -206,12 +210,16 @@ impl Kept {
 
     async fn shred(&self, tenant: &str, subject: &DataSubject, now: u64) -> Result<Erased, KeptError> {
         let tenant = self.tenant(tenant).await?;
-        let Some(stone) = self.keyring.shred(tenant, subject, now).await? else {
+        let stones = self.keyring.shred(tenant, subject, now).await?;
+        if stones.is_empty() {
             return Ok(Erased { key_destroyed: false, chat_completions: 0 });
-        };
+        }
         // From here on the person is erased, whatever becomes of this.
-        self.store.add_tombstones(vec![stone]).await?;
-        let chat_completions = self.store.delete_chat_completions_of(stone.id).await?;
+        self.store.add_tombstones(stones.clone()).await?;
+        let mut chat_completions = 0;
+        for stone in stones {
+            chat_completions += self.store.delete_chat_completions_of(stone.id).await?;
+        }
         Ok(Erased { key_destroyed: true, chat_completions })
     }
 }

@@ -11,6 +11,8 @@ use crate::{Path, PathError};
 
 /// Most rows that are opened to answer one request for a list.
 const OPENED_MAX: usize = 10_000;
+/// How often a change is made again because the row was sealed with another key meanwhile.
+const UPDATES_MAX: usize = 4;
 /// Rows that are read at once.
 const PAGE: u32 = 100;
 
@@ -181,13 +183,15 @@ impl Kept {
         now: u64,
     ) -> Result<Stored, KeptError> {
         let owner = owner(authorized.principal());
-        let row = self.row(owner, id, now).await?;
-        let key = self.keyring.of_sealed(&row.answer).await?;
-        let sealed = key.seal(&place(&record(id, Part::Metadata)), metadata)?;
-        if !self.store.update_chat_completion(owner, id, sealed, now).await? {
-            return Err(KeptError::Unknown);
+        for _ in 0..UPDATES_MAX {
+            let row = self.row(owner, id, now).await?;
+            let key = self.keyring.of_sealed(&row.answer).await?;
+            let sealed = key.seal(&place(&record(id, Part::Metadata)), metadata)?;
+            if self.store.update_chat_completion(owner, id, key.id().0, sealed, now).await? {
+                return self.one(owner, id, now).await;
+            }
         }
-        self.one(owner, id, now).await
+        Err(KeptError::Unknown)
     }
 }
 

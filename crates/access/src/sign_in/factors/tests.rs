@@ -46,6 +46,7 @@ async fn what_could_not_be_done_is_not_recorded_as_done() {
         providers: Vec::new(),
         mapping: Vec::new(),
         limits: SessionLimits::default(),
+        suite: vault::Suite::default(),
     };
     let sign_in = SignIn::open(keyring.clone(), settings, None).await.unwrap();
     let token = sign_in.invite(UserId(1)).await.unwrap();
