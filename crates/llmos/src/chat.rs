@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, header};
+use http::StatusCode;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
@@ -196,7 +196,7 @@ async fn begin(client: &Client, model: &str, body: &Value) -> Result<Begun, Fail
             return Ok(response);
         }
         let loading = response.status == StatusCode::SERVICE_UNAVAILABLE;
-        let pause = retry_after(&response);
+        let pause = response.retry_after.unwrap_or(RETRY_AFTER);
         let failure = response.refusal().await;
         if !loading || started.elapsed() + pause > LOADING_WAIT_MAX {
             return Err(failure);
@@ -207,12 +207,6 @@ async fn begin(client: &Client, model: &str, body: &Value) -> Result<Begun, Fail
         }
         sleep(pause).await;
     }
-}
-
-fn retry_after(response: &Begun) -> Duration {
-    let seconds =
-        response.fields.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    seconds.map_or(RETRY_AFTER, Duration::from_secs)
 }
 
 impl Reply {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use gateway::admin_types::Version;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     body::{Bytes, Incoming},
@@ -110,12 +110,15 @@ impl Client {
         match &self.place {
             Place::Here(data_dir) => {
                 let (head, body) = send(data_dir, Method::POST, path, body).await?.into_parts();
-                Ok(Begun { status: head.status, fields: head.headers, body: Pieces::Here(body) })
+                let seconds =
+                    head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+                let retry_after = seconds.map(Duration::from_secs);
+                Ok(Begun { status: head.status, retry_after, body: Pieces::Here(body) })
             }
             Place::Elsewhere(remote) => {
-                let Streamed { status, fields, body } =
+                let Streamed { status, retry_after, body } =
                     remote.begin(Method::POST, path, body.to_vec()).await?;
-                Ok(Begun { status, fields, body: Pieces::Elsewhere(Box::new(body)) })
+                Ok(Begun { status, retry_after, body: Pieces::Elsewhere(Box::new(body)) })
             }
         }
     }
@@ -157,7 +160,8 @@ impl Client {
 /// An answer that has begun.
 pub(crate) struct Begun {
     pub(crate) status: StatusCode,
-    pub(crate) fields: HeaderMap,
+    /// When to come again, if the server says so.
+    pub(crate) retry_after: Option<Duration>,
     body: Pieces,
 }
 

@@ -1,7 +1,9 @@
 //! Asks for something else than a file: sends what a protocol wants, and reads the short answer, whatever its status is.
 
+use std::time::Duration;
+
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::Full;
 use hyper::body::Body as _;
 use types::Secret;
@@ -38,14 +40,19 @@ impl Call {
         let body = Some(("application/x-www-form-urlencoded", Secret::from(text.finish())));
         Self { method: Method::POST, body, authorization, bytes_max }
     }
+
+    /// The `Authorization` header with a token.
+    pub fn bearer(token: &Secret) -> Secret {
+        Secret::from([b"Bearer ", token.expose()].concat())
+    }
 }
 
 /// An answer to a call, which has begun.
 pub struct Streamed {
     /// Its status: what was refused is explained in the body.
     pub status: StatusCode,
-    /// Its fields.
-    pub fields: HeaderMap,
+    /// How long to wait until the next try (`Retry-After`), if it says so in seconds.
+    pub retry_after: Option<Duration>,
     /// The bytes, as they come.
     pub body: Body,
 }
@@ -54,6 +61,8 @@ pub struct Streamed {
 pub struct Reply {
     /// Its status: what was refused is explained in the body.
     pub status: StatusCode,
+    /// How long to wait until the next try (`Retry-After`), if it says so in seconds.
+    pub retry_after: Option<Duration>,
     /// All of it.
     pub body: Bytes,
 }
@@ -61,8 +70,8 @@ pub struct Reply {
 impl Outbound {
     /// Asks what is at `url`, an `https` address. A redirect is not followed: it would carry what is sent to somebody else.
     pub async fn call(&self, url: &Url, call: &Call) -> Result<Reply, OutboundError> {
-        let Streamed { status, body, .. } = self.begin(url, call, Pace::Steady).await?;
-        Ok(Reply { status, body: body.collect().await? })
+        let Streamed { status, retry_after, body } = self.begin(url, call, Pace::Steady).await?;
+        Ok(Reply { status, retry_after, body: body.collect().await? })
     }
 
     /// The same, of an answer that is made while it is sent: some bytes now and then are enough, and it may stand in a queue before
@@ -87,7 +96,9 @@ impl Outbound {
         }
         let shape = Shape { extent: Extent::Whole, length, total: length, bytes_max: call.bytes_max };
         let body = Body::new(incoming, line, place, &shape, self.stall()).paced(coming);
-        Ok(Streamed { status: head.status, fields: head.headers, body })
+        let seconds =
+            head.headers.get(header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        Ok(Streamed { status: head.status, retry_after: seconds.map(Duration::from_secs), body })
     }
 }
 

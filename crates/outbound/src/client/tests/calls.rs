@@ -47,13 +47,23 @@ async fn a_form_is_sent_once_and_what_refuses_it_is_read_too() {
             send("HTTP/1.1 503 No\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n"),
             "503 no",
         ),
+        ("/later", send("HTTP/1.1 429 No\r\nRetry-After: 7\r\nContent-Length: 0\r\n\r\n"), "429 , after 7 s"),
+        (
+            "/some-day",
+            send(
+                "HTTP/1.1 429 No\r\nRetry-After: Mon, 30 Nov 2026 10:00:00 GMT\r\nContent-Length: 0\r\n\r\n",
+            ),
+            "429 ",
+        ),
         ("/empty", send("HTTP/1.1 204 None\r\n\r\n"), "204 "),
     ];
     let server = answering(&cases).await;
     let outbound = door_to(&server);
     for (path, _, expected) in &cases {
-        let Reply { status, body } = call(&outbound, &at(&server, "models.test", path)).await.unwrap();
-        assert_eq!(format!("{} {}", status.as_u16(), String::from_utf8_lossy(&body)), *expected);
+        let Reply { status, retry_after, body } =
+            call(&outbound, &at(&server, "models.test", path)).await.unwrap();
+        let after = retry_after.map_or(String::new(), |after| format!(", after {} s", after.as_secs()));
+        assert_eq!(format!("{} {}{after}", status.as_u16(), String::from_utf8_lossy(&body)), *expected);
         let [request] = &server.requests()[..] else { panic!("one request for one call") };
         assert!(request.starts_with(&format!("POST {path} HTTP/1.1\r\n")), "{request}");
         for field in [
@@ -209,7 +219,7 @@ async fn an_answer_may_be_read_as_it_comes() {
     let url = at(&server, "models.test", "/drips");
     assert!(fails_to_call(&door, &url).await.contains("then fewer than 4096 in 0.1 s"));
     let mut streamed = door.stream(&url, &form()).await.ok().unwrap();
-    assert_eq!((streamed.status, streamed.fields["retry-after"].as_bytes()), (StatusCode::OK, &b"3"[..]));
+    assert_eq!((streamed.status, streamed.retry_after), (StatusCode::OK, Some(Duration::from_secs(3))));
     let begun = tokio::time::Instant::now();
     while begun.elapsed() < 3 * SHORT {
         assert!(streamed.body.chunk().await.unwrap().is_some());
