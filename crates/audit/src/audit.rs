@@ -8,7 +8,7 @@ use tlog::{VerifierKey, commitment::Salt};
 use types::{Declared, ModelName, Principal, RequestId, TenantId};
 
 use crate::{
-    AnchorStatus, Caller, Personal, Record, RecordKind, SealedCaller, Seals, Used, Who,
+    AnchorStatus, Caller, CollectorStatus, Personal, Record, RecordKind, SealedCaller, Seals, Used, Who,
     cosigned::{self, Cosigned},
     log::{Checkpointed, END_BYTES_MAX, ENTRY_BYTES_MAX, Entry, Kind, Log, LogError},
     personal::{self, Sealer},
@@ -152,6 +152,7 @@ pub struct Audit {
     too_often: Sampled<Beyond>,
     cosigned: Cosigned,
     anchors: Mutex<Vec<AnchorStatus>>,
+    collector: Mutex<Option<CollectorStatus>>,
 }
 
 /// Who asks too often, and for what.
@@ -186,8 +187,9 @@ struct Beginning {
 impl Audit {
     pub(crate) fn new(log: Log, key: VerifierKey, seals: Arc<dyn Seals>) -> Arc<Self> {
         let cosigned = Cosigned::open(log.folder().join(cosigned::FILE), &key);
-        let (strangers, too_often, anchors) = (Sampled::default(), Sampled::default(), Mutex::default());
-        Arc::new(Self { log, key, sealer: Sealer::new(seals), strangers, too_often, cosigned, anchors })
+        let (strangers, too_often, sealer) = (Sampled::default(), Sampled::default(), Sealer::new(seals));
+        let (anchors, collector) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { log, key, sealer, strangers, too_often, cosigned, anchors, collector })
     }
 
     /// What verifies the log's checkpoints, and names the log.
@@ -211,12 +213,21 @@ impl Audit {
         self.anchors.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How records arrive at the collector; none if there is none.
+    pub fn collector(&self) -> Option<CollectorStatus> {
+        self.collector.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn cosigned(&self) -> &Cosigned {
         &self.cosigned
     }
 
     pub(crate) fn set_anchors(&self, anchors: Vec<AnchorStatus>) {
         *self.anchors.lock().unwrap_or_else(PoisonError::into_inner) = anchors;
+    }
+
+    pub(crate) fn set_collector(&self, collector: CollectorStatus) {
+        *self.collector.lock().unwrap_or_else(PoisonError::into_inner) = Some(collector);
     }
 
     /// Records what is about to begin. On the disk when this returns.
@@ -499,6 +510,6 @@ fn ended(request: Option<RequestId>, begin: u64, of: Beginning, outcome: Outcome
     Entry { kind: Kind::End { begin }, id: request.map(|id| id.0), bytes: record.bytes(END_BYTES_MAX) }
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -16,12 +16,14 @@
 //! - What has to be recorded is done only after its beginning is on the disk: no record, no deed ([`AuditUnavailable`]).
 //! - A beginning whose end never came is ended with the next start, as `interrupted`.
 //!
-//! - Its checkpoints go to places off this machine ([`Outside`]), and it countersigns the logs of others ([`Witness`]).
+//! - Its checkpoints go to places off this machine ([`Outside`]), its records to a collector there ([`Forwarder`]), and it countersigns
+//!   the logs of others ([`Witness`]).
 //!
 //! The types to know: [`Audit`], [`Begun`], [`Record`], and [`Log`](log::Log) below them.
 #![forbid(unsafe_code)]
 
 mod audit;
+mod collector;
 mod cosigned;
 mod export;
 mod files;
@@ -32,6 +34,7 @@ pub mod outside;
 mod personal;
 mod receipt;
 mod record;
+mod retry;
 mod sampled;
 mod text;
 mod witness;
@@ -40,6 +43,7 @@ pub use tlog::{VerifierKey, WitnessKey, commitment};
 
 pub use crate::{
     audit::{Audit, AuditUnavailable, Begun, Decision, Happening, Outcome},
+    collector::{Collector, CollectorStatus, Forwarder, ReadToken},
     export::Exported,
     files::LogFiles,
     key::verifier_key,

@@ -13,7 +13,7 @@
 use std::{
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use futures::future::join_all;
@@ -30,7 +30,7 @@ use tokio::{
 };
 use types::Secret;
 
-use crate::{Audit, Facts, Happening, log::Checkpointed, outside::verdict::compare};
+use crate::{Audit, Facts, Happening, audit::now_ms, log::Checkpointed, outside::verdict::compare, retry};
 
 mod folder;
 mod verdict;
@@ -48,10 +48,6 @@ const LOOK_WAIT_MAX: Duration = Duration::from_secs(10);
 const PUSH_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Longest that a place may take when the server goes.
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// A place that failed is tried again after this, then after twice as long, and so on.
-const RETRY_FIRST: Duration = Duration::from_secs(5);
-/// Longest time between two tries.
-const RETRY_MAX: Duration = Duration::from_mins(5);
 /// Longest answer of a witness that is read: some lines of signatures.
 const ANSWER_BYTES_MAX: u64 = 16 << 10;
 /// How often a witness is asked in a row, if it knows another size than we believe.
@@ -507,16 +503,10 @@ impl State {
     /// The number of tries that have failed in a row.
     fn fail(&mut self, now: Instant, why: String) -> u32 {
         self.failures = self.failures.saturating_add(1);
-        self.due = Some(now + retry_after(self.failures));
+        self.due = Some(now + retry::after(self.failures));
         self.error = Some(why);
         self.failures
     }
-}
-
-/// How long a place is left alone after so many failures.
-fn retry_after(failures: u32) -> Duration {
-    let doubled = 1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX);
-    RETRY_FIRST.saturating_mul(doubled.max(1)).min(RETRY_MAX)
 }
 
 fn alarm(found: &NotTheLog) {
@@ -530,19 +520,9 @@ fn below(url: &Url, name: &str) -> Url {
     below
 }
 
-fn now_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_place_that_fails_is_tried_less_often_up_to_a_bound() {
-        let waits: Vec<u64> = [1, 2, 3, 6, 7, 33, u32::MAX].map(|of| retry_after(of).as_secs()).to_vec();
-        assert_eq!(waits, [5, 10, 20, 160, 300, 300, 300]);
-    }
 
     #[test]
     fn the_call_is_below_the_address_of_the_witness() {

@@ -11,8 +11,8 @@ use types::{DataSubject, OutOfRange, RequestId, utc};
 
 use crate::{
     admin_audit_types::{
-        AuditAnchor, AuditCheckpointBody, AuditConsistency, AuditExport, AuditExportRequest, AuditRecord,
-        AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
+        AuditAnchor, AuditCheckpointBody, AuditCollector, AuditConsistency, AuditExport, AuditExportRequest,
+        AuditRecord, AuditRecords, AuditSearch, ReceiptBody, ReceiptEntry,
     },
     body::JsonBody,
     credential::Caller,
@@ -107,7 +107,8 @@ pub(crate) async fn records(
 /// The newest checkpoint
 ///
 /// Signed, of all that is recorded by now. Kept elsewhere, it shows later whether the log is still the same; `anchors` are the places
-/// off this machine to which the server pushes it, and without any `warning` says what nobody can find out.
+/// off this machine to which the server pushes it, and without any `warning` says what nobody can find out. `collector` is where the
+/// records themselves go.
 #[utoipa::path(
     get,
     path = "/api/v1/audit/checkpoint",
@@ -122,7 +123,7 @@ pub(crate) async fn checkpoint(
     State(gateway): State<Arc<Gateway>>,
     Caller(credential): Caller,
 ) -> Result<Json<AuditCheckpointBody>, ApiError> {
-    let AuditCheckpoint { key, witness_key, size, note, cosigned, anchors } =
+    let AuditCheckpoint { key, witness_key, size, note, cosigned, anchors, collector: collected } =
         gateway.path.audit_checkpoint(credential).await?;
     let warning = anchors.is_empty().then(|| audit::outside::NOTHING_OUTSIDE.to_owned());
     let anchor = |status: audit::AnchorStatus| AuditAnchor {
@@ -131,7 +132,16 @@ pub(crate) async fn checkpoint(
         at: status.at_ms.map(utc::rfc3339),
         error: status.error,
     };
+    let collector = |status: audit::CollectorStatus| AuditCollector {
+        behind: status.behind(size),
+        place: status.place,
+        sent: status.sent,
+        refused: status.refused,
+        at: status.at_ms.map(utc::rfc3339),
+        error: status.error,
+    };
     Ok(Json(AuditCheckpointBody {
+        collector: collected.map(collector),
         key,
         witness_key,
         size,

@@ -123,6 +123,9 @@ pub struct AuditCheckpointBody {
     /// Places off this machine, and what is known to be there.
     #[serde(default)]
     pub anchors: Vec<AuditAnchor>,
+    /// Where the records themselves go; absent if they go nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collector: Option<AuditCollector>,
     /// What cannot be found out, because there are no such places.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub warning: Option<String>,
@@ -137,6 +140,25 @@ pub struct AuditAnchor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
     /// When it was said to be there (RFC 3339, UTC).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+    /// Why the last try failed; absent when it did not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// The collector that gets every record.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AuditCollector {
+    /// Its address.
+    pub place: String,
+    /// Records, from the first one on, that it was sent and has answered.
+    pub sent: u64,
+    /// Records that it does not have yet.
+    pub behind: u64,
+    /// Records among those sent that it has refused for good.
+    pub refused: u64,
+    /// When it last took some (RFC 3339, UTC); absent if it took none since the start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// Why the last try failed; absent when it did not.

@@ -7,16 +7,21 @@ mod verify;
 
 use std::sync::Arc;
 
-use audit::{Audit, Found, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
+use audit::{Audit, Collector, Forwarder, Found, NotTheLog, Outside, Witness, outside::NOTHING_OUTSIDE};
 use outbound::Outbound;
 use path::Kept;
 use vault::Secrets;
 
 use crate::{
     config::{self, Config},
+    configured,
     data_dir::DataDir,
     exit::{Exit, Failure, Trying},
 };
+
+/// What the token of the collector is called in errors, and the setting that names it.
+const COLLECTOR_TOKEN: (&str, &str) =
+    ("the token of the collector of the audit log", "`audit_collector.token_file`");
 
 pub(crate) use commands::run;
 pub(crate) use verify::verify;
@@ -74,6 +79,20 @@ fn not_the_log(config: &Config, error: &NotTheLog) -> Failure {
             "if there is no such copy, or the place is meant for another log, give this server another place with `[[audit_anchor]]` \
              (a file in the folder of the log is moved away), and tell those who check the log why",
         )
+}
+
+/// Sends the records to the collector that is configured; none if none is.
+pub(crate) async fn open_collector(
+    config: &Config,
+    data_dir: &DataDir,
+    secrets: &Secrets,
+    audit: &Arc<Audit>,
+    outbound: &Outbound,
+) -> Result<Option<Arc<Forwarder>>, Failure> {
+    let Some(config::Collector { url, token }) = config.audit.collector.clone() else { return Ok(None) };
+    let token = token.map(|place| configured::secret(secrets, COLLECTOR_TOKEN, &place));
+    let collector = Collector { url, token: token.transpose()?, cursor: data_dir.audit_collector() };
+    Ok(Some(Forwarder::open(audit.clone(), collector, outbound.clone()).await))
 }
 
 /// The witness of the logs that are configured; none if none is.

@@ -23,6 +23,8 @@ const VAULT_KEYS: &str = "keys.db";
 const PEPPER: &str = "key.pepper";
 /// The audit log.
 const AUDIT: &str = "audit";
+/// How far the collector of its records has got.
+const AUDIT_COLLECTOR: &str = "audit.collector";
 /// What it is signed with.
 const AUDIT_KEY: &str = "audit.key";
 /// What this server has seen of the logs of others, which it countersigns.
@@ -99,6 +101,10 @@ impl DataDir {
 
     pub(crate) fn audit_key(&self) -> PathBuf {
         audit_key(&self.path)
+    }
+
+    pub(crate) fn audit_collector(&self) -> PathBuf {
+        self.path.join(AUDIT_COLLECTOR)
     }
 
     pub(crate) fn witness(&self) -> PathBuf {

@@ -11,6 +11,7 @@ mod chat;
 mod cli;
 mod client;
 mod config;
+mod configured;
 mod data_dir;
 mod detect;
 mod estimate;

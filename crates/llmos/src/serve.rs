@@ -1,6 +1,4 @@
-use std::{
-    fs, io, net::SocketAddr, os::unix::fs::MetadataExt, path::Path, process, sync::Arc, time::Duration,
-};
+use std::{io, net::SocketAddr, process, sync::Arc, time::Duration};
 
 use access::{Access, SignInSettings};
 use engine::Launch;
@@ -24,11 +22,11 @@ use tokio::{
 };
 use types::{ModelName, Secret};
 use vault::Secrets;
-use zeroize::Zeroizing;
 
 use crate::{
     audit,
     config::{self, Config, SecretPlace},
+    configured,
     data_dir::{self, DataDir},
     exit::{Exit, Failure, Trying},
     kept, log,
@@ -36,8 +34,6 @@ use crate::{
     trained::{self, Trained},
 };
 
-/// Largest file with the secret of a provider.
-const SECRET_BYTES_MAX: u64 = 4_096;
 /// How long tasks may take to notice that the server is gone.
 const RUNTIME_STOP_MAX: Duration = Duration::from_secs(5);
 
@@ -84,6 +80,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
         Outbound::new(config.outbound.rules.clone()).trying("read the certificates to check servers by")?;
     let outside = audit::look_outside(config, &audit, &outbound).await?;
     audit::settle(&audit, left_undone).await?;
+    let collector = audit::open_collector(config, data_dir, &secrets, &audit, &outbound).await?;
     let witness = audit::open_witness(config, data_dir, &secrets, &audit).await?;
     let pepper = secrets.own(&data_dir.pepper());
     let access = Access::open(store, &pepper, audit.clone()).await.trying("open the keys")?;
@@ -124,6 +121,7 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
 
     let expiring = tokio::spawn(kept::expire(kept.clone()));
     let pushing = tokio::spawn(outside.clone().run());
+    let forwarding = collector.clone().map(|collector| tokio::spawn(collector.run()));
 
     data_dir.publish(&address.to_string()).trying("write down the address")?;
     let first = First { key: first_key.as_ref(), setup: setup_token.as_ref().map(|token| (&auth, token)) };
@@ -156,8 +154,16 @@ async fn serve(config: &Config, data_dir: &DataDir, output: Output) -> Result<()
     kept.close().await;
     audit.close().await;
     // What was recorded last is signed by now.
-    outside.close().await;
+    let forward = async {
+        if let Some(collector) = &collector {
+            collector.close().await;
+        }
+    };
+    tokio::join!(outside.close(), forward);
     pushing.abort();
+    if let Some(forwarding) = forwarding {
+        forwarding.abort();
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -193,42 +199,18 @@ fn sign_in_settings(
     };
     let with_secret = |provider: config::Provider| {
         let mut settings = provider.settings;
-        settings.client_secret = match provider.secret {
-            None => None,
-            Some(SecretPlace::File(file)) => Some(Arc::new(secret_of(&settings.name, &file)?)),
-            Some(SecretPlace::Vault(name)) => {
-                let setting = format!("`client_secret_file` of the provider `{}`", settings.name);
-                let secret = kept::named(secrets, &setting, &name)?.open();
-                Some(Arc::new(secret.trying("open the secret of a provider")?))
-            }
-        };
+        if let Some(place) = &provider.secret {
+            let (what, setting) = (
+                format!("the secret of the provider `{}`", settings.name),
+                format!("`client_secret_file` of the provider `{}`", settings.name),
+            );
+            let read = configured::secret(secrets, (&what, &setting), place)?;
+            settings.client_secret = Some(Arc::new(read().trying("open the secret of a provider")?));
+        }
         Ok(settings)
     };
     let providers = providers.into_iter().map(with_secret).collect::<Result<_, Failure>>()?;
     Ok(SignInSettings { public_url, providers, mapping, limits, suite: config.suite })
-}
-
-/// The secret in a file, which nobody else may read.
-fn secret_of(provider: &str, file: &Path) -> Result<Secret, Failure> {
-    let wrong = |why: &str| {
-        let what =
-            format!("the secret of the provider `{provider}` in {} cannot be used: {why}", file.display());
-        Failure::new(Exit::Configuration, what)
-    };
-    let metadata = fs::metadata(file).map_err(|error| wrong(&error.to_string()))?;
-    if !metadata.is_file() || metadata.len() > SECRET_BYTES_MAX {
-        return Err(wrong("it is no short file"));
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(wrong("others can read it").advise("`chmod 600` makes it private"));
-    }
-    let mut text = Zeroizing::new(fs::read(file).map_err(|error| wrong(&error.to_string()))?);
-    let length = text.trim_ascii_end().len();
-    if length == 0 {
-        return Err(wrong("it is empty"));
-    }
-    text.truncate(length);
-    Ok(Secret::from(text.to_vec()))
 }
 
 /// Takes the models of the store into use: as long as the claims live, nobody removes them.

@@ -9,7 +9,8 @@ use std::{
 
 use access::{Action, Credential, ExportAudit, ReadAudit, ReadReceipt};
 use audit::{
-    AnchorStatus, Audit, AuditUnavailable, Exported, Facts, LogError, Receipt, Record, Who, Witness,
+    AnchorStatus, Audit, AuditUnavailable, CollectorStatus, Exported, Facts, LogError, Receipt, Record, Who,
+    Witness,
 };
 use types::{DataSubject, Principal, RequestId, Secret, TenantId, utc};
 
@@ -97,6 +98,8 @@ pub struct AuditCheckpoint {
     pub cosigned: Option<Arc<str>>,
     /// How checkpoints arrive at places off this machine.
     pub anchors: Vec<AnchorStatus>,
+    /// How records arrive at the collector; none if there is none.
+    pub collector: Option<CollectorStatus>,
 }
 
 impl Path {
@@ -227,6 +230,7 @@ impl Path {
             note: checkpoint.note,
             cosigned: audit.cosigned_checkpoint().map(|cosigned| cosigned.note),
             anchors: audit.anchors(),
+            collector: audit.collector(),
         })
     }
 

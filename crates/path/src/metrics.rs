@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use audit::{AnchorStatus, log::Status};
+use audit::{AnchorStatus, CollectorStatus, log::Status};
 use engine::{Embedded, EngineError};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
@@ -91,6 +91,8 @@ struct AuditFigures {
     is_taking: Gauge,
     outside_entries: Family<ByPlace, Gauge>,
     outside_age: Family<ByPlace, Gauge>,
+    collector_behind: Family<ByPlace, Gauge>,
+    collector_refused: Family<ByPlace, Gauge>,
 }
 
 /// Counted as requests go by.
@@ -161,11 +163,17 @@ impl Metrics {
     }
 
     /// All figures in the `OpenMetrics` text format.
-    pub(crate) fn text(&self, replicas: &[ReplicaView], audit: &Status, anchors: &[AnchorStatus]) -> String {
+    pub(crate) fn text(
+        &self,
+        replicas: &[ReplicaView],
+        audit: &Status,
+        anchors: &[AnchorStatus],
+        collector: Option<&CollectorStatus>,
+    ) -> String {
         for replica in replicas {
             self.replicas.read(replica);
         }
-        self.audit.read(audit, anchors);
+        self.audit.read(audit, anchors, collector);
         let mut text = String::new();
         // Writing to a string cannot fail.
         let _ = encode(&mut text, &self.registry);
@@ -212,6 +220,8 @@ impl AuditFigures {
             is_taking: Gauge::default(),
             outside_entries: Family::default(),
             outside_age: Family::default(),
+            collector_behind: Family::default(),
+            collector_refused: Family::default(),
         };
         registry.register("llmos_audit_entries", "Entries of the audit log", all.entries.clone());
         let open = "What has begun in the audit log and not ended";
@@ -223,10 +233,14 @@ impl AuditFigures {
         registry.register("llmos_audit_outside_entries", outside, all.outside_entries.clone());
         let age = "Age of the last checkpoint there; 0 if nothing was recorded since";
         registry.register("llmos_audit_outside_age_seconds", age, all.outside_age.clone());
+        let behind = "Records of the audit log that the collector does not have yet";
+        registry.register("llmos_audit_collector_behind", behind, all.collector_behind.clone());
+        let refused = "Records of the audit log that the collector has refused for good";
+        registry.register("llmos_audit_collector_refused", refused, all.collector_refused.clone());
         all
     }
 
-    fn read(&self, status: &Status, anchors: &[AnchorStatus]) {
+    fn read(&self, status: &Status, anchors: &[AnchorStatus], collector: Option<&CollectorStatus>) {
         self.entries.set(status.size as i64);
         self.open.set(status.open as i64);
         self.is_taking.set(i64::from(status.paused.is_none() && status.broken.is_none()));
@@ -236,6 +250,11 @@ impl AuditFigures {
             if let Some(age) = anchor.age(status.size) {
                 self.outside_age.get_or_create(&by).set(age.as_secs() as i64);
             }
+        }
+        if let Some(collector) = collector {
+            let by = ByPlace { place: collector.place.clone() };
+            self.collector_behind.get_or_create(&by).set(collector.behind(status.size) as i64);
+            self.collector_refused.get_or_create(&by).set(collector.refused as i64);
         }
     }
 }
@@ -465,10 +484,14 @@ mod tests {
             metrics.begin(operation, &model).computing(embedded).await.unwrap();
         }
         let anchor = AnchorStatus { place: "w".to_owned(), size: Some(7), at_ms: Some(1), error: None };
-        let text = metrics.text(&[], &status(), &[anchor]);
+        let collector =
+            CollectorStatus { place: "c".to_owned(), sent: 5, refused: 1, at_ms: None, error: None };
+        let text = metrics.text(&[], &status(), &[anchor], Some(&collector));
         for line in [
             "llmos_audit_entries 7",
             "llmos_audit_up 1",
+            "llmos_audit_collector_behind{place=\"c\"} 2",
+            "llmos_audit_collector_refused{place=\"c\"} 1",
             "vllm:prompt_tokens_total{model_name=\"m\"} 23",
             "vllm:generation_tokens_total{model_name=\"m\"} 3",
             "vllm:inter_token_latency_seconds_count{model_name=\"m\"} 2",

@@ -351,7 +351,8 @@ impl Path {
     pub async fn metrics(&self, credential: Credential) -> Result<String, PathError> {
         self.look_at::<ReadMetrics>(&credential, self.node(), Facts::none()).await?;
         let audit = self.access.audit();
-        Ok(self.metrics.text(&self.replicas.replicas(), &audit.log().status(), &audit.anchors()))
+        let (status, anchors) = (audit.log().status(), audit.anchors());
+        Ok(self.metrics.text(&self.replicas.replicas(), &status, &anchors, audit.collector().as_ref()))
     }
 
     /// The machine that this is; there is no other yet.

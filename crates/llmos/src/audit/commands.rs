@@ -130,6 +130,12 @@ async fn checkpoint(client: &Client, out: Option<&Path>, output: Output) -> Resu
     if let Some(warning) = &made.warning {
         output::note(warning);
     }
+    if let Some((collector, error)) = made.collector.as_ref().and_then(|of| Some((of, of.error.as_ref()?))) {
+        let (place, behind) = (&collector.place, collector.behind);
+        output::note(format_args!(
+            "the collector {place} does not have {behind} of the records yet: {error}"
+        ));
+    }
     if let Some(file) = out {
         write(file, &made.checkpoint)?;
         let text = format!("wrote {}: the checkpoint of {} records", file.display(), made.size);

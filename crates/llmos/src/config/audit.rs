@@ -1,12 +1,12 @@
 //! Checks what is set about the audit log.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use audit::{Anchor, VerifierKey, WitnessKey};
 use outbound::Url;
 
 use super::{
-    Audit,
+    Audit, Collector, SecretPlace,
     check::Check,
     file::{self, File},
 };
@@ -19,6 +19,20 @@ const WITNESSED_MAX: usize = 256;
 const REQUESTS_PER_MINUTE_MAX: i64 = 60_000;
 /// Longest time without a push: a day. What was recorded since the last one can be lost to whoever puts a copy back.
 const PUSH_EVERY_S_MAX: i64 = 86_400;
+
+impl Audit {
+    /// Says where things really are.
+    pub(super) fn show(&self, values: &mut File) {
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        for (shown, anchor) in values.audit_anchor.iter_mut().zip(&self.anchors) {
+            if let Anchor::Folder(folder) = anchor {
+                shown.folder = Some(text(folder));
+            }
+        }
+        let token = self.collector.as_ref().and_then(|collector| collector.token.as_ref());
+        values.audit_collector.token_file = token.map(SecretPlace::shown);
+    }
+}
 
 impl Check<'_> {
     pub(super) fn audit(&mut self, values: &File) -> Option<Audit> {
@@ -53,8 +67,9 @@ impl Check<'_> {
         let witnessed =
             logs.filter_map(|(index, log)| self.log_key(&format!("witnessed_log[{index}].key"), &log.key));
         let witnessed = witnessed.collect();
+        let collector = self.collector(&values.audit_collector);
         let push_every = Duration::from_secs(every?.unsigned_abs());
-        Some(Audit { requests_per_minute: rate?.unsigned_abs(), push_every, anchors, witnessed })
+        Some(Audit { requests_per_minute: rate?.unsigned_abs(), push_every, anchors, collector, witnessed })
     }
 
     fn anchor(&mut self, section: &str, anchor: &file::AuditAnchor) -> Option<Anchor> {
@@ -76,7 +91,29 @@ impl Check<'_> {
         }
     }
 
+    fn collector(&mut self, collector: &file::AuditCollector) -> Option<Collector> {
+        let Some(text) = &collector.url else {
+            if collector.token_file.is_some() {
+                let message = "`audit_collector.token_file` is set, and `audit_collector.url` is not; set both, or only `url`";
+                self.refuse("audit_collector.token_file", message.to_owned());
+            }
+            return None;
+        };
+        let what = "the `https` address that takes logs as OTLP, without user, query and fragment: of an OpenTelemetry \
+                    collector that is https://NAME:4318/v1/logs";
+        let url = self.https("audit_collector.url", text, what);
+        let token_file = collector.token_file.as_deref();
+        let token = token_file.and_then(|text| self.secret_place("audit_collector.token_file", text));
+        Some(Collector { url: url?, token })
+    }
+
     fn witness(&mut self, key: &str, text: &str) -> Option<Url> {
+        let what = "the `https` address of a witness, without user, query and fragment; of another llmos server that is \
+                    https://NAME/witness/v1";
+        self.https(key, text, what)
+    }
+
+    fn https(&mut self, key: &str, text: &str, what: &str) -> Option<Url> {
         let is_plain = |url: &Url| {
             url.scheme() == "https"
                 && url.query().is_none()
@@ -86,12 +123,9 @@ impl Check<'_> {
         };
         let url = Url::parse(text).ok().filter(is_plain);
         if url.is_none() {
-            let message = format!(
-                "`witness` is `{}`; write the `https` address of a witness, without user, query and fragment; of another \
-                 llmos server that is https://NAME/witness/v1",
-                crate::exit::without_passwords(text)
-            );
-            self.refuse(key, message);
+            let name = key.rsplit('.').next().unwrap_or(key);
+            let shown = crate::exit::without_passwords(text);
+            self.refuse(key, format!("`{name}` is `{shown}`; write {what}"));
         }
         url
     }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ::{audit::Anchor, path::Retention};
+use ::path::Retention;
 use engine::Purpose;
 use outbound::{Listed, Network, Rules, Url};
 use resources::{GpuLayers, LoadWhen, ModelSpec, Source, Stay, model_store::Digest};
@@ -157,11 +157,7 @@ pub(super) fn check(
     }
     values.data_dir = data_dir.to_string_lossy().into_owned();
     values.outbound.ca_file = outbound.rules.ca_file.as_ref().map(|path| path.to_string_lossy().into_owned());
-    for (shown, anchor) in values.audit_anchor.iter_mut().zip(&audit.anchors) {
-        if let Anchor::Folder(folder) = anchor {
-            shown.folder = Some(folder.to_string_lossy().into_owned());
-        }
-    }
+    audit.show(&mut values);
     for (shown, provider) in values.provider.iter_mut().zip(&sign_in.providers) {
         shown.client_secret_file = provider.secret.as_ref().map(SecretPlace::shown);
     }

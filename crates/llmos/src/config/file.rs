@@ -29,6 +29,7 @@ pub(crate) struct File {
     pub(crate) retention: Retention,
     pub(crate) session: Session,
     pub(crate) audit: Audit,
+    pub(crate) audit_collector: AuditCollector,
     #[serde(default)]
     pub(crate) audit_anchor: Vec<AuditAnchor>,
     #[serde(default)]
@@ -121,6 +122,15 @@ pub(crate) struct Session {
 pub(crate) struct Audit {
     pub(crate) requests_per_minute: i64,
     pub(crate) push_every_s: i64,
+}
+
+/// Where every record of the audit log is sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct AuditCollector {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_file: Option<String>,
 }
 
 /// An `[[audit_anchor]]` section: a folder, or a witness with its key.
@@ -342,6 +352,7 @@ impl File {
             },
             session: Session { idle_minutes: 30, absolute_hours: 12, cli_hours: 168 },
             audit: Audit { requests_per_minute: 1_500, push_every_s: 60 },
+            audit_collector: AuditCollector { url: None, token_file: None },
             audit_anchor: Vec::new(),
             witnessed_log: Vec::new(),
             provider: Vec::new(),
@@ -382,6 +393,10 @@ impl File {
             server_names: vec!["llm.example.org".to_owned()],
             tls: Tls { certificate: Some("server.pem".to_owned()), key: Some("server.key".to_owned()) },
             public_url: Some("https://llm.example.org".to_owned()),
+            audit_collector: AuditCollector {
+                url: Some("https://siem.example.org/v1/logs".to_owned()),
+                token_file: Some("siem.token".to_owned()),
+            },
             audit_anchor: vec![AuditAnchor {
                 folder: Some("/mnt/elsewhere/llmos".to_owned()),
                 witness: Some("https://witness.example.org/witness/v1".to_owned()),

@@ -210,7 +210,7 @@ mod tests {
         let keys = |table: &Table| table.keys().cloned().collect::<Vec<_>>().join(" ");
         assert_eq!(
             keys(&known),
-            "audit audit_anchor data_dir listen location log memory_total_mb metadata_filter model outbound provider public_url quota retention \
+            "audit audit_anchor audit_collector data_dir listen location log memory_total_mb metadata_filter model outbound provider public_url quota retention \
              role_mapping server_names session shutdown_grace_s store tls vault witnessed_log"
         );
         let model = known["model"][0].as_table().unwrap();
@@ -221,6 +221,8 @@ mod tests {
         let expected = [
             "audit.push_every_s",
             "audit.requests_per_minute",
+            "audit_collector.token_file",
+            "audit_collector.url",
             "data_dir",
             "listen",
             "log.format",

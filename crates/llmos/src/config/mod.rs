@@ -135,8 +135,19 @@ pub(crate) struct Audit {
     pub(crate) push_every: Duration,
     /// These places.
     pub(crate) anchors: Vec<Anchor>,
+    /// Where every record is sent.
+    pub(crate) collector: Option<Collector>,
     /// Keys of the logs that this server countersigns.
     pub(crate) witnessed: Vec<VerifierKey>,
+}
+
+/// Where every record of the audit log is sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Collector {
+    /// The whole address.
+    pub(crate) url: Url,
+    /// The file with the token for it; absolute.
+    pub(crate) token: Option<SecretPlace>,
 }
 
 /// How people sign in.

@@ -107,6 +107,8 @@ mod tests {
             ("LLMOS_LISTEN", "127.0.0.1:1"),
             ("LLMOS_AUDIT_PUSH_EVERY_S", "5"),
             ("LLMOS_AUDIT_REQUESTS_PER_MINUTE", "50"),
+            ("LLMOS_AUDIT_COLLECTOR_URL", "https://siem.test/v1/logs"),
+            ("LLMOS_AUDIT_COLLECTOR_TOKEN_FILE", "siem.token"),
             ("LLMOS_DATA_DIR", "/d"),
             ("LLMOS_SHUTDOWN_GRACE_S", "5"),
             ("LLMOS_MEMORY_TOTAL_MB", "5"),
@@ -154,7 +156,7 @@ mod tests {
             (
                 "LLMOS_ENTIRELY_DIFFERENT_THING",
                 "x",
-                "known: LLMOS_AUDIT_PUSH_EVERY_S, LLMOS_AUDIT_REQUESTS_PER_MINUTE",
+                "known: LLMOS_AUDIT_COLLECTOR_TOKEN_FILE, LLMOS_AUDIT_COLLECTOR_URL",
             ),
             ("LLMOS_SHUTDOWN_GRACE_S", "5s", "`5s` is not an integer"),
         ] {

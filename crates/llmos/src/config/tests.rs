@@ -205,10 +205,16 @@ const LOG: &str = "example.com/l+2ffba1a2+AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
 fn places_off_the_machine_are_configured() {
     let file = format!(
         "[audit]\npush_every_s = 5\nrequests_per_minute = 7\n[[audit_anchor]]\nfolder = 'elsewhere'\n[[audit_anchor]]\nwitness = \
-         'https://w.test/witness/v1'\nkey = '{WITNESS}'\n[[witnessed_log]]\nkey = '{LOG}'\n"
+         'https://w.test/witness/v1'\nkey = '{WITNESS}'\n[[witnessed_log]]\nkey = '{LOG}'\n[audit_collector]\nurl = \
+         'https://siem.test:4318/v1/logs'\ntoken_file = 'siem.token'\n"
     );
     let config = load(&file, &[HOME], ConfigArgs::default()).unwrap();
-    let Audit { requests_per_minute, push_every, anchors, witnessed } = &config.audit;
+    let Audit { requests_per_minute, push_every, anchors, collector, witnessed } = &config.audit;
+    let Collector { url, token: Some(SecretPlace::File(token)) } = collector.as_ref().unwrap() else {
+        panic!("{collector:?}")
+    };
+    assert_eq!(url.as_str(), "https://siem.test:4318/v1/logs");
+    assert!(token.is_absolute() && token.ends_with("siem.token"), "{token:?}");
     assert_eq!((*requests_per_minute, push_every.as_secs(), witnessed[0].name()), (7, 5, "example.com/l"));
     assert!(
         matches!(&anchors[0], Anchor::Folder(folder) if folder.is_absolute() && folder.ends_with("elsewhere"))
@@ -233,6 +239,9 @@ fn places_off_the_machine_are_configured() {
             3,
             "each is there once",
         ),
+        ("[audit_collector]\nurl = 'http://siem.test/v1/logs'".to_owned(), 2, "write the `https` address"),
+        ("[audit_collector]\nurl = 'https://me:pass@siem.test/'".to_owned(), 2, "`https://…@siem.test/`"),
+        ("[audit_collector]\ntoken_file = 'siem.token'".to_owned(), 2, "`audit_collector.url` is not"),
         (format!("[[witnessed_log]]\nkey = '{WITNESS}'"), 2, "a log's is wanted here"),
         ("[[witnessed_log]]".to_owned(), 1, "not the key of a log"),
     ] {
