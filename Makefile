@@ -112,7 +112,10 @@ build-and-bench:
 	$(call title,'measure')
 	@PATH="$(TARGET)/release:$$PATH" llmos-bench all --write docs/benchmarks.md
 
+# Known faults are looked up in the database of today, before anything is built.
 release:
+	$(call title,'dependencies')
+	@$(XTASK) deny --fresh
 	$(call title,'build what is shipped')
 	@cargo build --release --locked -p llmos --no-default-features --features llama
 	@$(XTASK) verifier

@@ -24,6 +24,7 @@ mod verifier;
 use std::{env, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result};
+use deny::Database;
 use setup::Purpose;
 
 const USAGE: &str = "\
@@ -37,7 +38,8 @@ usage: cargo xtask COMMAND
   check                    the rules of this repository that the compiler does not know
   verifier                 builds llmos-verify as one file without libraries, and prints where it is
   sbom                     writes what is in the programs that are shipped (CycloneDX), and prints where it is
-  deny                     licences, banned crates, sources and known vulnerabilities of the dependencies
+  deny [--fresh]           licences, banned crates, sources and known vulnerabilities of the dependencies, by the copy of the
+                           RustSec database on this machine; with --fresh by one that is new enough for a release
   golden [--check]         writes, or compares, the token ids that llama-server makes of fixed conversations";
 
 /// The exit code for a command line that is not understood.
@@ -59,7 +61,8 @@ fn main() -> ExitCode {
         ["check"] => check::check(),
         ["verifier"] => verifier::build(),
         ["sbom"] => sbom::write(),
-        ["deny"] => deny::deny(),
+        ["deny"] => deny::deny(Database::Copy),
+        ["deny", "--fresh"] => deny::deny(Database::Fresh),
         ["golden"] => golden::write(),
         ["golden", "--check"] => golden::check(),
         _ => {
