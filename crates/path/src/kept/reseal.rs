@@ -76,7 +76,7 @@ impl Kept {
         }
         for _ in 0..PASSES_MAX {
             done = Resealed { erased: 0, unreadable: 0, left: 0, ..done };
-            self.pass(&keyring, &mut done).await?;
+            self.pass(keyring, &mut done).await?;
             if done.left == 0 {
                 break;
             }
