@@ -1,4 +1,8 @@
-use std::{collections::HashMap, net::IpAddr, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    net::IpAddr,
+    sync::Arc,
+};
 
 use audit::{Audit, Caller};
 use outbound::Outbound;
@@ -77,9 +81,14 @@ fn local_operator() -> Principal {
         data_class_max: DataClass::Restricted,
         // They are there now: the kernel says so of every connection.
         present_at: Some(now_s()),
-        ..Principal::least(TenantId(0), UserId(0))
+        ..Principal::least(LOCAL_TENANT, UserId(0))
     }
 }
+
+/// The tenant of the local socket.
+const LOCAL_TENANT: TenantId = TenantId(0);
+/// Most limits of which is shown what is left: those of which the least is left come first.
+const BUDGETS_MAX: usize = 10_000;
 
 /// What a tenant is called in records that there is not: what was asked for may be anything.
 const NO_SUCH_TENANT: &str = "tenant:?";
@@ -329,10 +338,13 @@ impl Access {
         Ok(used.into_iter().filter(|used| self.covers(by, used.tenant_id)).collect())
     }
 
-    /// What is left of the quotas of those who have used something: whoever has not is not there, and has all of it.
+    /// What is left of the quotas of those who have used something: whoever has not is not there, and has all of it. Of very many those with
+    /// the least left.
     pub fn budgets(&self, by: &Authorized<ReadUsage>) -> Result<Vec<BudgetView>, AccessError> {
-        let left = self.ledger.left(self.now(), |tenant| self.covers(by, tenant));
         let tenants = self.keyring.tenant_names()?;
+        let seen: HashSet<TenantId> =
+            tenants.keys().copied().chain([LOCAL_TENANT]).filter(|tenant| self.covers(by, *tenant)).collect();
+        let left = self.ledger.left(self.now(), BUDGETS_MAX, |tenant| seen.contains(&tenant));
         let view = |remains: Remains| {
             let Remains { tenant, whose, limit, most, left } = remains;
             let tenant = tenants.get(&tenant).map_or_else(|| LOCAL.to_owned(), ToString::to_string);

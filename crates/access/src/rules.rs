@@ -158,6 +158,12 @@ impl Access {
         found.filter(|(principal, _)| self.covers(by, principal.tenant)).ok_or(unknown)
     }
 
+    /// The tenant of this name. Whoever may not see another one learns no more than that it is none of theirs, be it there or not.
+    async fn tenant_seen(&self, by: &Authorized<ExplainAccess>, name: &str) -> Result<TenantId, AccessError> {
+        let found = self.keyring.tenant(name).await?;
+        Ok(found.filter(|tenant| self.covers(by, *tenant)).unwrap_or(ANY_TENANT))
+    }
+
     async fn target(
         &self,
         by: &Authorized<ExplainAccess>,
@@ -168,29 +174,24 @@ impl Access {
         match (kind, resource.map(|resource| resource.split_once(':').unwrap_or((resource, "")))) {
             (Kind::Server, None | Some(("server", ""))) => Ok(Target::Server),
             (Kind::Tenant, None) => Ok(Target::Tenant(principal.tenant)),
-            // Whoever may not see another tenant learns no more than that it is none of theirs, be it there or not.
-            (Kind::Tenant, Some(("tenant", name))) => {
-                Ok(Target::Tenant(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
-            }
+            (Kind::Tenant, Some(("tenant", name))) => Ok(Target::Tenant(self.tenant_seen(by, name).await?)),
             (Kind::AuditLog, None) => Ok(Target::AuditLog(principal.tenant)),
             (Kind::AuditLog, Some(("audit", name))) => {
-                Ok(Target::AuditLog(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+                Ok(Target::AuditLog(self.tenant_seen(by, name).await?))
             }
             (Kind::Dataset, None) => Ok(dataset(action, principal.tenant, principal.data_class_max)),
             (Kind::Dataset, Some(("dataset", name))) => {
-                let tenant = match name.rsplit_once('/') {
-                    Some((tenant, CHAT_COMPLETIONS)) => self.keyring.tenant(tenant).await?,
-                    _ => return Err(nothing_like(kind)),
+                let Some((tenant, CHAT_COMPLETIONS)) = name.rsplit_once('/') else {
+                    return Err(nothing_like(kind));
                 };
-                Ok(dataset(action, tenant.unwrap_or(ANY_TENANT), principal.data_class_max))
+                let tenant = self.tenant_seen(by, tenant).await?;
+                Ok(dataset(action, tenant, principal.data_class_max))
             }
             (Kind::Budget, None) => Ok(Target::Budget(principal.tenant)),
-            (Kind::Budget, Some(("budget", name))) => {
-                Ok(Target::Budget(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
-            }
+            (Kind::Budget, Some(("budget", name))) => Ok(Target::Budget(self.tenant_seen(by, name).await?)),
             (Kind::Workflow, None) => Ok(Target::Workflow(principal.tenant)),
             (Kind::Workflow, Some(("workflow", name))) => {
-                Ok(Target::Workflow(self.keyring.tenant(name).await?.unwrap_or(ANY_TENANT)))
+                Ok(Target::Workflow(self.tenant_seen(by, name).await?))
             }
             (Kind::Node, None) => Ok(Target::Node(self.node().clone())),
             (Kind::Node, Some(("node", name))) => Ok(Target::Node(name.parse()?)),

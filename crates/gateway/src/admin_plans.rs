@@ -113,6 +113,7 @@ impl TryFrom<WorkflowPlanRequest> for PlanRequest {
                 unless_named: PROCESSORS,
                 megabytes_per_s: within("link_mb_per_s", link_mb_per_s, 1, u64::from(u32::MAX))?
                     .unwrap_or(LINK_MB_PER_S),
+                costs_max: path::PLAN_COSTS_MAX,
             },
             budget_ms: within("budget_ms", budget_ms, 0, path::PLAN_BUDGET_MS_MAX)?.unwrap_or(BUDGET_MS),
             seed: seed.unwrap_or(1),

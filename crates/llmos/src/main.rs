@@ -127,10 +127,11 @@ fn load(args: &ConfigArgs) -> Result<Config, Failure> {
 
 /// The configuration of a command that works on the data directory: another server's is out of reach.
 fn here(args: &ConfigArgs) -> Result<Config, Failure> {
-    match &args.server {
+    match server(args) {
         None => load(args),
-        Some(_) => Err(Failure::new(Exit::Usage, "secrets are sealed on the machine of the server")
-            .advise("leave --server out, and run this there as the user who runs the server")),
+        Some(_) => Err(Failure::new(Exit::Usage, "secrets are sealed on the machine of the server").advise(
+            "leave --server and LLMOS_SERVER out, and run this there as the user who runs the server",
+        )),
     }
 }
 

@@ -110,11 +110,10 @@ impl Remote {
     }
 
     fn signed(&self, method: Method, body: Option<Vec<u8>>) -> Call {
-        let bearer = |secret: &Secret| Secret::from([b"Bearer ", secret.expose()].concat());
         Call {
             method,
             body: body.map(|body| ("application/json", Secret::from(body))),
-            authorization: self.session.as_ref().map(bearer),
+            authorization: self.session.as_ref().map(Call::bearer),
             bytes_max: ANSWER_BYTES_MAX,
         }
     }

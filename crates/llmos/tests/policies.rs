@@ -234,6 +234,20 @@ fn policies_speak_of_data_sets_budgets_nodes_and_workflows() {
         let answers = format!("dataset:{tenant}/chat_completions");
         assert_eq!(why(&["lab/lea", "read_chat_completions", &answers]).0, allowed, "{tenant}");
     }
+    // Whether there is another tenant of a name is not told to those who may not see it, whatever policies they have.
+    let probe = format!(
+        "forbid (principal, action == Action::\"read_usage\", resource == Budget::\"{}\");",
+        u64::MAX
+    );
+    set_policy(&site, &server, "probe", "clinic", &probe);
+    let told = |tenant: &str| {
+        let inquiry = json!({
+            "tenant": "clinic", "user": "chief", "action": "read_usage", "resource": format!("budget:{tenant}"),
+        });
+        server.request("POST", "/api/v1/decisions", &chief.secret, &[], Some(&inquiry)).body
+    };
+    assert_eq!(told("lab"), told("nowhere"));
+
     let wrong = site.run(&["why", "access", "lab/lea", "plan_workflow", "tenant:lab"]);
     assert!(wrong.code == Some(1) && wrong.stderr.contains("`workflow:TENANT`"), "{}", wrong.stderr);
 }

@@ -52,7 +52,7 @@ pub use crate::{
         Transcript, VaultStatus,
     },
     operate::{ModelList, NotReady, ProcessList},
-    plan::{PLAN_BUDGET_MS_MAX, PLAN_PROCESSORS_MAX, PlanRequest, PlannedTask, WorkflowPlan},
+    plan::{PLAN_BUDGET_MS_MAX, PLAN_COSTS_MAX, PLAN_PROCESSORS_MAX, PlanRequest, PlannedTask, WorkflowPlan},
     vectors::{Method, Relevance},
 };
 use crate::{
@@ -191,7 +191,7 @@ pub enum PathError {
     #[error("the workflow cannot be planned: {0}")]
     Workflow(String),
     /// Another plan is being made.
-    #[error("other workflows are being planned now; try again")]
+    #[error("a workflow of yours, or as many as can wait, are being planned now; try again")]
     Planning {
         /// When to come back.
         retry_after: Duration,

@@ -1,7 +1,8 @@
 //! Where and when the tasks of a workflow run: the planner's answer to whoever may ask for it. Nothing is run, and nothing is kept.
 
 use std::{
-    sync::Arc,
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -11,20 +12,28 @@ use planner::{
     Budget, Progress,
     task_graph::{self, Algorithm, Machines, critical_path, read_workflow, verify},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use types::UserId;
 
 use crate::{Path, PathError};
 
 /// Plans that are made at once, in all: what they use, models do not have.
 const AT_ONCE: usize = 1;
-/// When somebody comes back who found another one's plan being made: it takes no longer.
+/// Most that wait for their turn; further ones are told to come again.
+const WAITING_MAX: usize = 16;
+/// Longest that somebody waits for their turn. Then they are told to come again.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+/// When those come again who found no place to wait, or one of their own that waits: a plan takes about as long.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest search, in milliseconds.
 pub const PLAN_BUDGET_MS_MAX: u64 = 1_000;
 /// Most processors.
 pub const PLAN_PROCESSORS_MAX: usize = 256;
 /// Most tasks times processors: the first answer to more takes longer than a search may.
-const COSTS_MAX: usize = 250_000;
+pub const PLAN_COSTS_MAX: usize = 250_000;
 
 /// What is to be planned.
 pub struct PlanRequest {
@@ -66,19 +75,44 @@ pub struct PlannedTask {
     pub is_critical: bool,
 }
 
-/// Who may use the processors for plans.
-pub(crate) struct Planner(Arc<Semaphore>);
+/// Who may use the processors for plans: one after the other, in the order in which they come, and of each user one.
+pub(crate) struct Planner {
+    turns: Arc<Semaphore>,
+    users: Arc<Mutex<HashSet<UserId>>>,
+}
+
+/// A place of one's own among those who plan and wait; given back when it is dropped.
+struct Place {
+    user: UserId,
+    users: Arc<Mutex<HashSet<UserId>>>,
+}
 
 impl Default for Planner {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)), users: Arc::default() }
     }
 }
 
 impl Planner {
-    fn turn(&self) -> Result<OwnedSemaphorePermit, PathError> {
-        let turn = Arc::clone(&self.0).try_acquire_owned();
-        turn.map_err(|_| PathError::Planning { retry_after: RETRY_AFTER })
+    async fn turn(&self, user: UserId) -> Result<(Place, OwnedSemaphorePermit), PathError> {
+        let come_again = || PathError::Planning { retry_after: RETRY_AFTER };
+        let place = self.place(user).ok_or_else(come_again)?;
+        let turn = timeout(WAIT_MAX, Arc::clone(&self.turns).acquire_owned()).await;
+        // The semaphore is never closed.
+        let turn = turn.ok().and_then(Result::ok).ok_or_else(come_again)?;
+        Ok((place, turn))
+    }
+
+    fn place(&self, user: UserId) -> Option<Place> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_place = users.len() < AT_ONCE + WAITING_MAX && users.insert(user);
+        has_place.then(|| Place { user, users: Arc::clone(&self.users) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.user);
     }
 }
 
@@ -93,7 +127,7 @@ impl Path {
         let decided = self.decided_in_own::<PlanWorkflow>(&credential).await?;
         let acting = decided.act(Facts::none().with("budget_ms", request.budget_ms)).await?;
         let planned = async {
-            let turn = self.planner.turn()?;
+            let turn = self.planner.turn(acting.principal().user).await?;
             let planned = tokio::task::spawn_blocking(move || {
                 let planned = plan(&request);
                 drop(turn);
@@ -112,10 +146,9 @@ fn plan(request: &PlanRequest) -> Result<WorkflowPlan, PathError> {
     let workflow = read_workflow(&request.workflow, request.machines).map_err(|error| refused(&error))?;
     let (graph, count) = (&workflow.graph, workflow.names.len());
     let processors = graph.links().processors();
-    if processors > PLAN_PROCESSORS_MAX || count * processors > COSTS_MAX {
+    if processors > PLAN_PROCESSORS_MAX {
         return Err(refused(&format_args!(
-            "{count} tasks on {processors} processors are too many to be planned here: at most {PLAN_PROCESSORS_MAX} \
-             processors, and {COSTS_MAX} for both together, multiplied"
+            "its machines have {processors} cores; at most {PLAN_PROCESSORS_MAX} processors are planned for here"
         )));
     }
     let (begun, limit) = (Instant::now(), Duration::from_millis(request.budget_ms));

@@ -29,7 +29,7 @@ use std::{
 
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, ValidationWarning, Validator,
 };
 use sha2::{Digest, Sha256};
 use tokio::sync::{Mutex, MutexGuard};
@@ -614,9 +614,22 @@ fn boolean(name: &str, value: bool) -> (String, RestrictedExpression) {
 
 fn valid(schema: &Schema, set: &PolicySet) -> Result<(), String> {
     let result = Validator::new(schema.clone()).validate(set, ValidationMode::Strict);
-    match result.validation_errors().next() {
+    if let Some(error) = result.validation_errors().next() {
+        return Err(described(error));
+    }
+    // One that can never apply forbids nothing, whatever its author believes; and one may be read as it is not written.
+    let misleads = |warning: &&ValidationWarning| {
+        matches!(
+            warning,
+            ValidationWarning::ImpossiblePolicy(_)
+                | ValidationWarning::InvalidActionApplication(_)
+                | ValidationWarning::BidiCharsInString(_)
+                | ValidationWarning::BidiCharsInIdentifier(_)
+        )
+    };
+    match result.validation_warnings().find(misleads) {
         None => Ok(()),
-        Some(error) => Err(described(error)),
+        Some(warning) => Err(described(warning)),
     }
 }
 

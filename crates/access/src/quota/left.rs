@@ -47,8 +47,8 @@ pub(crate) enum Holds {
 }
 
 impl Ledger {
-    /// Of the tenants that `is_seen` names, in the order of who has it.
-    pub(crate) fn left(&self, now: Instant, is_seen: impl Fn(TenantId) -> bool) -> Vec<Remains> {
+    /// Of the tenants that `is_seen` names, in the order of who has it; of more than `most` those with the least share left.
+    pub(crate) fn left(&self, now: Instant, most: usize, is_seen: impl Fn(TenantId) -> bool) -> Vec<Remains> {
         let mut accounts = self.locked();
         let seen = accounts.iter_mut().filter(|(Holder(_, tenant, _), _)| is_seen(*tenant));
         let mut all: Vec<Remains> = seen
@@ -66,6 +66,11 @@ impl Ledger {
             })
             .collect();
         drop(accounts);
+        if all.len() > most {
+            let share = |left: &Remains| left.left as f64 / left.most.max(1) as f64;
+            all.sort_by(|a, b| share(a).total_cmp(&share(b)));
+            all.truncate(most);
+        }
         all.sort_by(|a, b| (a.tenant, &a.whose, a.limit, a.most).cmp(&(b.tenant, &b.whose, b.limit, b.most)));
         all
     }

@@ -220,3 +220,33 @@ fn a_race_for_the_last_tokens_is_won_exactly() {
     settle(reserve(&ledger, &account(1, 1), 10, 0), 10);
     assert_eq!(refused(reserve(&ledger, &account(1, 1), 1, 0)).0, "tokens_per_day");
 }
+
+#[test]
+fn what_is_left_is_shown_to_those_who_may_see_it() {
+    let limits = Limits { requests_per_minute: Some(10), concurrent: Some(3), ..Limits::default() };
+    let ledger = Ledger::new(vec![each_user(limits)]);
+    let open = reserve(&ledger, &account(1, 7), 5, 0).unwrap();
+    for _ in 0..4 {
+        settle(reserve(&ledger, &account(1, 8), 5, 0), 5);
+    }
+    settle(reserve(&ledger, &account(2, 9), 5, 0), 5);
+    let left = |most: usize, tenants: &[u64]| -> Vec<(u64, Holds, &str, i64)> {
+        let all = ledger.left(at(0), most, |tenant| tenants.contains(&tenant.0));
+        all.into_iter().map(|left| (left.tenant.0, left.whose, left.limit, left.left)).collect()
+    };
+    let user = |user: u64| Holds::User(UserId(user));
+    let (requests, at_once) = ("requests_per_minute", "concurrent");
+    let of_one = [
+        (1, user(7), at_once, 2),
+        (1, user(7), requests, 9),
+        (1, user(8), at_once, 3),
+        (1, user(8), requests, 6),
+    ];
+    assert_eq!(left(100, &[1]), of_one);
+    assert_eq!(left(100, &[1, 2]).len(), 6);
+    assert_eq!(left(100, &[]), []);
+    // Of very many those with the least share.
+    assert_eq!(left(2, &[1, 2]), [of_one[0].clone(), of_one[3].clone()]);
+    drop(open);
+    assert_eq!(left(1, &[1]), [of_one[3].clone()]);
+}

@@ -5,7 +5,7 @@ use std::{fs::File, io::Write, path::Path};
 use planner::{
     job_shop::{self, JobShop},
     rcpsp::{self, Project},
-    task_graph::{self, Algorithm, Machines, Schedule, TaskGraph, critical_path, verify},
+    task_graph::{self, Algorithm, COSTS_MAX, Machines, Schedule, TaskGraph, critical_path, verify},
 };
 use serde_json::json;
 
@@ -96,6 +96,7 @@ fn read(wanted: &SolveArgs) -> Result<Problem, Failure> {
             processors: wanted.processors.map(|count| count as usize),
             unless_named: PROCESSORS,
             megabytes_per_s: wanted.link_mb_per_s.unwrap_or(LINK_MB_PER_S),
+            costs_max: COSTS_MAX,
         };
         let workflow = task_graph::read_workflow(&text, machines).map_err(refused)?;
         if workflow.processors_assumed {

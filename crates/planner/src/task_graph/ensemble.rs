@@ -9,6 +9,11 @@ use super::{
 
 /// Groups of processors that are tried, beside all of them.
 const GROUPS_MAX: usize = 8;
+/// Most steps of a member that looks ahead: above, it would take longer than the whole search may, and cannot be ended.
+const LOOK_AHEAD_STEPS_MAX: usize = 1 << 28;
+
+/// Where those that look ahead come among the others.
+const LOOKS_AHEAD: [usize; 2] = [2, 7];
 
 /// Runs one after the other for as long as the race goes on; those that are often best come first. Returns all schedules.
 pub(super) fn run(graph: &TaskGraph, race: &mut Race<'_>) -> Vec<Schedule> {
@@ -17,21 +22,25 @@ pub(super) fn run(graph: &TaskGraph, race: &mut Race<'_>) -> Vec<Schedule> {
     let table = Means::new(graph, Stands::Mean, 4).optimistic();
     let least = upward(Stands::Least, 4);
     let groups = groups(graph);
+    let steps = graph.edges().len().saturating_mul(graph.processors().pow(2));
+    let looks_ahead = steps <= LOOK_AHEAD_STEPS_MAX;
     let mut members: Vec<Box<dyn Fn() -> Schedule + '_>> = vec![
         Box::new(|| list::by_table(graph, &least, &table)),
         Box::new(|| list::by_rank(graph, &upward(Stands::Least, 0), None)),
-        Box::new(|| list::look_ahead_by(graph, &mean)),
         Box::new(|| list::batch(graph, Batch::Sufferage)),
         Box::new(|| list::by_table(graph, &mean, &table)),
         Box::new(|| list::peft(graph)),
         Box::new(|| list::cpop(graph)),
-        Box::new(|| list::look_ahead_by(graph, &least)),
         Box::new(|| list::by_rank(graph, &least, None)),
         Box::new(|| list::by_table(graph, &upward(Stands::Most, 4), &table)),
         Box::new(|| list::by_rank(graph, &upward(Stands::Mean, 1), None)),
         Box::new(|| list::batch(graph, Batch::MaxMin)),
         Box::new(|| list::batch(graph, Batch::MinMin)),
     ];
+    if looks_ahead {
+        members.insert(LOOKS_AHEAD[0], Box::new(|| list::look_ahead_by(graph, &mean)));
+        members.insert(LOOKS_AHEAD[1], Box::new(|| list::look_ahead_by(graph, &least)));
+    }
     for group in &groups {
         members.push(Box::new(|| list::by_rank(graph, &mean, Some(group))));
     }

@@ -174,7 +174,8 @@ pub(super) fn peft(graph: &TaskGraph) -> Schedule {
     let table = means.optimistic();
     let processors = graph.processors();
     let rows = table.chunks_exact(processors.max(1));
-    let rank: Vec<i64> = rows.map(|row| row.iter().sum::<i64>() / processors as i64).collect();
+    let mean = |row: &[i64]| row.iter().map(|way| i128::from(*way)).sum::<i128>() / processors as i128;
+    let rank: Vec<i64> = rows.map(|row| mean(row) as i64).collect();
     by_table(graph, &rank, &table)
 }
 

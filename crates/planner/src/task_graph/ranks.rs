@@ -36,7 +36,8 @@ impl<'g> Means<'g> {
             let choices = graph.choices(task);
             match stands {
                 Stands::Mean => {
-                    choices.iter().map(|choice| choice.cost * PART).sum::<i64>() / choices.len() as i64
+                    let sum: i128 = choices.iter().map(|choice| i128::from(choice.cost * PART)).sum();
+                    (sum / choices.len() as i128) as i64
                 }
                 Stands::Least => graph.least(task) * PART,
                 Stands::Most => choices.iter().map(|choice| choice.cost * PART).max().unwrap_or_default(),

@@ -27,6 +27,8 @@ pub struct Machines {
     pub unless_named: usize,
     /// Megabytes (10⁶ bytes) in a second between two machines, from 1. On one machine data takes no time.
     pub megabytes_per_s: u64,
+    /// Most tasks times processors, up to [`COSTS_MAX`]: more are refused before there is memory for them.
+    pub costs_max: usize,
 }
 
 /// A workflow that was recorded.
@@ -63,7 +65,7 @@ pub struct Workflow {
 ///         "machines": [{"nodeName": "m", "cpu": {"coreCount": 4}}]
 ///     }
 /// }}"#;
-/// let workflow = read_workflow(text, Machines { processors: None, unless_named: 8, megabytes_per_s: 1000 })?;
+/// let workflow = read_workflow(text, Machines { processors: None, unless_named: 8, megabytes_per_s: 1000, costs_max: 1000 })?;
 /// assert_eq!(workflow.graph.links().processors(), 4);
 /// assert_eq!(workflow.graph.cost(0, 3), Some(1500));
 /// assert_eq!(workflow.graph.edges()[0].data, 3, "ticks between machines");
@@ -77,8 +79,9 @@ pub fn read_workflow(text: &str, machines: Machines) -> Result<Workflow, ReadErr
     let ticks = recorded.ticks()?;
     let count = nodes.len().saturating_mul(ticks.len());
     let wrong = |error: GraphError| recorded.wrong(error);
-    if count > COSTS_MAX {
-        return Err(wrong(GraphError::TooMany { what: "costs", count, most: COSTS_MAX }));
+    let most = machines.costs_max.min(COSTS_MAX);
+    if count > most {
+        return Err(wrong(GraphError::TooMany { what: "tasks times processors", count, most }));
     }
     let costs: Vec<Option<i64>> =
         ticks.iter().flat_map(|ticks| std::iter::repeat_n(Some(*ticks), nodes.len())).collect();
@@ -346,7 +349,14 @@ impl<'a> Recorded<'a> {
             let mut bytes: BTreeMap<u32, u64> = parents.iter().map(|parent| (*parent, 0)).collect();
             for file in task.input_files.iter().collect::<BTreeSet<_>>() {
                 let size = self.sizes.get(file).copied().unwrap_or_default();
-                for writer in written.get(file).into_iter().flatten() {
+                let Some(writers) = written.get(file) else { continue };
+                // Whichever are fewer: a file may be written by all tasks and read by all.
+                if parents.len() < writers.len() {
+                    let those = bytes.iter_mut().filter(|(parent, _)| writers.contains(parent));
+                    those.for_each(|(_, sum)| *sum = sum.saturating_add(size));
+                    continue;
+                }
+                for writer in writers {
                     if let Some(sum) = bytes.get_mut(writer) {
                         *sum = sum.saturating_add(size);
                     }
@@ -408,7 +418,8 @@ fn not_json(error: &serde_json::Error) -> ReadError {
 mod tests {
     use super::*;
 
-    const MACHINES: Machines = Machines { processors: None, unless_named: 8, megabytes_per_s: 1 };
+    const MACHINES: Machines =
+        Machines { processors: None, unless_named: 8, megabytes_per_s: 1, costs_max: COSTS_MAX };
 
     fn new_format(tasks: &str, runs: &str) -> String {
         format!(
@@ -444,6 +455,28 @@ mod tests {
         assert_eq!(unnamed.graph.links().processors(), 8);
         let given = Machines { processors: Some(5), ..MACHINES };
         assert_eq!(read_workflow(&new_format(tasks, runs), given).unwrap().graph.links().factor(3, 4), 1000);
+    }
+
+    /// All tasks write all files and read them: a page of text that could take hours.
+    #[test]
+    fn what_is_short_to_say_is_short_to_read() {
+        let files: Vec<String> = (0..7).map(|file| format!("\"f{file}\"")).collect();
+        let (files, count) = (files.join(","), 20_000);
+        let task = |id: usize| {
+            let parent = if id == 0 { String::new() } else { format!("\"t{}\"", id - 1) };
+            format!(
+                "{{\"id\": \"t{id}\", \"runtimeInSeconds\": 1, \"parents\": [{parent}], \"inputFiles\": [{files}], \"outputFiles\": [{files}]}}"
+            )
+        };
+        let tasks: Vec<String> = (0..count).map(task).collect();
+        let text = format!("{{\"workflow\": {{\"tasks\": [{}]}}}}", tasks.join(","));
+        let begun = std::time::Instant::now();
+        let workflow = read_workflow(&text, MACHINES).unwrap();
+        assert_eq!(workflow.graph.edges().len(), count - 1);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+        let narrow = Machines { costs_max: count * 8 - 1, ..MACHINES };
+        let error = read_workflow(&text, narrow).unwrap_err();
+        assert!(error.why.contains("159999"), "{}", error.why);
     }
 
     #[test]
