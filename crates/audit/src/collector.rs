@@ -4,7 +4,7 @@
 //! ```text
 //! Log ── what the newest checkpoint vouches for ──▶ Forwarder ── POST …/v1/logs (OTLP/HTTP, JSON) ──▶ collector
 //!                                                   │    ▲                                            │
-//!                                                   ▼    └───────────── 200: it has them ─────────────┘
+//!                                                   ▼    └──── 200, no body or JSON: it has them ─────┘
 //!                                                 cursor (on the disk, after the answer)
 //! ```
 //!
@@ -14,12 +14,13 @@
 //! - **Only what is signed** leaves, so that a collector never has a record which a crash has cut from the log.
 //! - **In order, at least once**: one request at a time, and the cursor moves when the collector has confirmed. Whoever is killed between
 //!   the two sends that one batch again; log and index make it the same. A collector that is new gets everything from the first record on.
-//! - **A collector that does not answer stops nothing**: it is said once, shown, recorded (`audit_forward`), and tried again less and less
+//! - **A collector that does not answer stops nothing**, nor one for which something else answers (a page, and no JSON): it is said once, shown, recorded (`audit_forward`), and tried again less and less
 //!   often. There is no queue but the log itself, so nothing is lost or grows meanwhile.
 //! - **What it refuses for good** (400, 413) is sent in halves until one record is refused alone. That is left out, said and recorded: at
-//!   once if the collector has taken another one before it, else after [`REFUSED_TRIES_MAX`] tries, because it may be the collector that
-//!   is wrong and not the record. What it says that it dropped of a batch it took (`partialSuccess`) is never sent again, as OTLP wants.
-//!   Records about forwarding itself are refused without a record, or one would follow the other for ever.
+//!   once if the collector has taken another one before it, else after it was refused [`REFUSED_TRIES_MAX`] times in a row, because it
+//!   may be the collector that is wrong and not the record. What it says that it dropped of a batch it took (`partialSuccess`) is never sent again, as OTLP wants.
+//! - **Records about forwarding itself** are refused, and wait where nothing else waits, without a record: or one would follow the other
+//!   for ever.
 //!
 //! The address is `https`, as everything that `outbound` connects to.
 
@@ -37,7 +38,7 @@ use tokio::{
 };
 use types::Secret;
 
-use crate::{Audit, Facts, Happening, audit::now_ms, log::Checkpointed, retry};
+use crate::{Audit, Facts, Happening, audit::now_ms, log::Checkpointed};
 
 mod cursor;
 mod otlp;
@@ -57,7 +58,8 @@ const SEND_WAIT_MAX: Duration = Duration::from_secs(30);
 const CLOSE_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest answer that is read.
 const ANSWER_BYTES_MAX: u64 = 64 << 10;
-/// Tries after which a record is left out that a collector refuses which has taken none since it last refused one: some minutes.
+/// Times in a row that a record is refused before it is left out by a collector which has taken none since it last refused one: some
+/// minutes.
 const REFUSED_TRIES_MAX: u32 = 6;
 /// What records say that are about forwarding.
 const FORWARD: &str = "audit_forward";
@@ -134,7 +136,8 @@ impl Forwarder {
         let fresh = Cursor::new(&url, &name);
         let opened = tokio::task::spawn_blocking(move || {
             let (cursor, start) = Cursor::open(&file, &url, &log, &name);
-            let written = if start == Start::Goes { Ok(()) } else { cursor.write(&file) };
+            let is_kept = matches!(start, Start::Goes | Start::Unchecked(_));
+            let written = if is_kept { Ok(()) } else { cursor.write(&file) };
             (cursor, start, written)
         });
         let given_up = |_| (fresh, Start::Unreadable("it was given up".to_owned()), Ok(()));
@@ -166,6 +169,10 @@ impl Forwarder {
         let facts = Facts::none();
         match start {
             Start::Goes => tracing::info!(%place, next, "records of the audit log go to the collector"),
+            Start::Unchecked(why) => tracing::warn!(
+                %place, next,
+                "whether the collector was sent this audit log cannot be read, and it goes on where it was: {why}"
+            ),
             Start::Begins => {
                 tracing::info!(%place, "all records of the audit log go to the collector, from the first one on");
                 self.note("begun", facts).await;
@@ -239,6 +246,8 @@ impl Forwarder {
                     None => false,
                 },
                 Err(why) => {
+                    let tried = self.state().tried;
+                    self.state().tried = tried.failed(tried.refusals);
                     self.wait(why, None, last).await;
                     false
                 }
@@ -304,7 +313,12 @@ impl Forwarder {
 
     /// Takes note of what the collector has said; whether it is asked again at once.
     async fn take(&self, batch: &Batch, meaning: Meaning, after: Option<Duration>, last: bool) -> bool {
-        let step = decide(meaning, batch.count, self.state().tried);
+        let step = {
+            let mut state = self.state();
+            let (step, tried) = decide(meaning, batch.count, state.tried);
+            state.tried = tried;
+            step
+        };
         match step {
             Step::Go { refused, why } => {
                 let dropped = refused.min(batch.count as u64);
@@ -314,7 +328,6 @@ impl Forwarder {
                     let is_back = std::mem::take(&mut state.is_failing);
                     let is_news = dropped > 0 && !state.is_dropping && !batch.is_own;
                     state.is_dropping = dropped > 0 && (state.is_dropping || is_news);
-                    state.tried = Tried { failures: 0, has_taken: true };
                     (state.due, state.error, state.at_ms) = (None, None, Some(now_ms()));
                     (is_back, is_news)
                 };
@@ -341,7 +354,6 @@ impl Forwarder {
             }
             Step::Skip(why) => {
                 let (place, index) = (&self.place, batch.first);
-                self.state().tried = Tried::default();
                 tracing::warn!(%place, index, "the collector refuses a record of the audit log, which is left out there: {why}");
                 let facts = Facts::none().with("index", index).with("why", why);
                 self.note_unless(last || batch.is_own, "refused", facts).await;
@@ -349,7 +361,7 @@ impl Forwarder {
                 true
             }
             Step::Wait(why) => {
-                self.wait(why, after, last).await;
+                self.wait(why, after, last || (batch.is_own && batch.is_rest)).await;
                 false
             }
         }
@@ -381,17 +393,15 @@ impl Forwarder {
         }
     }
 
-    /// The try has failed. The collector is left alone for a while: as long as it says (`after`), or longer each time.
-    async fn wait(&self, why: String, after: Option<Duration>, last: bool) {
+    /// The try has failed, and the next one is later. If that `is_quiet`, it is only shown.
+    async fn wait(&self, why: String, after: Option<Duration>, is_quiet: bool) {
         let is_news = {
             let mut state = self.state();
-            state.tried.failures = state.tried.failures.saturating_add(1);
-            let wait = after.map_or(retry::after(state.tried.failures), |after| after.min(retry::MAX));
-            state.due = Some(Instant::now() + wait);
+            state.due = Some(Instant::now() + state.tried.pause(after));
             state.error = Some(why.clone());
-            !std::mem::replace(&mut state.is_failing, true)
+            !is_quiet && !std::mem::replace(&mut state.is_failing, true)
         };
-        if is_news && !last {
+        if is_news {
             let place = &self.place;
             tracing::warn!(%place, "no record of the audit log arrives at the collector, and it is tried again: {why}");
             self.note("failed", Facts::none().with("why", why)).await;

@@ -34,13 +34,15 @@ enum Mood {
     Drops,
     /// It refuses for good whatever has the record with this index.
     Refuses(u64),
+    /// It has no time for a batch, and takes it when it comes again.
+    PutsOff,
     /// It reads, and does not answer.
     Hangs,
     /// It ends every connection.
     Down,
 }
 
-/// What came: the header `authorization`, and the body. Not what was refused.
+/// What came: the header `authorization`, and the body.
 #[derive(Debug, Clone)]
 struct Got {
     authorization: String,
@@ -52,11 +54,23 @@ impl Got {
         let body: Value = serde_json::from_str(&self.text).unwrap();
         body["resourceLogs"][0]["scopeLogs"][0]["logRecords"].as_array().unwrap().clone()
     }
+
+    fn first(&self) -> u64 {
+        index_of(&self.records()[0])
+    }
+
+    /// Nothing but records about forwarding is in it.
+    fn is_own(&self) -> bool {
+        self.records().iter().all(|record| attribute(record, "action").unwrap() == "audit_forward")
+    }
 }
 
 struct Mind {
     mood: Mood,
+    /// What it took.
     got: Vec<Got>,
+    /// What it had no time for.
+    put_off: Vec<Got>,
 }
 
 /// Takes logs over HTTPS as an OpenTelemetry collector does.
@@ -75,7 +89,8 @@ impl Collector {
         let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
         let secret = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
         let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, secret).unwrap();
-        let (config, mind) = (Arc::new(config), Arc::new(Mutex::new(Mind { mood, got: Vec::new() })));
+        let (config, mind) =
+            (Arc::new(config), Arc::new(Mutex::new(Mind { mood, got: Vec::new(), put_off: Vec::new() })));
         let collector = Self { port, certificate, mind };
         let mind = collector.mind.clone();
         thread::spawn(move || {
@@ -159,10 +174,15 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>, mind: &Mutex<Mind>) -> O
         Mood::Drops => {
             ("200 OK", r#"{"partialSuccess":{"rejectedLogRecords":"1","errorMessage":"too old"}}"#)
         }
+        Mood::PutsOff if mind.put_off.last().is_none_or(|last| last.first() != got.first()) => {
+            ("429 Too Many Requests\r\nretry-after: 1", "{}")
+        }
         _ => ("200 OK", "{}"),
     };
-    if status.starts_with("200") {
-        mind.got.push(got);
+    match &status[..3] {
+        "200" => mind.got.push(got),
+        "429" => mind.put_off.push(got),
+        _ => {}
     }
     drop(mind);
     if mood == Mood::Hangs {
@@ -315,6 +335,31 @@ fn a_collector_that_is_gone_stops_nothing_and_gets_all_in_the_end() {
     for record in hanging.records() {
         assert_eq!(record["body"], once[usize::try_from(index_of(&record)).unwrap()]["body"]);
     }
+}
+
+/// Else one record about it would follow the other for ever where nothing else happens.
+#[test]
+fn that_a_record_about_forwarding_has_to_wait_is_not_recorded() {
+    let (site, collector) = (Site::new(), Collector::start(Mood::PutsOff));
+    collector.configure(&site);
+    let server = site.serve(&[]);
+    wait_until("a record about forwarding has waited and is there", || {
+        let mind = collector.mind();
+        let waited = mind.put_off.iter().find(|put_off| put_off.is_own()).map(Got::first);
+        waited.is_some_and(|waited| mind.got.iter().any(|got| got.first() == waited))
+    });
+    collector.feels(Mood::Takes);
+    stop(server);
+    let recorded = log_of(&site)
+        .iter()
+        .filter(|entry| {
+            let record: Value = serde_json::from_slice(entry).unwrap();
+            record["action"] == "audit_forward" && record["outcome"] == "failed"
+        })
+        .count();
+    let others = collector.mind().put_off.iter().filter(|put_off| !put_off.is_own()).count();
+    assert!((1..=others).contains(&recorded), "{recorded} recorded, and {others} of other records waited");
+    assert_eq!(indexes(&collector.records()), (0..log_of(&site).len() as u64).collect::<Vec<_>>());
 }
 
 #[test]

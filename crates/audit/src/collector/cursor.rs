@@ -5,7 +5,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tlog::tree::leaf_hash;
 
-use crate::Log;
+use crate::{Log, LogError};
 
 /// Longest file of a cursor.
 const BYTES_MAX: usize = 8 << 10;
@@ -31,6 +31,8 @@ pub(super) struct Cursor {
 pub(super) enum Start {
     /// It goes on where it was.
     Goes,
+    /// It goes on where it was, and whether it was sent this log cannot be read now, and why: that is no other log.
+    Unchecked(String),
     /// It begins: this collector has had nothing of this log.
     Begins,
     /// It begins again: what was known of it cannot be read, and why.
@@ -49,10 +51,10 @@ impl Cursor {
         let fresh = |start| (Self::new(collector, name), start);
         match Self::read(file) {
             Ok(Some(kept)) if kept.collector == collector && kept.log == name => {
-                if kept.fits(log) {
-                    (kept, Start::Goes)
-                } else {
-                    fresh(Start::NotTheLog(kept.next))
+                let Some(index) = kept.next.checked_sub(1) else { return (kept, Start::Goes) };
+                match kept.start(log.entry(index)) {
+                    start @ Start::NotTheLog(_) => fresh(start),
+                    start => (kept, start),
                 }
             }
             Ok(_) => fresh(Start::Begins),
@@ -73,10 +75,13 @@ impl Cursor {
         durable::put(file, &bytes).map_err(|error| error.to_string())
     }
 
-    /// Whether the record before the next one is the one that was sent.
-    fn fits(&self, log: &Log) -> bool {
-        let Some(index) = self.next.checked_sub(1) else { return true };
-        log.entry(index).is_ok_and(|entry| self.last == Some(leaf_hash(&entry).to_string()))
+    /// Whether the record before the next one, as the log has it, is the one that was sent.
+    fn start(&self, entry: Result<Vec<u8>, LogError>) -> Start {
+        match entry {
+            Ok(entry) if self.last == Some(leaf_hash(&entry).to_string()) => Start::Goes,
+            Ok(_) | Err(LogError::NoEntry { .. }) => Start::NotTheLog(self.next),
+            Err(error) => Start::Unchecked(error.to_string()),
+        }
     }
 }
 
@@ -119,6 +124,16 @@ mod tests {
             let (found, start) = open(url, name);
             assert_eq!(start, expected, "{cursor:?}");
             assert_eq!(found, if start == Start::Goes { cursor } else { fresh.clone() });
+        }
+        let why = "the disk is slow".to_owned();
+        let unread = LogError::Io { doing: "read", path: "tile".to_owned(), why };
+        for (entry, expected) in [
+            (Ok(b"b".to_vec()), Start::Goes),
+            (Ok(b"x".to_vec()), Start::NotTheLog(2)),
+            (Err(LogError::NoEntry { asked: 1, size: 1 }), Start::NotTheLog(2)),
+            (Err(unread.clone()), Start::Unchecked(unread.to_string())),
+        ] {
+            assert_eq!(kept(2, "b").start(entry), expected);
         }
         for (url, name) in [("https://other.test/v1/logs", name), (url, "example.com/other")] {
             assert_eq!(open(url, name).1, Start::Begins);

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Map;
 use tlog::tree::{Hash, leaf_hash};
 use types::utc;
 
@@ -34,6 +35,8 @@ pub(super) struct Batch {
     pub(super) last: Hash,
     /// Nothing but what this says of itself is in it.
     pub(super) is_own: bool,
+    /// It ends where the checkpoint does: nothing that may be sent is behind it.
+    pub(super) is_rest: bool,
     /// The body of the request.
     pub(super) text: String,
 }
@@ -56,6 +59,7 @@ impl Batch {
             is_own &= record.as_ref().is_some_and(|record| record.action == FORWARD);
             log_records.push(LogRecord::of(index, entry, record.as_ref()));
         }
+        let is_rest = checkpoint.is_some();
         let vouched = checkpoint.map(|note| text("llmos.audit.checkpoint", note));
         log_records.last_mut()?.attributes.extend(vouched);
         let resource =
@@ -64,7 +68,7 @@ impl Batch {
         let request = Request { resource_logs: [ResourceLogs { resource, scope_logs }] };
         // Strings, numbers and lists of them cannot fail.
         let text = serde_json::to_string(&request).ok()?;
-        Some(Self { first, count, last, is_own, text })
+        Some(Self { first, count, last, is_own, is_rest, text })
     }
 
     /// The index of the record behind the last one.
@@ -199,14 +203,16 @@ pub(super) enum Meaning {
 }
 
 /// Understands the answer of a collector. By OTLP only 429, 502, 503 and 504 are to be tried again; we give up what it calls bad (400) or
-/// too large (413), and nothing else: a wrong token or address is mended there or here, and no record is lost by it.
+/// too large (413), and nothing else: a wrong token or address is mended there or here, and no record is lost by it. So a page that
+/// something on the way answers with is no confirmation, whatever its status is.
 pub(super) fn understand(status: u16, body: &[u8]) -> Meaning {
     match status {
-        200..=299 => {
-            let answer: Answer = serde_json::from_slice(body).unwrap_or_default();
-            let PartialSuccess { rejected_log_records, error_message } = answer.partial_success;
-            Meaning::Taken { refused: rejected_log_records.number(), why: cut(&error_message) }
-        }
+        200..=299 => taken(body).unwrap_or_else(|| {
+            Meaning::Later(format!(
+                "what answers at this address (status {status}) is no collector of logs, because it does not say so in JSON; \
+                 `audit_collector.url` is the whole address, which ends with /v1/logs as a rule"
+            ))
+        }),
         400 | 413 => Meaning::Refused(format!("it answers with status {status}{}", said(body))),
         401 | 403 => Meaning::Later(format!(
             "it does not let us in (status {status}); is the token in `audit_collector.token_file` the right one?"
@@ -219,24 +225,24 @@ pub(super) fn understand(status: u16, body: &[u8]) -> Meaning {
     }
 }
 
+/// `ExportLogsServiceResponse`: nothing, or a JSON object. What is odd in it is as if it were not there, for the records are taken.
+fn taken(body: &[u8]) -> Option<Meaning> {
+    if body.trim_ascii().is_empty() {
+        return Some(Meaning::Taken { refused: 0, why: String::new() });
+    }
+    let answer: Map<String, serde_json::Value> = serde_json::from_slice(body).ok()?;
+    let told = |name: &'static str| answer.get("partialSuccess")?.get(name);
+    // A number of 64 bits, which may be written as one or as a string.
+    let number = |value: &serde_json::Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
+    let refused = told("rejectedLogRecords").and_then(number).unwrap_or(0);
+    let why = told("errorMessage").and_then(serde_json::Value::as_str).map(cut).unwrap_or_default();
+    Some(Meaning::Taken { refused, why })
+}
+
 /// What it says of an error.
 fn said(body: &[u8]) -> String {
     let status: Status = serde_json::from_slice(body).unwrap_or_default();
     if status.message.is_empty() { String::new() } else { format!(" and says {:?}", cut(&status.message)) }
-}
-
-/// `ExportLogsServiceResponse`.
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Answer {
-    partial_success: PartialSuccess,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct PartialSuccess {
-    rejected_log_records: Number,
-    error_message: String,
 }
 
 /// `google.rpc.Status`.
@@ -244,29 +250,6 @@ struct PartialSuccess {
 #[serde(default)]
 struct Status {
     message: String,
-}
-
-/// A number of 64 bits, which may be written as one or as a string.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Number {
-    Plain(u64),
-    Text(String),
-}
-
-impl Default for Number {
-    fn default() -> Self {
-        Self::Plain(0)
-    }
-}
-
-impl Number {
-    fn number(&self) -> u64 {
-        match self {
-            Self::Plain(number) => *number,
-            Self::Text(text) => text.parse().unwrap_or(0),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -318,6 +301,7 @@ mod tests {
             assert_eq!((batch.count, batch.end()), (count, 7 + count as u64));
             // What vouches for all of them goes along with the last one only.
             assert_eq!(batch.text.contains("llmos.audit.checkpoint"), count == entries.len());
+            assert_eq!(batch.is_rest, count == entries.len());
         }
         assert!(Batch::of(LOG, 7, &[], Some(NOTE)).is_none());
         let own = format!("{{\"version\":1,\"at\":\"x\",\"kind\":\"event\",\"action\":\"{FORWARD}\"}}");
@@ -330,11 +314,17 @@ mod tests {
         for (status, body, expected) in [
             (200, "{}", taken(0, "")),
             (200, "", taken(0, "")),
-            (202, "thanks", taken(0, "")),
+            (204, "\n", taken(0, "")),
+            (202, r#"{"thanks":[]}"#, taken(0, "")),
             (200, r#"{"partialSuccess":{}}"#, taken(0, "")),
             (200, r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":"no"}}"#, taken(3, "no")),
             (200, r#"{"partialSuccess":{"rejectedLogRecords":3}}"#, taken(3, "")),
             (200, r#"{"partialSuccess":{"errorMessage":"slow down"}}"#, taken(0, "slow down")),
+            (200, r#"{"partialSuccess":null}"#, taken(0, "")),
+            (200, r#"{"partialSuccess":{"rejectedLogRecords":"3","errorMessage":null}}"#, taken(3, "")),
+            (200, r#"{"partialSuccess":{"rejectedLogRecords":null,"errorMessage":"no"}}"#, taken(0, "no")),
+            (200, r#"{"partialSuccess":{"rejectedLogRecords":-1,"errorMessage":"no"}}"#, taken(0, "no")),
+            (200, r#"{"partialSuccess":{"rejectedLogRecords":"-1","errorMessage":"no"}}"#, taken(0, "no")),
             (400, "", Meaning::Refused("it answers with status 400".to_owned())),
             (
                 400,
@@ -352,8 +342,20 @@ mod tests {
         ] {
             assert_eq!(understand(status, body.as_bytes()), expected, "{status} {body}");
         }
-        for (status, says) in [(401, "token"), (403, "token"), (404, "/v1/logs"), (405, "/v1/logs")] {
-            assert!(matches!(understand(status, b""), Meaning::Later(why) if why.contains(says)), "{status}");
+        for (status, body, says) in [
+            (401, "", "token"),
+            (403, "", "token"),
+            (404, "", "/v1/logs"),
+            (405, "", "/v1/logs"),
+            // The page of a proxy, and what is JSON and no answer.
+            (200, "<html>Welcome</html>", "/v1/logs"),
+            (202, "thanks", "/v1/logs"),
+            (200, "[]", "/v1/logs"),
+            (200, "null", "/v1/logs"),
+            (200, "{", "/v1/logs"),
+        ] {
+            let meaning = understand(status, body.as_bytes());
+            assert!(matches!(meaning, Meaning::Later(why) if why.contains(says)), "{status} {body}");
         }
     }
 }
