@@ -460,6 +460,16 @@ async fn merge(
         });
         insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
     }
+    // A key that was replaced stays so: else what is new would be sealed by it again.
+    let replaced: Vec<&SubjectKeyRecord> = subjects.iter().filter(|key| key.replaced).collect();
+    for some in replaced.chunks(ROWS_AT_ONCE) {
+        let mut update = QueryBuilder::<Any>::new("UPDATE subject_key SET replaced = 1 WHERE id IN (");
+        let mut ids = update.separated(", ");
+        for key in some {
+            ids.push_bind(&key.id[..]);
+        }
+        update.push(")").build().execute(&mut *connection).await?;
+    }
     // A subject that has another key here keeps it, and what theirs sealed opens all the same.
     for replaced in [false, true] {
         for some in subjects.chunks(ROWS_AT_ONCE) {
@@ -477,7 +487,12 @@ async fn merge(
             insert.push(" ON CONFLICT DO NOTHING").build().execute(&mut *connection).await?;
         }
     }
-    bury(connection).await
+    bury(connection).await?;
+    // Tenant keys that were rotated away here do not come back, unless one of these keys is under them.
+    let unused = "DELETE FROM tenant_key WHERE generation < (SELECT max(generation) FROM tenant_key t WHERE t.tenant = \
+                  tenant_key.tenant) AND NOT EXISTS (SELECT 1 FROM subject_key s WHERE s.tenant = tenant_key.tenant AND \
+                  s.generation = tenant_key.generation)";
+    query(unused).execute(connection).await.map(drop)
 }
 
 /// In either direction: what was shredded there goes here, and what was shredded here does not come back.
