@@ -1,9 +1,12 @@
 //! Stored values in the place of which the same ones are put, sealed anew.
 
-use sqlx::{AnyConnection, Row, any::AnyRow, query};
+use sqlx::{AnyConnection, Row, any::AnyRow, query, query_scalar};
 use types::{RequestId, Sealed};
 
 use crate::{Store, StoreError, chat_completions::bytes_of, database::column_of};
+
+/// Numbers of rows that one statement looks through: however many there are, none takes long.
+const LOOKED_THROUGH_AT_ONCE: i64 = 1_000;
 
 /// The sealed parts of a stored chat completion.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,17 +52,29 @@ impl Store {
         most: u32,
     ) -> Result<Vec<SealedRecord>, StoreError> {
         let sql = "SELECT number, id, subject_key, messages, answer, metadata FROM chat_completion WHERE number > $1 AND \
-                   (substr(messages, 1, CAST($2 AS INTEGER)) <> $3 OR substr(answer, 1, CAST($2 AS INTEGER)) <> $3 OR \
-                   substr(metadata, 1, CAST($2 AS INTEGER)) <> $3) ORDER BY number LIMIT $4";
-        let rows = query(sql)
-            .bind(column_of(after))
-            .bind(beginning.len() as i64)
-            .bind(beginning.to_vec())
-            .bind(i64::from(most))
-            .fetch_all(self.readers())
-            .await
-            .map_err(|error| self.failed(error))?;
-        rows.iter().map(record).collect::<sqlx::Result<_>>().map_err(|error| self.failed(error))
+                   number <= $5 AND (substr(messages, 1, CAST($2 AS INTEGER)) <> $3 OR substr(answer, 1, CAST($2 AS INTEGER)) \
+                   <> $3 OR substr(metadata, 1, CAST($2 AS INTEGER)) <> $3) ORDER BY number LIMIT $4";
+        let last = query_scalar("SELECT coalesce(max(number), 0) FROM chat_completion");
+        let last: i64 = last.fetch_one(self.readers()).await.map_err(|error| self.failed(error))?;
+        let mut after = column_of(after);
+        while after < last {
+            let end = after.saturating_add(LOOKED_THROUGH_AT_ONCE);
+            let rows = query(sql)
+                .bind(after)
+                .bind(beginning.len() as i64)
+                .bind(beginning.to_vec())
+                .bind(i64::from(most))
+                .bind(end)
+                .fetch_all(self.readers())
+                .await
+                .map_err(|error| self.failed(error))?;
+            if !rows.is_empty() {
+                let records = rows.iter().map(record).collect::<sqlx::Result<_>>();
+                return records.map_err(|error| self.failed(error));
+            }
+            after = end;
+        }
+        Ok(Vec::new())
     }
 
     /// Rows that are sealed with this key; only behind this number, in order, at most so many.

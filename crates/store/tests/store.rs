@@ -522,6 +522,16 @@ async fn rows_are_sealed_anew_only_as_they_were(store: Store) {
     let of = async |key| store.chat_completions_sealed_with(key, 0, 9).await.unwrap();
     assert_eq!(of([2; 16]).await.iter().map(|row| row.id.0).collect::<Vec<_>>(), [2]);
     assert_eq!(of([1; 16]).await.len(), 3);
+    // However many that are as they should be lie between.
+    let put = |id, metadata| {
+        let (messages, answer) = (sealed("2 messages"), sealed("2 answer"));
+        let metadata = sealed(metadata);
+        let row = NewChatCompletionRecord { messages, answer, metadata, ..completion(id, "m") };
+        store.insert_chat_completion(row)
+    };
+    futures::future::join_all((10..2_110).map(|id| put(id, "2 metadata"))).await;
+    put(9_999, "1 metadata").await.unwrap();
+    assert_eq!(otherwise(5).await.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [9_999]);
 }
 
 /// Many writes at once share a commit; one that cannot be made takes none of the others with it.
