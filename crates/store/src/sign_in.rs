@@ -135,20 +135,20 @@ impl Store {
         .await
     }
 
-    /// Notes that a factor was used, and what is kept of it now. False if it is gone, or was used at `before` or later: then nothing
+    /// Notes that a factor was used, and what is kept of it now, if that has changed. False if it is gone, or was used at `before` or later: then nothing
     /// is changed. On the disk when this returns.
     pub async fn use_factor(
         &self,
         id: &str,
         used: u64,
         before: u64,
-        data: Vec<u8>,
+        data: Option<Vec<u8>>,
     ) -> Result<bool, StoreError> {
         let id = id.to_owned();
         self.write(move |connection| {
             Box::pin(async move {
-                let sql =
-                    "UPDATE factor SET used = $1, data = $2 WHERE id = $3 AND (used IS NULL OR used < $4)";
+                let sql = "UPDATE factor SET used = $1, data = coalesce($2, data) WHERE id = $3 AND (used IS NULL OR used \
+                           < $4)";
                 let (used, before) = (column_of(used), column_of(before));
                 let done = query(sql).bind(used).bind(data).bind(id).bind(before).execute(connection).await?;
                 Ok(done.rows_affected() == 1)
@@ -349,11 +349,13 @@ mod tests {
             created_at: 1,
         };
         store.add_factors(user, "totp", vec![factor("a")], false).await.unwrap();
-        assert!(store.use_factor("a", 5, 5, vec![3]).await.unwrap());
+        assert!(store.use_factor("a", 4, 4, None).await.unwrap());
+        assert_eq!(store.factors().await.unwrap(), [FactorRecord { used: Some(4), ..factor("a") }]);
+        assert!(store.use_factor("a", 5, 5, Some(vec![3])).await.unwrap());
         // A step that was used, or one before it, is not used again.
         assert!(
-            !store.use_factor("a", 5, 5, vec![4]).await.unwrap()
-                && !store.use_factor("a", 4, 4, vec![4]).await.unwrap()
+            !store.use_factor("a", 5, 5, Some(vec![4])).await.unwrap()
+                && !store.use_factor("a", 4, 4, Some(vec![4])).await.unwrap()
         );
         assert_eq!(
             store.factors().await.unwrap(),

@@ -361,7 +361,7 @@ impl SignIn {
         let (index, text) = self.passkeys()?.finish_proof(&pending, said, &kept)?;
         let (sign_in, record) = (self.clone(), records[index].clone());
         carried_through(async move {
-            if !sign_in.used(&record, now_s(), ALWAYS, text.into_bytes()).await? {
+            if !sign_in.used(&record, now_s(), ALWAYS, Some(text.into_bytes())).await? {
                 return Err(SignInError::WrongCode);
             }
             sign_in.advance(&session).await
@@ -412,7 +412,7 @@ impl SignIn {
             issuer_session: None,
         };
         carried_through(async move {
-            if !sign_in.used(&record, now_s(), ALWAYS, text.into_bytes()).await? {
+            if !sign_in.used(&record, now_s(), ALWAYS, Some(text.into_bytes())).await? {
                 return Err(SignInError::WrongCode);
             }
             let session = sign_in.0.sessions.begin(opened, None).await?;
@@ -462,7 +462,7 @@ impl SignIn {
             return Err(SignInError::WrongCode);
         };
         carried_through(async move {
-            if !this.used(&record, now, before, record.data.clone()).await? {
+            if !this.used(&record, now, before, None).await? {
                 if record.kind == FactorKind::Recovery.as_str() {
                     let (tenant, user) = this.0.keyring.names_of(owner)?.unwrap_or_default();
                     let facts = Facts::none().with("factor", &record.id);
@@ -495,7 +495,7 @@ impl SignIn {
         record: &FactorRecord,
         used: u64,
         before: u64,
-        data: Vec<u8>,
+        data: Option<Vec<u8>>,
     ) -> Result<bool, SignInError> {
         let _changing = self.0.changing.lock().await;
         let is_used =

@@ -64,9 +64,10 @@ impl SignIn {
     /// Seals those anew that are in another suite than the configured one. One that does not open stays as it is, and is named in
     /// the log. Returns how many were sealed.
     pub async fn reseal_seeds(&self) -> Result<u64, AccessError> {
-        let _changing = self.0.changing.lock().await;
         let mut resealed = 0;
         for factor in self.store().factors().await? {
+            // One at a time, so that nobody who signs in waits for all of them.
+            let _changing = self.0.changing.lock().await;
             if factor.kind != "totp" || parts(&factor.data).0 == self.0.suite {
                 continue;
             }
@@ -81,6 +82,7 @@ impl SignIn {
                 }
             }
         }
+        let _changing = self.0.changing.lock().await;
         self.reload().await?;
         Ok(resealed)
     }
