@@ -98,7 +98,9 @@ impl Database {
         schema: &'static Schema,
     ) -> Result<Self, StoreError> {
         let name = Name::Postgres(address.to_string().into());
-        address.check_key().map_err(|why| StoreError::Unreachable { database: name.to_string(), why })?;
+        PostgresAddress::check_environment(|variable| std::env::var_os(variable).is_some())
+            .and_then(|()| address.check_key())
+            .map_err(|why| StoreError::Unreachable { database: name.to_string(), why })?;
         let failed = |error| name.error(error);
         let mut first = connect(&address.for_driver()).await.map_err(failed)?;
         postgres::prepare(&mut first, true).await.map_err(failed)?;

@@ -13,6 +13,8 @@ const SERVER_LOCK: i64 = 0x6c6c_6d6f;
 const STATEMENT_MS_MAX: u32 = 30_000;
 /// What may stand behind the `?` of an address; all else would silently do nothing.
 const PARAMETERS: [&str; 7] = ["sslmode", "sslrootcert", "sslcert", "sslkey", "host", "port", "user"];
+/// Variables that the driver would read, and that say where the server is or who this one is: past all checks of the address.
+const VARIABLES: [&str; 6] = ["PGHOST", "PGHOSTADDR", "PGSSLCERT", "PGSSLKEY", "PGSSLMODE", "PGSSLROOTCERT"];
 /// Largest file of a private key.
 const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
 /// Shortest RSA key of ours: 128 bits of security (NIST SP 800-57, part 1, table 2).
@@ -48,6 +50,16 @@ impl PostgresAddress {
             url.query_pairs_mut().append_pair("password", &text);
         }
         Zeroizing::new(url.into())
+    }
+
+    /// Refuses an environment in which the driver would talk to another server, or as another one, than the address says.
+    pub(crate) fn check_environment(is_set: impl Fn(&str) -> bool) -> Result<(), String> {
+        match VARIABLES.into_iter().find(|variable| is_set(variable)) {
+            Some(variable) => Err(format!(
+                "the environment variable {variable} is set; unset it, and write what it says into the address (`store.postgres`)"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Refuses a private key that others can read, or that is too weak, as the one of the server's own certificate is.
@@ -226,6 +238,15 @@ mod tests {
             let error = text.parse::<PostgresAddress>().unwrap_err();
             assert!(error.contains(says) && !error.contains("s3cret"), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn what_the_driver_would_read_beside_the_address_is_refused() {
+        for variable in VARIABLES {
+            let error = PostgresAddress::check_environment(|name| name == variable).unwrap_err();
+            assert!(error.contains(&format!("{variable} is set")), "{error}");
+        }
+        assert_eq!(PostgresAddress::check_environment(|name| name == "PGPASSWORD"), Ok(()));
     }
 
     #[test]
