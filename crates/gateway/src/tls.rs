@@ -90,10 +90,12 @@ struct Files {
     certificate: PathBuf,
     key: TlsKey,
     used: RwLock<Arc<CertifiedKey>>,
+    /// Taken before they were read: what changes meanwhile is noticed.
+    first_seen: [Mark; 2],
 }
 
-/// What tells a file from the one that was there before.
-type Mark = Option<(u64, i64, i64, u64)>;
+/// What tells a file, and who may read it, from what was there before.
+type Mark = Option<(u64, (i64, i64), (i64, i64), u64)>;
 
 impl Tls {
     /// Reads both. The key is for its owner only.
@@ -101,8 +103,9 @@ impl Tls {
     /// # Errors
     /// Names the file and what is wrong with it; also if the two do not belong together.
     pub fn open(certificate: &Path, key: TlsKey) -> Result<Self, TlsError> {
+        let first_seen = marks(certificate, &key);
         let used = RwLock::new(Arc::new(read(certificate, &key)?));
-        let files = Arc::new(Files { certificate: certificate.to_owned(), key, used });
+        let files = Arc::new(Files { certificate: certificate.to_owned(), key, used, first_seen });
         let unusable = |error: tokio_rustls::rustls::Error| TlsError {
             file: certificate.to_owned(),
             why: error.to_string(),
@@ -126,10 +129,10 @@ impl Tls {
     /// Uses the files anew whenever they have changed, for as long as the server lives. What cannot be used is reported, and
     /// the one before stays.
     pub(crate) async fn follow(self) {
-        let mut seen = self.files.marks();
+        let mut seen = self.files.first_seen;
         loop {
             sleep(LOOK_INTERVAL).await;
-            let now = self.files.marks();
+            let now = marks(&self.files.certificate, &self.files.key);
             if now == seen {
                 continue;
             }
@@ -149,13 +152,12 @@ impl Tls {
     }
 }
 
-impl Files {
-    fn marks(&self) -> [Mark; 2] {
-        [self.certificate.as_path(), self.key.file()].map(|file| {
-            let metadata = fs::metadata(file).ok()?;
-            Some((metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.len()))
-        })
-    }
+fn marks(certificate: &Path, key: &TlsKey) -> [Mark; 2] {
+    [certificate, key.file()].map(|file| {
+        let found = fs::metadata(file).ok()?;
+        let (written, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
+        Some((found.ino(), written, changed, found.len()))
+    })
 }
 
 impl fmt::Debug for Files {

@@ -118,6 +118,16 @@ fn tls_is_of_version_1_3_and_its_certificate_is_replaced_on_the_running_server()
     });
     assert_eq!(health(&server, &first, "llm.example.org").unwrap().1, 200);
     let second = certify(&site, "new.example.org");
+    // Neither its bytes nor the time when it was written tell that it is private again.
+    let mode = |mode| {
+        let key = site.folder().join("server.key");
+        fs::set_permissions(key, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    mode(0o644);
+    harness::wait_until("it is reported that others can read the key", || {
+        site.log().contains("others can read this key")
+    });
+    mode(0o600);
     harness::wait_until("the new certificate is used", || {
         health(&server, &second, "new.example.org").is_ok_and(|answer| answer.1 == 200)
     });
