@@ -28,7 +28,7 @@ pub(crate) async fn secrets(
     let keys = VaultKeys::open(&data_dir.vault_keys()).await.trying("open the keys of the vault")?;
     let keys_exist = keys.counts().await.trying("count the keys of the vault")?.tenants > 0;
     let (root, old_root) = (root(config)?, old_root(config)?);
-    let place = data_dir.secrets();
+    let place = data_dir.secrets().in_suite(config.suite);
     // To make an RSA key takes a second of computing.
     let opened =
         tokio::task::spawn_blocking(move || Secrets::open(root, old_root.as_ref(), place, keys_exist)).await;
@@ -72,7 +72,7 @@ pub(crate) async fn open(
     secrets: Arc<Secrets>,
 ) -> Result<(Store, Arc<Kept>), Failure> {
     let store = store(config, data_dir, &secrets).await?;
-    let kept = Kept::open(store.clone(), keys, secrets, config.suite, config.retention.clone());
+    let kept = Kept::open(store.clone(), keys, secrets, config.retention.clone());
     let kept = Arc::new(kept.await.trying("open the vault")?);
     // Before anybody is given anything.
     let shortened = kept.apply_retention().await.trying("apply the rules of retention")?;

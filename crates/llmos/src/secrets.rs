@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(crate) fn run(config: &Config, command: SecretsCommand, output: Output) -> Result<(), Failure> {
-    let place = data_dir::secrets(&config.data_dir);
+    let place = data_dir::secrets(&config.data_dir).in_suite(config.suite);
     match command {
         SecretsCommand::SealSecret { name } => seal(config, &place, &name, output),
         SecretsCommand::Secrets => list(&place, output),

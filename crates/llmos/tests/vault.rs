@@ -255,6 +255,30 @@ fn no_copy_from_before_brings_back_who_was_shredded() {
     }
 }
 
+/// The database of the keys is lost, and clients ask before it is restored.
+#[test]
+fn keys_that_are_lost_are_restored_whoever_asks_first() {
+    let site = Site::new();
+    let server = site.serve(&[]);
+    let key = server.key().to_owned();
+    let patient = store(&server, &key, PLANTED[4], false);
+    server.json(&["vault", "backup", "keys.backup"]);
+    stop(server);
+    for name in ["keys.db", "keys.db-wal", "keys.db-shm"] {
+        let removed = fs::remove_file(site.data_dir().join(name));
+        assert!(removed.is_ok() || name != "keys.db");
+    }
+    let server = site.serve(&[]);
+    let body = json!({ "model": "mock", "messages": [{ "role": "user", "content": "hello" }] });
+    let refused = server.request("POST", "/v1/chat/completions", &key, &[], Some(&body));
+    assert_eq!(refused.status, 503, "{}", refused.body);
+    assert!(site.log().contains("restore them first with `llmos vault restore FILE`"), "{}", site.log());
+    let restored = server.json(&["vault", "restore", "keys.backup"]);
+    assert!(restored["restored"].as_u64() > Some(0), "{restored}");
+    is_readable(&server, &key, &patient);
+    store(&server, &key, "somebody else", false);
+}
+
 fn stop(server: Server<'_>) {
     server.signal(Signal::TERM);
     assert_eq!(server.ended(), Some(0));

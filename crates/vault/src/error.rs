@@ -28,6 +28,12 @@ pub enum VaultError {
     /// The key is not here, and nothing says that it was destroyed.
     #[error("there is no key {0}; restore the backup of the keys that belongs to this data")]
     NoKey(crate::SubjectKeyId),
+    /// All keys are gone, and data that they opened is here. A new tenant key would stand in the way of the restore.
+    #[error(
+        "the keys of what is stored are gone, so nothing is sealed; restore them first with `llmos vault restore FILE` on the \
+         server's machine"
+    )]
+    Lost,
     /// The tenant's key is being rotated, again and again.
     #[error("the key of tenant {0} is being rotated; try again")]
     Rotating(types::TenantId),

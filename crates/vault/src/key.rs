@@ -135,8 +135,8 @@ pub struct SubjectKey {
 
 impl SubjectKey {
     /// A key that seals one thing that is no person's, and is stored beside it.
-    pub(crate) fn alone(key: Key) -> Self {
-        Self { key, tenant: TenantId(0), id: SubjectKeyId([0; 16]), suite: Suite::default() }
+    pub(crate) fn alone(key: Key, suite: Suite) -> Self {
+        Self { key, tenant: TenantId(0), id: SubjectKeyId([0; 16]), suite }
     }
 
     /// Its name.

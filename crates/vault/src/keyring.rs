@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     io::{BufRead, Write},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
@@ -36,6 +39,8 @@ pub struct Keyring {
     pub(crate) roots: Arc<Roots>,
     /// Those that were used, by tenant: as many as there are tenants.
     tenants: Mutex<HashMap<TenantId, Arc<Tenant>>>,
+    /// No tenant key is made until a backup was restored.
+    awaits_restore: AtomicBool,
 }
 
 /// The opened keys of a tenant.
@@ -63,10 +68,10 @@ impl Keyring {
     /// # Errors
     /// [`VaultError::Root`] if a key is under a root that is not here: data would turn out to be unreadable later.
     pub async fn open(keys: VaultKeys, root: Root, old: Option<Root>) -> Result<Self, VaultError> {
-        Self::under(keys, Arc::new(Roots::new(root, old))).await
+        Self::under(keys, Arc::new(Roots::new(root, old)), Suite::default()).await
     }
 
-    pub(crate) async fn under(keys: VaultKeys, roots: Arc<Roots>) -> Result<Self, VaultError> {
+    pub(crate) async fn under(keys: VaultKeys, roots: Arc<Roots>, suite: Suite) -> Result<Self, VaultError> {
         let others = keys.wrapped_by_others(roots.newest().id()).await?;
         if let Some(foreign) = others.iter().find(|key| roots.of(&key.root).is_none()) {
             let id = data_encoding::HEXLOWER.encode(&foreign.root);
@@ -76,7 +81,12 @@ impl Keyring {
                 foreign.tenant
             )));
         }
-        Ok(Self { keys, suite: Suite::default(), roots, tenants: Mutex::default() })
+        Ok(Self { keys, suite, roots, tenants: Mutex::default(), awaits_restore: AtomicBool::new(false) })
+    }
+
+    /// Makes no tenant key before a backup was restored: there is data, and its keys are gone.
+    pub fn await_restore(&self) {
+        self.awaits_restore.store(true, Ordering::Release);
     }
 
     /// The same keys; what is new is sealed and wrapped in this suite. What is there opens whichever it is.
@@ -120,31 +130,15 @@ impl Keyring {
         Err(VaultError::Rotating(tenant))
     }
 
-    /// The key of a subject, if there is one.
-    pub async fn known_subject(
+    /// The names of all keys of a subject, whether they open or not: the present one, then those that it has replaced.
+    pub async fn subject_key_ids(
         &self,
         tenant: TenantId,
         subject: &DataSubject,
-    ) -> Result<Option<SubjectKey>, VaultError> {
+    ) -> Result<Vec<SubjectKeyId>, VaultError> {
         let name = self.tenant(tenant).await?.hash(subject);
-        match self.keys.subject_key(tenant, &name).await? {
-            Some(record) => self.unwrap(&record).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    /// All keys of a subject: the present one, then those that it has replaced.
-    pub async fn known_subject_keys(
-        &self,
-        tenant: TenantId,
-        subject: &DataSubject,
-    ) -> Result<Vec<SubjectKey>, VaultError> {
-        let name = self.tenant(tenant).await?.hash(subject);
-        let mut keys = Vec::new();
-        for record in self.keys.subject_keys(tenant, &name).await? {
-            keys.push(self.unwrap(&record).await?);
-        }
-        Ok(keys)
+        let records = self.keys.subject_keys(tenant, &name).await?;
+        Ok(records.into_iter().map(|record| SubjectKeyId(record.id)).collect())
     }
 
     /// Makes the keys of many subjects at once, of those that have none: for a tenant that moves in.
@@ -232,6 +226,7 @@ impl Keyring {
         if self.keys.subject_keys_behind(tenant, generation, 1).await?.is_empty() {
             generation += 1;
             let fresh = TenantKey::random(tenant)?.in_suite(self.suite);
+            let _roots = self.roots.hold().await;
             self.add(&fresh, generation, &opened.index_key).await?;
             self.forget(tenant);
         }
@@ -316,12 +311,6 @@ impl Keyring {
         Ok(some.into_iter().map(|(place, record)| (place, SubjectKeyId(record.id))).collect())
     }
 
-    /// Puts a new root in the place of the one that is there: what is made from now on is wrapped by it. What is wrapped
-    /// already stays readable, and [`rotate_root`](Self::rotate_root) moves it over.
-    pub fn adopt_root(&self, root: Root) {
-        self.roots.adopt(root);
-    }
-
     /// Wraps all tenant keys by the newest root. One that was broken off is taken up where it was. Returns how many were
     /// wrapped anew.
     pub async fn rotate_root(&self) -> Result<u64, VaultError> {
@@ -353,13 +342,23 @@ impl Keyring {
     /// # Errors
     /// [`VaultError::Backup`] if it is damaged, or of another installation.
     pub async fn restore(&self, from: &mut (dyn BufRead + Send)) -> Result<Restored, VaultError> {
-        let backup = Contents::read(from)?;
-        for theirs in &backup.tenants {
+        let mut backup = Contents::read(from)?;
+        let roots = self.roots.hold().await;
+        for theirs in &mut backup.tenants {
             let ours = self.keys.tenant_keys(theirs.tenant).await?;
             self.refuse_foreign(theirs, &ours)?;
+            // The root that it is under may not be here at the next start.
+            let newest = self.roots.newest();
+            if theirs.root != newest.id() {
+                let key = self.root_of(theirs)?.unwrap(theirs.tenant, &theirs.wrapped)?;
+                theirs.wrapped = newest.wrap(&key.in_suite(self.suite))?;
+                theirs.root = newest.id();
+            }
         }
         let before = self.keys.counts().await?;
         self.keys.merge(backup.tenants, backup.subjects.clone(), backup.tombstones).await?;
+        drop(roots);
+        self.awaits_restore.store(false, Ordering::Release);
         self.opened().clear();
         let after = self.keys.counts().await?;
         Ok(Restored {
@@ -369,20 +368,37 @@ impl Keyring {
     }
 
     /// A tenant key must open with a root that is here, and keys of one tenant share their index: else subjects would be
-    /// found under other hashes.
+    /// found under other hashes. One generation has one key: else what the other wraps would never open.
     fn refuse_foreign(&self, theirs: &TenantKeyRecord, ours: &[TenantKeyRecord]) -> Result<(), VaultError> {
         let tenant = theirs.tenant;
-        let index = |record: &TenantKeyRecord| {
+        if self.roots.of(&theirs.root).is_none() {
+            let id = data_encoding::HEXLOWER.encode(&theirs.root);
+            let why = format!(
+                "its key of tenant {tenant} is under the root {id}, which is not configured; take a newer backup, or \
+                 configure that root as `vault.old_root` for one start"
+            );
+            return Err(VaultError::Backup(why));
+        }
+        let open = |record: &TenantKeyRecord| {
             let key = self.root_of(record)?.unwrap(tenant, &record.wrapped)?;
-            let wrapped = Wrapped::of(&record.index);
-            wrapped
+            let index = Wrapped::of(&record.index)
                 .and_then(|wrapped| wrap::unwrap(key.key(), &wrapped, &index_context(tenant)))
-                .ok_or(VaultError::WrongKey { what: "index of subjects", under: "tenant key" })
+                .ok_or(VaultError::WrongKey { what: "index of subjects", under: "tenant key" })?;
+            Ok::<_, VaultError>((key, index))
         };
-        let their_index = index(theirs)?;
+        let differ = |one: &Key, other: &Key| verify_slices_are_equal(one.bytes(), other.bytes()).is_err();
+        let (their_key, their_index) = open(theirs)?;
         for our in ours {
-            if verify_slices_are_equal(their_index.bytes(), index(our)?.bytes()).is_err() {
+            let (key, index) = open(our)?;
+            if differ(&their_index, &index) {
                 let why = format!("its keys of tenant {tenant} are those of another installation");
+                return Err(VaultError::Backup(why));
+            }
+            if our.generation == theirs.generation && differ(their_key.key(), key.key()) {
+                let why = format!(
+                    "the key of tenant {tenant} was rotated here and there, and their keys have one number; rotate it here \
+                     (`llmos vault rotate --tenant NAME`), then restore again"
+                );
                 return Err(VaultError::Backup(why));
             }
         }
@@ -417,8 +433,12 @@ impl Keyring {
         if let Some(opened) = self.opened().get(&tenant) {
             return Ok(opened.clone());
         }
+        let _roots = self.roots.hold().await;
         let mut records = self.keys.tenant_keys(tenant).await?;
         if records.is_empty() {
+            if self.awaits_restore.load(Ordering::Acquire) {
+                return Err(VaultError::Lost);
+            }
             let first = TenantKey::random(tenant)?.in_suite(self.suite);
             self.add(&first, 1, &Key::random()?).await?;
             records = self.keys.tenant_keys(tenant).await?;
@@ -440,6 +460,7 @@ impl Keyring {
         Ok(opened)
     }
 
+    /// The roots are held meanwhile: one that came after this is wrapped would not find it, and destroy the one that wraps it.
     async fn add(&self, key: &TenantKey, generation: u64, index_key: &Key) -> Result<(), VaultError> {
         let root = self.roots.newest();
         let record = TenantKeyRecord {

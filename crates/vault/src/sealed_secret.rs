@@ -13,7 +13,8 @@
 use types::{Sealed, Secret};
 
 use crate::{
-    Place, Purpose, Root, SubjectKey, Suite, VaultError, key::Key, roots::Roots, stream::sealed_length,
+    Place, Purpose, Root, SubjectKey, Suite, VaultError, header::Header, key::Key, roots::Roots,
+    stream::sealed_length,
 };
 
 /// Longest secret, in bytes: a chain of keys in PEM has a few thousand.
@@ -32,11 +33,11 @@ pub(crate) fn file_bytes_max() -> usize {
     HEADER_BYTES + WRAPPED_BYTES_MAX + sealed_length(SECRET_BYTES_MAX as u64) as usize
 }
 
-pub(crate) fn seal(root: &Root, record: &str, value: &Secret) -> Result<Vec<u8>, VaultError> {
+pub(crate) fn seal(root: &Root, suite: Suite, record: &str, value: &Secret) -> Result<Vec<u8>, VaultError> {
     let key = Key::random()?;
-    let wrapped = root.wrap_for(Suite::default(), &key, &label(record))?;
+    let wrapped = root.wrap_for(suite, &key, &label(record))?;
     let length = u16::try_from(wrapped.len()).map_err(|_| VaultError::TooLong)?;
-    let sealed = SubjectKey::alone(key).seal(&place(record), value)?;
+    let sealed = SubjectKey::alone(key, suite).seal(&place(record), value)?;
     let parts = [&MAGIC[..], &[VERSION, 0], &length.to_be_bytes(), &root.id(), &wrapped, sealed.as_bytes()];
     Ok(parts.concat())
 }
@@ -57,12 +58,18 @@ pub(crate) fn open(roots: &Roots, record: &str, bytes: &[u8]) -> Result<Secret, 
     })?;
     let key = root.unwrap_for(parts.wrapped, &label(record)).ok_or_else(damaged)?;
     let sealed = Sealed::from(parts.sealed.to_vec());
-    SubjectKey::alone(key).open(&place(record), &sealed).map_err(|_| damaged())
+    // It opens all suites.
+    SubjectKey::alone(key, Suite::default()).open(&place(record), &sealed).map_err(|_| damaged())
 }
 
 /// Under which root it is; none if this is no sealed secret.
 pub(crate) fn root_of(bytes: &[u8]) -> Option<[u8; 16]> {
     Parts::of(bytes).map(|parts| parts.root)
+}
+
+/// In which suite it is; none if that cannot be told.
+pub(crate) fn suite_of(bytes: &[u8]) -> Option<Suite> {
+    Header::parse(Parts::of(bytes)?.sealed.first_chunk()?).ok().map(|header| header.suite)
 }
 
 struct Parts<'a> {

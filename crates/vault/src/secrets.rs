@@ -28,7 +28,7 @@ use std::{
 use types::Secret;
 
 use crate::{
-    Root, RootSource, VaultError,
+    Root, RootSource, Suite, VaultError,
     roots::Roots,
     sealed_secret::{self, SECRET_BYTES_MAX},
 };
@@ -74,6 +74,7 @@ impl fmt::Display for SecretName {
 pub struct SecretsPlace {
     folder: PathBuf,
     own: Vec<PathBuf>,
+    suite: Suite,
 }
 
 /// As long as it lives, nobody else seals, removes or changes the root.
@@ -82,7 +83,14 @@ struct Lock(#[allow(dead_code)] File);
 impl SecretsPlace {
     /// The folder is made with the first secret. No file of `own` has the name of another.
     pub fn new(folder: PathBuf, own: Vec<PathBuf>) -> Self {
-        Self { folder, own }
+        Self { folder, own, suite: Suite::default() }
+    }
+
+    /// The same place; what is new is sealed in this suite, and so are the keys of a [`Keyring`](crate::Keyring) that is opened
+    /// with its secrets. What is there opens whichever it is.
+    #[must_use]
+    pub fn in_suite(self, suite: Suite) -> Self {
+        Self { suite, ..self }
     }
 
     /// The names of those that an operator brought, in order. Needs no root.
@@ -130,7 +138,7 @@ impl SecretsPlace {
             .and_then(|()| durable::sync_folder_of(&self.folder))
             .map_err(|error| self.failed(&error))?;
         let file = self.file(name);
-        let sealed = sealed_secret::seal(&root, &record(&file, Some(name)), value)?;
+        let sealed = sealed_secret::seal(&root, self.suite, &record(&file, Some(name)), value)?;
         durable::put(&file, &sealed).map_err(|error| of_file(&file, error))?;
         Ok(replaces)
     }
@@ -203,7 +211,7 @@ pub struct Secrets {
 
 impl Secrets {
     /// Opens the root, and makes one if nothing is under it: `keys_exist` says whether keys are. `old` is the root before it. All
-    /// secrets that open are moved to the newest root here; of a replacement that was broken off, the end is up to
+    /// secrets that open are moved to the newest root and to the suite here; of a replacement that was broken off, the end is up to
     /// [`Keyring::open_from`](crate::Keyring::open_from). Blocks, for about a second if the root is made.
     ///
     /// # Errors
@@ -239,6 +247,7 @@ impl Secrets {
     pub fn named(&self, name: &SecretName) -> NamedSecret {
         let sealed = SealedFile {
             roots: self.roots.clone(),
+            suite: self.suite(),
             path: self.place.file(name),
             record: record(&self.place.file(name), Some(name)),
         };
@@ -249,6 +258,7 @@ impl Secrets {
     pub fn own(&self, path: &Path) -> SecretFile {
         SecretFile(SealedFile {
             roots: self.roots.clone(),
+            suite: self.suite(),
             path: path.to_owned(),
             record: record(path, None),
         })
@@ -259,12 +269,19 @@ impl Secrets {
         self.source.kept_in()
     }
 
+    /// What is new is sealed in it.
+    pub fn suite(&self) -> Suite {
+        self.place.suite
+    }
+
     /// Everything is under the newest root: it takes the place of the one before, if that was broken off.
-    pub(crate) fn complete(&self) -> Result<(), VaultError> {
-        match self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            Some(_lock) => self.source.replace(),
-            None => Ok(()),
+    pub(crate) async fn complete(&self) -> Result<(), VaultError> {
+        let unfinished = self.unfinished.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(_lock) = unfinished {
+            self.source.replace()?;
+            self.roots.keep_newest().await;
         }
+        Ok(())
     }
 
     /// Makes a new root, has `move_keys` move what else is under the old one, moves the secrets, and destroys the old root.
@@ -273,23 +290,27 @@ impl Secrets {
         move_keys: impl Future<Output = Result<T, VaultError>>,
     ) -> Result<T, VaultError> {
         let _lock = self.place.lock()?;
-        self.roots.adopt(self.source.make_next()?);
+        self.roots.adopt(self.source.make_next()?).await;
         let moved = move_keys.await?;
         self.move_all()?;
         self.source.replace()?;
+        // A backup that is under it would not open after the next start either.
+        self.roots.keep_newest().await;
         Ok(moved)
     }
 
     /// What does not open stays as it is: who needs it is told then.
     fn move_all(&self) -> Result<(), VaultError> {
-        let newest = self.roots.newest();
+        let (newest, suite) = (self.roots.newest(), self.suite());
         for (file, record) in self.place.all()? {
             let Some(bytes) = read(&file)? else { continue };
-            if sealed_secret::root_of(&bytes).is_none_or(|root| root == newest.id()) {
+            let is_as_new =
+                |root| root == newest.id() && sealed_secret::suite_of(&bytes).is_none_or(|of| of == suite);
+            if sealed_secret::root_of(&bytes).is_none_or(is_as_new) {
                 continue;
             }
             let Ok(secret) = sealed_secret::open(&self.roots, &record, &bytes) else { continue };
-            let sealed = sealed_secret::seal(&newest, &record, &secret)?;
+            let sealed = sealed_secret::seal(&newest, suite, &record, &secret)?;
             durable::put(&file, &sealed).map_err(|error| of_file(&file, error))?;
         }
         Ok(())
@@ -299,6 +320,7 @@ impl Secrets {
 #[derive(Clone)]
 struct SealedFile {
     roots: Arc<Roots>,
+    suite: Suite,
     path: PathBuf,
     record: String,
 }
@@ -309,7 +331,7 @@ impl SealedFile {
     }
 
     fn sealed(&self, secret: &Secret) -> Result<Vec<u8>, VaultError> {
-        sealed_secret::seal(&self.roots.newest(), &self.record, secret)
+        sealed_secret::seal(&self.roots.newest(), self.suite, &self.record, secret)
     }
 }
 
@@ -349,6 +371,7 @@ impl SecretFile {
     pub fn under(root: Root, path: &Path) -> Self {
         Self(SealedFile {
             roots: Arc::new(Roots::new(root, None)),
+            suite: Suite::default(),
             path: path.to_owned(),
             record: record(path, None),
         })

@@ -30,15 +30,15 @@ pub struct RootFile {
 }
 
 impl Keyring {
-    /// The keys in this store, under the root of these secrets. All keys are moved to the newest root here, and a replacement of the
+    /// The keys in this store, under the root and in the suite of these secrets. All keys are moved to the newest root here, and a replacement of the
     /// root that was broken off is completed.
     ///
     /// # Errors
     /// [`VaultError::Root`] if a key is under a root that is not here.
     pub async fn open_from(keys: VaultKeys, secrets: &Secrets) -> Result<Self, VaultError> {
-        let ring = Self::under(keys, secrets.roots.clone()).await?;
+        let ring = Self::under(keys, secrets.roots.clone(), secrets.suite()).await?;
         ring.rotate_root().await?;
-        secrets.complete()?;
+        secrets.complete().await?;
         Ok(ring)
     }
 

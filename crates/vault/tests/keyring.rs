@@ -186,7 +186,77 @@ async fn a_restored_backup_never_brings_back_what_was_shredded() {
     let other_root = folder.path().join("other");
     fs::create_dir(&other_root).unwrap();
     let other_root = keyring(&other_root, root('b'), None).await.unwrap();
-    assert!(matches!(other_root.restore(&mut new.as_slice()).await, Err(VaultError::WrongKey { .. })));
+    let other = other_root.restore(&mut new.as_slice()).await.unwrap_err().to_string();
+    assert!(other.contains("which is not configured"), "{other}");
+}
+
+/// A backup from before the root was replaced needs that root, and is under the present one then.
+#[tokio::test]
+async fn what_is_restored_is_under_the_root_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = keyring(folder.path(), root('a'), None).await.unwrap();
+    let sealed =
+        first.subject(TENANT, &subject("anna")).await.unwrap().seal(&PLACE, &secret("planted")).unwrap();
+    let mut backup = Vec::new();
+    first.backup(&mut backup).await.unwrap();
+    drop(first);
+    let elsewhere = folder.path().join("elsewhere");
+    fs::create_dir(&elsewhere).unwrap();
+    let restored = keyring(&elsewhere, root('b'), Some(root('a'))).await.unwrap();
+    assert_eq!(restored.restore(&mut backup.as_slice()).await.unwrap().subjects, 1);
+    drop(restored);
+    let alone = keyring(&elsewhere, root('b'), None).await.unwrap();
+    let key = alone.of_sealed(&sealed).await.unwrap();
+    assert_eq!(key.open(&PLACE, &sealed).unwrap().expose(), b"planted");
+    // A tenant key that was rotated away does not come back with it.
+    alone.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    drop(alone);
+    let both = keyring(&elsewhere, root('b'), Some(root('a'))).await.unwrap();
+    both.restore(&mut backup.as_slice()).await.unwrap();
+    let keys = VaultKeys::open(&elsewhere.join("keys.db")).await.unwrap();
+    assert_eq!(keys.tenant_keys(TENANT).await.unwrap().len(), 1);
+}
+
+/// Two copies of one installation, each with a second key of the tenant.
+#[tokio::test]
+async fn keys_under_another_tenant_key_of_the_same_number_are_taken_in_after_a_rotation() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = keyring(folder.path(), root('a'), None).await.unwrap();
+    here.subject(TENANT, &subject("anna")).await.unwrap();
+    let mut backup = Vec::new();
+    here.backup(&mut backup).await.unwrap();
+    let folder_there = folder.path().join("there");
+    fs::create_dir(&folder_there).unwrap();
+    let there = keyring(&folder_there, root('a'), None).await.unwrap();
+    there.restore(&mut backup.as_slice()).await.unwrap();
+    here.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    there.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    let sealed =
+        there.subject(TENANT, &subject("berta")).await.unwrap().seal(&PLACE, &secret("planted")).unwrap();
+    let mut backup = Vec::new();
+    there.backup(&mut backup).await.unwrap();
+    let error = here.restore(&mut backup.as_slice()).await.unwrap_err().to_string();
+    assert!(error.contains("rotate it here"), "{error}");
+    here.rotate_tenant(TENANT, &mut |_| ()).await.unwrap();
+    assert_eq!(here.restore(&mut backup.as_slice()).await.unwrap().subjects, 1);
+    let key = here.of_sealed(&sealed).await.unwrap();
+    assert_eq!(key.open(&PLACE, &sealed).unwrap().expose(), b"planted");
+}
+
+#[tokio::test]
+async fn who_has_a_damaged_key_is_erased_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    let ring = Keyring::open(keys.clone(), root('a'), None).await.unwrap();
+    let name = subject("anna");
+    let old = ring.subject(TENANT, &name).await.unwrap().id();
+    ring.replace_subject_keys().await.unwrap();
+    let mut damaged = keys.subject_key_of_id(old.0).await.unwrap().unwrap();
+    damaged.wrapped[20] ^= 1;
+    keys.rewrap_subject_keys(vec![damaged]).await.unwrap();
+    let present = ring.subject(TENANT, &name).await.unwrap().id();
+    assert_eq!(ring.subject_key_ids(TENANT, &name).await.unwrap(), [present, old]);
+    assert_eq!(ring.shred(TENANT, &name, 7).await.unwrap().len(), 2);
 }
 
 /// `keys-1.db` and the values in `sealed-1.txt` are from a program that knew one suite and nothing of replaced keys.
@@ -249,9 +319,9 @@ async fn people_get_new_keys_and_what_the_old_ones_sealed_opens_until_they_are_s
     assert!(sealed[0].as_bytes().starts_with(&Suite::Aes256Gcm.beginning()));
     assert!(sealed[1].as_bytes().starts_with(&Suite::ChaCha20Poly1305.beginning()));
 
-    let keys = second.known_subject_keys(TENANT, &names[0]).await.unwrap();
+    let keys = second.subject_key_ids(TENANT, &names[0]).await.unwrap();
     let present = second.subject(TENANT, &names[0]).await.unwrap();
-    assert_eq!((keys.len(), keys[0].id(), keys[1].id()), (3, present.id(), old.id()));
+    assert_eq!((keys.len(), keys[0], keys[1]), (3, present.id(), old.id()));
     assert_eq!(second.present(&old).await.unwrap().id(), present.id());
     assert_eq!(second.present(&present).await.unwrap().id(), present.id());
     let (mut after, mut replaced) = (0, 0);
@@ -272,6 +342,8 @@ async fn people_get_new_keys_and_what_the_old_ones_sealed_opens_until_they_are_s
         for backup in order {
             restored.restore(&mut backup.as_slice()).await.unwrap();
         }
+        let again = restored.subject(TENANT, &names[0]).await.unwrap();
+        assert_eq!(again.id(), present.id(), "one that was replaced stays so");
         rings.push(restored);
     }
     for ring in &rings {
@@ -305,6 +377,7 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
     let open_from = async |root: RootSource, old: Option<&RootSource>| {
         let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
         let place = SecretsPlace::new(folder.path().join("secrets"), Vec::new());
+        let place = place.in_suite(Suite::ChaCha20Poly1305);
         let keys_exist = keys.counts().await.unwrap().tenants > 0;
         let secrets = Secrets::open(root, old, place, keys_exist)?;
         Ok::<_, VaultError>((Keyring::open_from(keys, &secrets).await?, secrets))
@@ -328,8 +401,8 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
         let before = fs::read(&path).unwrap();
         let made = RsaKeyFile::create(&next, None).unwrap();
         if moved {
-            ring.adopt_root(RsaKeyFile::open(&path, None).unwrap());
-            ring.adopt_root(made);
+            let old = RsaKeyFile::open(&path, None).unwrap();
+            let ring = keyring(folder.path(), made, Some(old)).await.unwrap();
             ring.subject(TenantId(9), &subject("made under the new root")).await.unwrap();
         }
         let ring = open().await.unwrap();
@@ -338,8 +411,12 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
     }
     let (ring, secrets) = open_from(source(), None).await.unwrap();
     let id = ring.root_id();
+    let mut backup = Vec::new();
+    ring.backup(&mut backup).await.unwrap();
     assert_eq!(ring.renew_root(&secrets).await.unwrap(), 4);
     assert_ne!(ring.root_id(), id);
+    let error = ring.restore(&mut backup.as_slice()).await.unwrap_err().to_string();
+    assert!(error.contains("which is not configured"), "the server would not start again: {error}");
     all_open(&ring).await;
     all_open(&open().await.unwrap()).await;
     assert!(!next.exists());
@@ -359,6 +436,9 @@ async fn a_root_file_is_made_once_and_replaced_whole() {
     // From a file to a key that an operator keeps.
     let text = || RootSource::Text(secret(&"0123456789abcdef".repeat(4)));
     all_open(&open_from(text(), Some(&source())).await.unwrap().0).await;
+    let keys = VaultKeys::open(&folder.path().join("keys.db")).await.unwrap();
+    let wrapped = keys.tenant_keys(TENANT).await.unwrap().remove(0).wrapped;
+    assert_eq!((wrapped.len(), wrapped[0]), (61, 2), "it is in the suite that is configured");
     let (ring, secrets) = open_from(text(), None).await.unwrap();
     all_open(&ring).await;
     let error = ring.renew_root(&secrets).await.unwrap_err().to_string();

@@ -13,7 +13,7 @@ use store::VaultKeys;
 use types::{Secret, TenantId};
 use vault::{
     Keyring, RootFile, RootSource, RsaKeyFile, SECRET_BYTES_MAX, SECRETS_MAX, SecretName, Secrets,
-    SecretsPlace, VaultError,
+    SecretsPlace, Suite, VaultError,
 };
 
 /// The length of a secret of the installation's own.
@@ -261,6 +261,21 @@ async fn secrets_follow_the_root_and_none_is_lost_on_the_way() {
     keyring(&moved).await;
     fs::remove_file(house.path("root.pem")).unwrap();
     all_open(&house.open(text('a'), None).unwrap());
+}
+
+#[test]
+fn secrets_are_sealed_anew_in_the_suite_that_is_configured() {
+    for root in [|_: &House| text('a'), House::file] {
+        let house = House::new();
+        house.seal(&root(&house), "web", "planted").unwrap();
+        for suite in [Suite::ChaCha20Poly1305, Suite::Aes256Gcm] {
+            let secrets = Secrets::open(root(&house), None, house.place().in_suite(suite), false).unwrap();
+            assert_eq!(says(&secrets, "web").unwrap(), "planted");
+            let bytes = fs::read(house.path("secrets/web")).unwrap();
+            let wrapped = usize::from(u16::from_be_bytes([bytes[6], bytes[7]]));
+            assert!(bytes[24 + wrapped..].starts_with(&suite.beginning()), "{suite}");
+        }
+    }
 }
 
 /// Also what is left of a root key, which is the worst of all.

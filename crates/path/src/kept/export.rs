@@ -67,8 +67,8 @@ impl Kept {
         // Nothing moves from one key of the person to another meanwhile.
         let _still = self.resealing.lock().await;
         let tenant = self.tenant(tenant).await?;
-        let keys = self.keyring.known_subject_keys(tenant, subject).await?;
-        let keys: Vec<[u8; 16]> = keys.iter().map(|key| key.id().0).collect();
+        let keys = self.keyring.subject_key_ids(tenant, subject).await?;
+        let keys: Vec<[u8; 16]> = keys.iter().map(|key| key.0).collect();
         if keys.is_empty() {
             return Err(KeptError::NoSubject);
         }

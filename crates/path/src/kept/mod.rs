@@ -18,7 +18,7 @@ use audit::Seals;
 use futures::{FutureExt, TryFutureExt, future::BoxFuture};
 use store::{Store, StoreError, Tombstone, VaultKeys};
 use types::{DataClass, DataSubject, Principal, RequestId, Sealed, Secret, TenantId, UserId};
-use vault::{Keyring, Place, Purpose, Secrets, Suite, VaultError};
+use vault::{Keyring, Place, Purpose, Secrets, VaultError};
 
 pub(crate) use self::answer::{Keeping, stored};
 pub use self::{
@@ -48,7 +48,6 @@ pub struct Kept {
     store: Store,
     keyring: Arc<Keyring>,
     secrets: Arc<Secrets>,
-    suite: Suite,
     retention: Retention,
     /// One rotation, backup or restore at a time.
     turn: tokio::sync::Mutex<()>,
@@ -122,7 +121,8 @@ impl From<VaultError> for KeptError {
 }
 
 impl Kept {
-    /// Over this store and these keys, which are under the root of these secrets. What is new is sealed in `suite`.
+    /// Over this store and these keys, which are under the root and in the suite of these secrets. If data is there, and no
+    /// key at all, nothing is sealed before the keys were restored.
     ///
     /// # Errors
     /// [`VaultError`] if keys are there and do not open.
@@ -130,13 +130,18 @@ impl Kept {
         store: Store,
         keys: VaultKeys,
         secrets: Arc<Secrets>,
-        suite: Suite,
         retention: Retention,
     ) -> Result<Self, VaultError> {
-        let keyring = Arc::new(Keyring::open_from(keys, &secrets).await?.in_suite(suite));
+        let keyring = Arc::new(Keyring::open_from(keys, &secrets).await?);
         reconcile(&store, &keyring).await?;
+        let are_keys_gone = keyring.counts().await?.tenants == 0
+            && (store.count_chat_completions().await? > 0 || !store.tombstones().await?.is_empty());
+        if are_keys_gone {
+            keyring.await_restore();
+            tracing::error!("{}", VaultError::Lost);
+        }
         let (turn, resealing) = Default::default();
-        Ok(Self { store, keyring, secrets, suite, retention, turn, resealing })
+        Ok(Self { store, keyring, secrets, retention, turn, resealing })
     }
 
     /// Ends the connections to both databases: from here on each is one file, which may be copied. All else fails then.

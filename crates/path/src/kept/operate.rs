@@ -126,8 +126,8 @@ impl Kept {
         subject: &DataSubject,
     ) -> Result<Vec<String>, KeptError> {
         let tenant = self.tenant(tenant).await?;
-        let keys = self.keyring.known_subject_keys(tenant, subject).await?;
-        Ok(keys.iter().map(|key| key.id().to_string()).collect())
+        let keys = self.keyring.subject_key_ids(tenant, subject).await?;
+        Ok(keys.iter().map(ToString::to_string).collect())
     }
 
     async fn status(&self) -> Result<VaultStatus, KeptError> {
@@ -135,7 +135,7 @@ impl Kept {
         Ok(VaultStatus {
             root: keyring.root_id(),
             kept_in: self.secrets.root_kept_in(),
-            suite: self.suite,
+            suite: self.secrets.suite(),
             keys: keyring.counts().await?,
             chat_completions: self.store.count_chat_completions().await?,
         })
@@ -217,7 +217,8 @@ impl Kept {
         // From here on the person is erased, whatever becomes of this.
         self.store.add_tombstones(stones.clone()).await?;
         let mut chat_completions = 0;
-        for stone in stones {
+        // The present key is first, and comes last: what is sealed anew meanwhile moves to it from those before.
+        for stone in stones.into_iter().rev() {
             chat_completions += self.store.delete_chat_completions_of(stone.id).await?;
         }
         Ok(Erased { key_destroyed: true, chat_completions })

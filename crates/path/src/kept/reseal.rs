@@ -41,29 +41,37 @@ impl Path {
     /// Seals anew what is stored in another suite than the one that is configured, or with a key that was replaced. With
     /// `replace_keys` all people are given new keys first.
     pub async fn reseal(&self, credential: Credential, replace_keys: bool) -> Result<Resealed, PathError> {
-        let facts = Facts::none().with("deed", "reseal").with("suite", self.kept.suite);
+        let facts = Facts::none().with("deed", "reseal").with("suite", self.kept.secrets.suite());
         let facts = if replace_keys { facts.with("replace_keys", true) } else { facts };
         let acting = self.decided::<ManageVault>(&credential, ()).await?.act(facts).await?;
         let done = async {
-            let done = self.kept.reseal(replace_keys).await?;
+            let mut replaced_keys = 0;
+            if replace_keys {
+                let replaced = self.kept.replace_keys().await;
+                // Names that were sealed with keys of before are sealed with the present ones from here on.
+                self.access.audit().forget_names();
+                replaced_keys = replaced?;
+            }
+            // First: they are few, and done whatever becomes of the rest.
             let seeds = self.access.sign_in().reseal_seeds().await?;
-            Ok::<_, PathError>(Resealed { seeds, ..done })
+            Ok::<_, PathError>(Resealed { replaced_keys, seeds, ..self.kept.reseal().await? })
         };
         let done = done.await;
-        if replace_keys {
-            // Names that were sealed with keys of before are sealed with the present ones from here on.
-            self.access.audit().forget_names();
-        }
         acting.end_with(done, |done| Facts::none().with("resealed", done.chat_completions)).await
     }
 }
 
 impl Kept {
-    async fn reseal(&self, replace_keys: bool) -> Result<Resealed, KeptError> {
+    async fn replace_keys(&self) -> Result<u64, KeptError> {
+        let _turn = self.resealing.lock().await;
+        Ok(self.keyring.replace_subject_keys().await?)
+    }
+
+    async fn reseal(&self) -> Result<Resealed, KeptError> {
         let _turn = self.resealing.lock().await;
         let keyring = &self.keyring;
         let mut done = Resealed {
-            suite: self.suite,
+            suite: self.secrets.suite(),
             replaced_keys: 0,
             chat_completions: 0,
             seeds: 0,
@@ -71,9 +79,6 @@ impl Kept {
             unreadable: 0,
             left: 0,
         };
-        if replace_keys {
-            done.replaced_keys = keyring.replace_subject_keys().await?;
-        }
         for _ in 0..PASSES_MAX {
             done = Resealed { erased: 0, unreadable: 0, left: 0, ..done };
             self.pass(keyring, &mut done).await?;

@@ -5,7 +5,7 @@ use std::{path::Path as File, sync::Arc, time::Duration};
 use path::{Kept, Retention};
 use store::{Store, VaultKeys};
 use types::Secret;
-use vault::{Root, RootSource, SecretFile, Secrets, SecretsPlace, Suite};
+use vault::{Root, RootSource, SecretFile, Secrets, SecretsPlace};
 
 /// Chat completions of the class `public` are not stored.
 pub(crate) async fn open(folder: &File, store: Store) -> Arc<Kept> {
@@ -18,7 +18,7 @@ pub(crate) async fn open(folder: &File, store: Store) -> Arc<Kept> {
     };
     let place = SecretsPlace::new(folder.join("secrets"), Vec::new());
     let secrets = Arc::new(Secrets::open(root, None, place, false).unwrap());
-    Arc::new(Kept::open(store, keys, secrets, Suite::default(), retention).await.unwrap())
+    Arc::new(Kept::open(store, keys, secrets, retention).await.unwrap())
 }
 
 /// A secret in a file, under a root of tests.
