@@ -243,6 +243,17 @@ async fn keys_under_another_tenant_key_of_the_same_number_are_taken_in_after_a_r
     assert_eq!(key.open(&PLACE, &sealed).unwrap().expose(), b"planted");
 }
 
+/// An empty backup says that there is none.
+#[tokio::test]
+async fn no_key_is_made_before_lost_ones_are_restored() {
+    let folder = tempfile::tempdir().unwrap();
+    let ring = keyring(folder.path(), root('a'), None).await.unwrap();
+    ring.await_restore();
+    assert!(matches!(ring.subject(TENANT, &subject("anna")).await, Err(VaultError::Lost)));
+    ring.restore(&mut &b"{\"llmos_keys\":1}\n{\"end\":0}\n"[..]).await.unwrap();
+    ring.subject(TENANT, &subject("anna")).await.unwrap();
+}
+
 #[tokio::test]
 async fn who_has_a_damaged_key_is_erased_all_the_same() {
     let folder = tempfile::tempdir().unwrap();

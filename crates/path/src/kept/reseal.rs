@@ -45,16 +45,16 @@ impl Path {
         let facts = if replace_keys { facts.with("replace_keys", true) } else { facts };
         let acting = self.decided::<ManageVault>(&credential, ()).await?.act(facts).await?;
         let done = async {
-            let mut replaced_keys = 0;
+            let mut replaced = 0;
             if replace_keys {
-                let replaced = self.kept.replace_keys().await;
+                let done = self.kept.replace_keys().await;
                 // Names that were sealed with keys of before are sealed with the present ones from here on.
                 self.access.audit().forget_names();
-                replaced_keys = replaced?;
+                replaced = done?;
             }
             // First: they are few, and done whatever becomes of the rest.
             let seeds = self.access.sign_in().reseal_seeds().await?;
-            Ok::<_, PathError>(Resealed { replaced_keys, seeds, ..self.kept.reseal().await? })
+            Ok::<_, PathError>(Resealed { replaced_keys: replaced, seeds, ..self.kept.reseal().await? })
         };
         let done = done.await;
         acting.end_with(done, |done| Facts::none().with("resealed", done.chat_completions)).await
