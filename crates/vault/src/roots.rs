@@ -71,7 +71,7 @@ mod tests {
         let roots = Roots::new(root('a'), None);
         let held = roots.hold().await;
         let mut adopting = pin!(roots.adopt(root('b')));
-        poll_fn(|context| Poll::Ready(assert!(adopting.as_mut().poll(context).is_pending()))).await;
+        assert!(poll_fn(|context| Poll::Ready(adopting.as_mut().poll(context).is_pending())).await);
         assert_eq!(roots.newest().id(), root('a').id());
         drop(held);
         adopting.await;
