@@ -1,12 +1,8 @@
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-    sync::Arc,
-};
+use std::{collections::HashMap, net::IpAddr, sync::Arc};
 
 use audit::{Audit, Caller};
 use outbound::Outbound;
-use store::{Store, UsageRecord};
+use store::Store;
 use types::{
     DataClass, Instant, ModelName, NodeName, Principal, PriorityClass, Purposes, RequestId, Role, Scope,
     Secret, TenantId, Tokens, UserId,
@@ -15,7 +11,7 @@ use vault::SecretFile;
 
 use crate::{
     AccessError, Action, Authorized, Book, KeyView, ManageFactors, ManageKeys, ManageUsers, ModelUse, NewKey,
-    OpenError, ReadUsage, Refusal, UserChange, UserView,
+    OpenError, Refusal, UserChange, UserView,
     attempts::Attempts,
     book::count_what_is_missing,
     clock::{DAY_S, now_s, today},
@@ -24,7 +20,7 @@ use crate::{
     keyring::{Keyring, LOCAL},
     location::{Location, Locations},
     policy::{Policies, WALL},
-    quota::{Account, BudgetView, Cost, Holds, Ledger, MONTH, Price, Quota, Remains, Reservation},
+    quota::{Account, Cost, Ledger, MONTH, Price, Quota, Reservation},
     recorded::subject_of_user,
     rules,
     sign_in::{SignIn, SignInSettings},
@@ -86,10 +82,7 @@ fn local_operator() -> Principal {
 }
 
 /// The tenant of the local socket.
-const LOCAL_TENANT: TenantId = TenantId(0);
-/// Most limits of which is shown what is left: those of which the least is left come first.
-const BUDGETS_MAX: usize = 10_000;
-
+pub(crate) const LOCAL_TENANT: TenantId = TenantId(0);
 /// What a tenant is called in records that there is not: what was asked for may be anything.
 const NO_SUCH_TENANT: &str = "tenant:?";
 /// A tenant that nobody is in: whoever may do something to it may do it to all, also to those that are not there yet.
@@ -140,7 +133,7 @@ pub struct Access {
     pub(crate) keyring: Arc<Keyring>,
     pub(crate) policies: Arc<Policies>,
     sign_in: SignIn,
-    ledger: Arc<Ledger>,
+    pub(crate) ledger: Arc<Ledger>,
     prices: HashMap<ModelName, Price>,
     locations: Locations,
     attempts: Attempts,
@@ -327,45 +320,6 @@ impl Access {
         self.prices.get(&authorized.resource().model).copied().unwrap_or_default()
     }
 
-    /// What was used in the last `days` days, today's included.
-    pub async fn usage(
-        &self,
-        by: &Authorized<ReadUsage>,
-        days: u64,
-    ) -> Result<Vec<UsageRecord>, AccessError> {
-        let today = today();
-        let used = self.keyring.usage((today + 1).saturating_sub(days), today).await?;
-        Ok(used.into_iter().filter(|used| self.covers(by, used.tenant_id)).collect())
-    }
-
-    /// What is left of the quotas of those who have used something: whoever has not is not there, and has all of it. Of very many those with
-    /// the least left.
-    pub fn budgets(&self, by: &Authorized<ReadUsage>) -> Result<Vec<BudgetView>, AccessError> {
-        let tenants = self.keyring.tenant_names()?;
-        let seen: HashSet<TenantId> =
-            tenants.keys().copied().chain([LOCAL_TENANT]).filter(|tenant| self.covers(by, *tenant)).collect();
-        let left = self.ledger.left(self.now(), BUDGETS_MAX, |tenant| seen.contains(&tenant));
-        let view = |remains: Remains| {
-            let Remains { tenant, whose, limit, most, left } = remains;
-            let tenant = tenants.get(&tenant).map_or_else(|| LOCAL.to_owned(), ToString::to_string);
-            let (mut team, mut user, mut key) = (None, None, None);
-            match whose {
-                Holds::Tenant => {}
-                Holds::Team(name) => team = Some(name),
-                Holds::User(id) => {
-                    user = Some(
-                        self.keyring
-                            .names_of(id)?
-                            .map_or_else(|| LOCAL.to_owned(), |names| names.1.to_string()),
-                    );
-                }
-                Holds::Key(id) => key = Some(id),
-            }
-            Ok(BudgetView { tenant, team, user, key, limit, most, left })
-        };
-        left.into_iter().map(view).collect()
-    }
-
     /// Whether who may do something in their own tenant may do it in this one too.
     pub(crate) fn covers<A: Action<Resource = TenantId>>(
         &self,
@@ -375,7 +329,7 @@ impl Access {
         tenant == *by.resource() || self.authorize::<A>(by.principal(), tenant).is_ok()
     }
 
-    fn now(&self) -> Instant {
+    pub(crate) fn now(&self) -> Instant {
         // So that what was used before the start has a time too.
         let elapsed = MONTH + self.started.elapsed();
         Instant { nanos: u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX) }

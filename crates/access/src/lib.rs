@@ -34,6 +34,7 @@ mod scim;
 mod sessions;
 mod sign_in;
 mod unpaid;
+mod used;
 
 pub use access::{Access, Credential, Shown, Standing};
 pub use action::{

@@ -2,6 +2,7 @@ use cedar_policy::Request;
 use types::{Purposes, Scope};
 
 use super::*;
+use crate::action::Kind;
 
 /// The table of what each role may do: in the repository, so that a change of it is seen.
 const ROLES: &str = include_str!("roles.csv");

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod file;
 mod keys;
+mod models;
 mod overrides;
 mod quotas;
 mod root;
@@ -25,8 +26,8 @@ use std::{
 use ::audit::{Anchor, VerifierKey};
 use ::path::Retention;
 use access::{Location, Price, Quota, RoleMapping, SessionLimits};
-pub(crate) use check::STORE;
 use identity::ProviderSettings;
+pub(crate) use models::STORE;
 use outbound::{Listed, Rules, Url};
 pub(crate) use overrides::{OLD_ROOT_KEY, ROOT_KEY, ROOT_PASSPHRASE, ROOT_PIN, SERVER};
 use resources::{ModelSpec, Source, model_store::ModelStore};

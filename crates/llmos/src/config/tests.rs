@@ -83,11 +83,11 @@ fn models_become_specs() {
 #[test]
 fn where_simulated_models_are_left_out_none_is_served() {
     for text in ["simulator:", "simulator:instant"] {
-        let refused = check::simulated(text, false).unwrap().err().unwrap();
+        let refused = models::simulated(text, false).unwrap().err().unwrap();
         assert!(refused.contains("is for tests") && refused.contains("path of a GGUF file"), "{refused}");
-        assert!(matches!(check::simulated(text, true), Some(Ok(Source::Simulator { .. }))));
+        assert!(matches!(models::simulated(text, true), Some(Ok(Source::Simulator { .. }))));
     }
-    assert!(check::simulated("m.gguf", false).is_none());
+    assert!(models::simulated("m.gguf", false).is_none());
 }
 
 #[test]
