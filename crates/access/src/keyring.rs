@@ -448,26 +448,11 @@ fn poisoned<T>(_: PoisonError<T>) -> AccessError {
 mod tests {
     use std::sync::Arc;
 
-    use types::{DataClass, PriorityClass, Purposes, Role};
+    use types::{DataClass, PriorityClass, Role};
 
     use super::*;
     use crate::policy::Policies;
-    use crate::recorded::{audit_in, secret_file};
-
-    fn new_key() -> NewKey {
-        NewKey {
-            label: "l".to_owned(),
-            tenant: "t".to_owned(),
-            user: "u".to_owned(),
-            is_service: false,
-            role: Role::Member,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-            purposes: Purposes::any(),
-            scope: Scope::default(),
-            expires_at: None,
-        }
-    }
+    use crate::recorded::{audit_in, new_key, secret_file};
 
     #[tokio::test]
     async fn there_is_a_most_of_live_keys() {
@@ -484,7 +469,7 @@ mod tests {
             ..Principal::least(TenantId(1), UserId(1))
         };
         let granter = Granter::new(owner, Arc::new(Policies::new().unwrap()));
-        let (view, _) = keyring.create(&granter, new_key()).await.unwrap();
+        let (view, _) = keyring.create(&granter, new_key(Role::Member)).await.unwrap();
         let live = keyring.live.read().unwrap().keys.values().next().unwrap().clone();
         let fill = (1..KEYS_MAX).map(|number| {
             let id = KeyId::parse(format!("{number:012}").as_bytes()).unwrap();
@@ -492,9 +477,9 @@ mod tests {
         });
         keyring.live.write().unwrap().keys.extend(fill);
 
-        let error = keyring.create(&granter, new_key()).await.err().unwrap();
+        let error = keyring.create(&granter, new_key(Role::Member)).await.err().unwrap();
         assert!(matches!(&error, AccessError::BadValue(value) if value.parameter == "keys"), "{error}");
         keyring.revoke(&view.id).await.unwrap();
-        keyring.create(&granter, new_key()).await.unwrap();
+        keyring.create(&granter, new_key(Role::Member)).await.unwrap();
     }
 }

@@ -163,3 +163,20 @@ pub(crate) fn secret_file(folder: &std::path::Path, name: &str) -> vault::Secret
     let root = vault::Root::of_text(&types::Secret::from("0123456789abcdef".repeat(4)));
     vault::SecretFile::under(root.unwrap(), &folder.join(name))
 }
+
+/// A key that is nothing special, for somebody with this role.
+#[cfg(test)]
+pub(crate) fn new_key(role: types::Role) -> crate::NewKey {
+    crate::NewKey {
+        label: "l".to_owned(),
+        tenant: "t".to_owned(),
+        user: "u".to_owned(),
+        is_service: false,
+        role,
+        class_max: types::PriorityClass::Normal,
+        data_class_max: types::DataClass::Internal,
+        purposes: types::Purposes::any(),
+        scope: types::Scope::default(),
+        expires_at: None,
+    }
+}

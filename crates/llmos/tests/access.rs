@@ -5,7 +5,7 @@ mod harness;
 
 use std::{collections::HashMap, fs};
 
-use harness::{Answer, Server, Site};
+use harness::{Answer, Key, Server, Site};
 use serde_json::{Value, json};
 
 /// Which action each route is.
@@ -32,18 +32,6 @@ const IN_PERSON: [&str; 6] = [
 
 /// An id that nothing has.
 const NOTHING: &str = "chatcmpl-0123456789abcdef0123456789abcdef";
-
-struct Key {
-    id: String,
-    secret: String,
-}
-
-fn key(server: &Server<'_>, tenant: &str, user: &str, role: &str) -> Key {
-    let made =
-        server.json(&["keys", "create", "--label", "x", "--tenant", tenant, "--user", user, "--role", role]);
-    let text = |field: &str| made[field].as_str().unwrap().to_owned();
-    Key { id: text("id"), secret: text("secret") }
-}
 
 /// What a route takes, as somebody would send it who may do it.
 fn body(method: &str, path: &str) -> Option<Value> {
@@ -111,7 +99,7 @@ fn every_route_is_for_the_roles_of_its_action() {
     let mut lines = ROLES.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let roles: Vec<&str> = lines.next().unwrap()[1..].to_vec();
     let allowed: HashMap<&str, Vec<&str>> = lines.map(|row| (row[0], row[1..].to_vec())).collect();
-    let keys: Vec<Key> = roles.iter().map(|role| key(&server, "clinic", role, role)).collect();
+    let keys: Vec<Key> = roles.iter().map(|role| server.key_of("clinic", role, role)).collect();
     let mut asked = 0;
     for route in ROUTES.lines().skip(1) {
         let [method, path, action] = route.split(',').collect::<Vec<_>>()[..] else { panic!("{route}") };
@@ -150,8 +138,8 @@ fn every_route_is_for_the_roles_of_its_action() {
 fn a28_ids_of_another_tenant_are_as_if_they_were_not() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let ours = key(&server, "clinic", "chief", "administrator");
-    let theirs = key(&server, "lab", "boss", "administrator");
+    let ours = server.key_of("clinic", "chief", "administrator");
+    let theirs = server.key_of("lab", "boss", "administrator");
     let chat = json!({
         "model": "mock", "store": true, "messages": [{ "role": "user", "content": "their secret" }],
     });
@@ -233,7 +221,7 @@ fn a28_ids_of_another_tenant_are_as_if_they_were_not() {
 fn a31_an_administrator_does_not_become_an_owner() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let admin = key(&server, "default", "chief", "administrator");
+    let admin = server.key_of("default", "chief", "administrator");
     let owner = server.json(&["keys", "list"])["keys"][0].clone();
     assert_eq!(owner["role"], "owner");
     let id = owner["id"].as_str().unwrap();
@@ -264,8 +252,8 @@ fn a31_an_administrator_does_not_become_an_owner() {
 fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let ann = key(&server, "clinic", "ann", "member");
-    let bob = key(&server, "lab", "bob", "member");
+    let ann = server.key_of("clinic", "ann", "member");
+    let bob = server.key_of("lab", "bob", "member");
     let write = |name: &str, text: &str| {
         fs::write(site.folder().join(name), text).unwrap();
         name.to_owned()
@@ -334,7 +322,7 @@ fn a_tenant_has_policies_of_its_own_and_why_access_names_them() {
 fn a33_guesses_are_answered_only_so_often() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let right = key(&server, "clinic", "ann", "member");
+    let right = server.key_of("clinic", "ann", "member");
     let wrong_by_one = |text: &str, place: usize| {
         let mut text = text.to_owned().into_bytes();
         text[place] = if text[place] == b'0' { b'1' } else { b'0' };
@@ -367,7 +355,7 @@ fn what_for_and_from_where_decide_too() {
         harness::MODEL
     ));
     let server = site.serve(&[]);
-    let ann = key(&server, "clinic", "ann", "member");
+    let ann = server.key_of("clinic", "ann", "member");
     let ask = |key: &str, purpose: &[&str]| {
         let body =
             json!({ "model": "mock", "max_tokens": 1, "messages": [{ "role": "user", "content": "hello" }] });
@@ -448,8 +436,8 @@ fn what_for_and_from_where_decide_too() {
 fn a40_lists_hold_ones_own_whatever_is_asked_of_them() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let ours = key(&server, "clinic", "chief", "administrator");
-    let theirs = key(&server, "lab", "bobby", "member");
+    let ours = server.key_of("clinic", "chief", "administrator");
+    let theirs = server.key_of("lab", "bobby", "member");
     let stored = |key: &Key| {
         let body = json!({
             "model": "mock", "max_tokens": 1, "store": true, "messages": [{ "role": "user", "content": "hi" }],

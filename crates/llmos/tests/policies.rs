@@ -5,20 +5,8 @@ mod harness;
 
 use std::fs;
 
-use harness::{Answer, Server, Site};
+use harness::{Answer, Key, Server, Site};
 use serde_json::{Value, json};
-
-struct Key {
-    id: String,
-    secret: String,
-}
-
-fn key(server: &Server<'_>, tenant: &str, user: &str, role: &str) -> Key {
-    let made =
-        server.json(&["keys", "create", "--label", "x", "--tenant", tenant, "--user", user, "--role", role]);
-    let text = |field: &str| made[field].as_str().unwrap().to_owned();
-    Key { id: text("id"), secret: text("secret") }
-}
 
 fn set_policy(site: &Site, server: &Server<'_>, name: &str, tenant: &str, text: &str) {
     let file = format!("{name}.cedar");
@@ -32,9 +20,9 @@ fn policies_tell_keys_apart_and_records_name_them() {
     let site = Site::new();
     let server = site.serve(&[]);
     let (chief, ann) =
-        (key(&server, "clinic", "chief", "administrator"), key(&server, "clinic", "ann", "administrator"));
-    let bob = key(&server, "clinic", "bob", "member");
-    let (lab, watcher) = (key(&server, "lab", "lea", "member"), key(&server, "lab", "watcher", "auditor"));
+        (server.key_of("clinic", "chief", "administrator"), server.key_of("clinic", "ann", "administrator"));
+    let bob = server.key_of("clinic", "bob", "member");
+    let (lab, watcher) = (server.key_of("lab", "lea", "member"), server.key_of("lab", "watcher", "auditor"));
     let service = ["keys", "create", "--label", "x", "--tenant", "clinic", "--user", "robot", "--service"];
     let robot = server.json(&service)["id"].as_str().unwrap().to_owned();
     let users = server.json(&["users", "list"])["users"].clone();
@@ -145,10 +133,10 @@ fn policies_tell_keys_apart_and_records_name_them() {
 fn policies_speak_of_data_sets_budgets_nodes_and_workflows() {
     let site = Site::new();
     let server = site.serve(&[]);
-    let chief = key(&server, "clinic", "chief", "administrator");
-    let lab = key(&server, "lab", "lea", "developer");
+    let chief = server.key_of("clinic", "chief", "administrator");
+    let lab = server.key_of("lab", "lea", "developer");
     // Operators are of the tenant that policies of theirs are in.
-    let operator = key(&server, "clinic", "otto", "operator");
+    let operator = server.key_of("clinic", "otto", "operator");
     let node = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let rules = [
         "@says(\"only what is public is stored\") forbid (principal, action == Action::\"store_chat_completion\", resource is Dataset)

@@ -178,3 +178,31 @@ fn plan(request: &PlanRequest) -> Result<WorkflowPlan, PathError> {
         processors_assumed: workflow.processors_assumed,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever asks again and again has one place, so others come between.
+    #[tokio::test(start_paused = true)]
+    async fn each_user_has_one_place_and_all_come_in_turn() {
+        let planner = Arc::new(Planner::default());
+        let first = planner.turn(UserId(1)).await.ok().unwrap();
+        assert!(planner.turn(UserId(1)).await.is_err(), "one of theirs is being planned");
+        let waiting = tokio::spawn({
+            let planner = planner.clone();
+            async move { planner.turn(UserId(2)).await.is_ok() }
+        });
+        tokio::task::yield_now().await;
+        assert!(planner.turn(UserId(2)).await.is_err(), "one of theirs waits");
+        drop(first);
+        assert!(waiting.await.unwrap());
+        let held = planner.turn(UserId(3)).await.ok().unwrap();
+        // Nobody waits for ever.
+        assert!(planner.turn(UserId(4)).await.is_err());
+        let all: Vec<Place> = (10..).map_while(|user| planner.place(UserId(user))).collect();
+        assert_eq!(all.len(), WAITING_MAX);
+        drop((held, all));
+        assert!(planner.turn(UserId(4)).await.is_ok());
+    }
+}

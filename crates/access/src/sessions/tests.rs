@@ -1,10 +1,10 @@
 use store::Store;
 use tokio::time::sleep;
-use types::{DataClass, PriorityClass, Role};
+use types::Role;
 
 use super::*;
-use crate::recorded::{audit_in, secret_file};
-use crate::{NewKey, UserChange, granter::Granter, policy::Policies};
+use crate::recorded::{audit_in, new_key, secret_file};
+use crate::{UserChange, granter::Granter, policy::Policies};
 
 struct House {
     folder: tempfile::TempDir,
@@ -19,19 +19,7 @@ impl House {
             Keyring::open(store, &secret_file(folder.path(), "pepper"), audit_in(folder.path()).await)
                 .await
                 .unwrap();
-        let owner = NewKey {
-            label: "l".to_owned(),
-            tenant: "t".to_owned(),
-            user: "u".to_owned(),
-            role: Role::Owner,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-            is_service: false,
-            purposes: types::Purposes::any(),
-            scope: Scope::default(),
-            expires_at: None,
-        };
-        keyring.create_first(owner).await.unwrap();
+        keyring.create_first(new_key(Role::Owner)).await.unwrap();
         Self { folder, keyring: Arc::new(keyring) }
     }
 

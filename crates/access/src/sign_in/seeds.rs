@@ -101,13 +101,13 @@ mod tests {
     use std::sync::Arc;
 
     use store::{FactorRecord, Store};
-    use types::{DataClass, PriorityClass, Purposes, Role, Scope};
+    use types::Role;
 
     use super::*;
     use crate::{
-        NewKey, SignInSettings,
+        SignInSettings,
         keyring::Keyring,
-        recorded::{audit_in, secret_file},
+        recorded::{audit_in, new_key, secret_file},
     };
 
     #[tokio::test]
@@ -118,19 +118,7 @@ mod tests {
         let keyring = Arc::new(
             Keyring::open(store.clone(), &secret_file(folder.path(), "pepper"), audit).await.unwrap(),
         );
-        let owner = NewKey {
-            label: "l".to_owned(),
-            tenant: "t".to_owned(),
-            user: "u".to_owned(),
-            role: Role::Owner,
-            class_max: PriorityClass::Normal,
-            data_class_max: DataClass::Internal,
-            is_service: false,
-            purposes: Purposes::any(),
-            scope: Scope::default(),
-            expires_at: None,
-        };
-        keyring.create_first(owner).await.unwrap();
+        keyring.create_first(new_key(Role::Owner)).await.unwrap();
         let open = async |suite| {
             let settings = SignInSettings { suite, ..SignInSettings::alone() };
             SignIn::open(keyring.clone(), settings, None).await.unwrap()

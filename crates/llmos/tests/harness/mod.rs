@@ -149,7 +149,21 @@ impl Answer {
     }
 }
 
+/// An API key: its id and its secret.
+pub(crate) struct Key {
+    pub(crate) id: String,
+    pub(crate) secret: String,
+}
+
 impl Server<'_> {
+    /// A new key of somebody with this role.
+    pub(crate) fn key_of(&self, tenant: &str, user: &str, role: &str) -> Key {
+        let made = self
+            .json(&["keys", "create", "--label", "x", "--tenant", tenant, "--user", user, "--role", role]);
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        Key { id: text("id"), secret: text("secret") }
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -12,9 +12,6 @@ const GROUPS_MAX: usize = 8;
 /// Most steps of a member that looks ahead: above, it would take longer than the whole search may, and cannot be ended.
 const LOOK_AHEAD_STEPS_MAX: usize = 1 << 28;
 
-/// Where those that look ahead come among the others.
-const LOOKS_AHEAD: [usize; 2] = [2, 7];
-
 /// Runs one after the other for as long as the race goes on; those that are often best come first. Returns all schedules.
 pub(super) fn run(graph: &TaskGraph, race: &mut Race<'_>) -> Vec<Schedule> {
     let upward = |stands, carried| Means::new(graph, stands, carried).upward();
@@ -24,34 +21,34 @@ pub(super) fn run(graph: &TaskGraph, race: &mut Race<'_>) -> Vec<Schedule> {
     let groups = groups(graph);
     let steps = graph.edges().len().saturating_mul(graph.processors().pow(2));
     let looks_ahead = steps <= LOOK_AHEAD_STEPS_MAX;
-    let mut members: Vec<Box<dyn Fn() -> Schedule + '_>> = vec![
-        Box::new(|| list::by_table(graph, &least, &table)),
-        Box::new(|| list::by_rank(graph, &upward(Stands::Least, 0), None)),
-        Box::new(|| list::batch(graph, Batch::Sufferage)),
-        Box::new(|| list::by_table(graph, &mean, &table)),
-        Box::new(|| list::peft(graph)),
-        Box::new(|| list::cpop(graph)),
-        Box::new(|| list::by_rank(graph, &least, None)),
-        Box::new(|| list::by_table(graph, &upward(Stands::Most, 4), &table)),
-        Box::new(|| list::by_rank(graph, &upward(Stands::Mean, 1), None)),
-        Box::new(|| list::batch(graph, Batch::MaxMin)),
-        Box::new(|| list::batch(graph, Batch::MinMin)),
+    let ahead = |rank: &'_ [i64]| looks_ahead.then(|| list::look_ahead_by(graph, rank));
+    let mut members: Vec<Box<dyn Fn() -> Option<Schedule> + '_>> = vec![
+        Box::new(|| Some(list::by_table(graph, &least, &table))),
+        Box::new(|| Some(list::by_rank(graph, &upward(Stands::Least, 0), None))),
+        Box::new(|| ahead(&mean)),
+        Box::new(|| Some(list::batch(graph, Batch::Sufferage))),
+        Box::new(|| Some(list::by_table(graph, &mean, &table))),
+        Box::new(|| Some(list::peft(graph))),
+        Box::new(|| Some(list::cpop(graph))),
+        Box::new(|| ahead(&least)),
+        Box::new(|| Some(list::by_rank(graph, &least, None))),
+        Box::new(|| Some(list::by_table(graph, &upward(Stands::Most, 4), &table))),
+        Box::new(|| Some(list::by_rank(graph, &upward(Stands::Mean, 1), None))),
+        Box::new(|| Some(list::batch(graph, Batch::MaxMin))),
+        Box::new(|| Some(list::batch(graph, Batch::MinMin))),
     ];
-    if looks_ahead {
-        members.insert(LOOKS_AHEAD[0], Box::new(|| list::look_ahead_by(graph, &mean)));
-        members.insert(LOOKS_AHEAD[1], Box::new(|| list::look_ahead_by(graph, &least)));
-    }
     for group in &groups {
-        members.push(Box::new(|| list::by_rank(graph, &mean, Some(group))));
+        members.push(Box::new(|| Some(list::by_rank(graph, &mean, Some(group)))));
     }
     let mut found = vec![race.best().clone()];
     for member in members {
         if !race.goes_on() {
             break;
         }
-        let schedule = member();
-        race.count_schedule(&schedule);
-        found.push(schedule);
+        if let Some(schedule) = member() {
+            race.count_schedule(&schedule);
+            found.push(schedule);
+        }
     }
     found
 }

@@ -479,6 +479,31 @@ mod tests {
         assert!(error.why.contains("159999"), "{}", error.why);
     }
 
+    /// As dear as a workflow may be, on many processors, and so dense that to look ahead would take a minute.
+    #[test]
+    fn the_dearest_and_the_densest_are_planned_in_time() {
+        use super::super::{Algorithm, solve, verify};
+        let dear = r#"{"workflow": {"tasks": [{"id": "a", "runtimeInSeconds": 7e10}]}}"#;
+        let task = |id: usize| {
+            let parents: Vec<String> = (0..id).map(|parent| format!("\"t{parent}\"")).collect();
+            let parents = parents.join(",");
+            format!("{{\"id\": \"t{id}\", \"runtimeInSeconds\": 1, \"parents\": [{parents}]}}")
+        };
+        let tasks: Vec<String> = (0..600).map(task).collect();
+        let dense = format!("{{\"workflow\": {{\"tasks\": [{}]}}}}", tasks.join(","));
+        for text in [dear, &dense] {
+            let many = Machines { processors: Some(256), ..MACHINES };
+            let graph = read_workflow(text, many).unwrap().graph;
+            let begun = std::time::Instant::now();
+            let mut half_a_second =
+                |_: crate::Progress| begun.elapsed() < std::time::Duration::from_millis(500);
+            let budget = crate::Budget { evaluations: u64::MAX };
+            let found = solve(&graph, Algorithm::Ensemble, budget, 1, &mut half_a_second);
+            verify::schedule(&graph, &found.schedule).unwrap();
+            assert!(begun.elapsed() < std::time::Duration::from_secs(8), "{:?}", begun.elapsed());
+        }
+    }
+
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         let a = r#"{"id": "a", "parents": []}"#;

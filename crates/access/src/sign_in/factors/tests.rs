@@ -3,13 +3,13 @@ use std::sync::Arc;
 use audit::{Record, RecordKind};
 use outbound::Url;
 use store::Store;
-use types::{DataClass, PriorityClass, Purposes, Role, Scope};
+use types::Role;
 
 use super::*;
 use crate::{
-    NewKey, SessionLimits, SignInSettings,
+    SessionLimits, SignInSettings,
     keyring::Keyring,
-    recorded::{audit_in, secret_file},
+    recorded::{audit_in, new_key, secret_file},
 };
 
 /// What is in the log of these actions: of what kind each record is, and what became of it.
@@ -28,19 +28,7 @@ async fn what_could_not_be_done_is_not_recorded_as_done() {
     let audit = audit_in(folder.path()).await;
     let keyring =
         Arc::new(Keyring::open(store.clone(), &secret_file(folder.path(), "pepper"), audit).await.unwrap());
-    let owner = NewKey {
-        label: "l".to_owned(),
-        tenant: "t".to_owned(),
-        user: "u".to_owned(),
-        role: Role::Owner,
-        class_max: PriorityClass::Normal,
-        data_class_max: DataClass::Internal,
-        is_service: false,
-        purposes: Purposes::any(),
-        scope: Scope::default(),
-        expires_at: None,
-    };
-    keyring.create_first(owner).await.unwrap();
+    keyring.create_first(new_key(Role::Owner)).await.unwrap();
     let settings = SignInSettings {
         public_url: Url::parse("http://localhost").unwrap(),
         providers: Vec::new(),
